@@ -1,0 +1,116 @@
+import pg from 'pg';
+
+import { toFluxError } from '../errors.ts';
+import { type Sql, toQuery } from './sql.ts';
+
+// Counts are bigint in SQL and must not pass through a double; the reader gets a JavaScript bigint.
+const types = {
+  getTypeParser(oid: number, format?: 'text' | 'binary') {
+    if (oid === pg.types.builtins.INT8) return (text: string) => BigInt(text);
+    return pg.types.getTypeParser(oid, format as 'text');
+  },
+} as pg.CustomTypesConfig;
+
+/** Where statements run: a pool or an open transaction. The caller decides which, and so the transaction. */
+export interface Queryable {
+  query<Row extends pg.QueryResultRow>(query: Sql): Promise<{ rows: Row[]; rowCount: number }>;
+}
+
+/** A connection of its own, for a transaction, COPY or LISTEN. `client` is the driver's. */
+export interface Connection extends Queryable {
+  readonly client: pg.ClientBase;
+}
+
+export interface Pool extends Queryable {
+  /** Lends a connection to `use`; a connection that failed is destroyed, never lent again. */
+  withConnection<T>(use: (connection: Connection) => Promise<T>): Promise<T>;
+  /** Counts for metrics. */
+  stats(): { total: number; idle: number; waiting: number };
+  end(): Promise<void>;
+}
+
+export interface PoolOptions {
+  url: string;
+  /** Most connections at once. */
+  max: number;
+  applicationName: string;
+  /** Longest a statement may run, milliseconds; 0 is without limit. */
+  statementTimeoutMs?: number;
+  /** Longest wait for a free or new connection, milliseconds. */
+  connectTimeoutMs?: number;
+  /** Told about connections lost while idle. */
+  onError?: (error: Error) => void;
+}
+
+export function createPool(options: PoolOptions): Pool {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.max,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
+    idleTimeoutMillis: 30_000,
+    keepAlive: true,
+    types,
+    ...(options.statementTimeoutMs ? { statement_timeout: options.statementTimeoutMs } : {}),
+  });
+  // Without a listener a connection that dies while idle ends the process.
+  pool.on('error', (error) => options.onError?.(error));
+  return {
+    query: (query) => run(pool, query),
+    async withConnection(use) {
+      const client = await pool.connect().catch((cause: unknown) => {
+        throw toFluxError(cause);
+      });
+      let failure: Error | undefined;
+      const onError = (error: Error): void => {
+        failure = error;
+      };
+      client.on('error', onError);
+      try {
+        return await use(asConnection(client));
+      } catch (cause) {
+        failure ??= cause instanceof Error ? cause : new Error(String(cause));
+        throw cause;
+      } finally {
+        client.off('error', onError);
+        client.release(failure !== undefined && !isOrderly(client) ? failure : undefined);
+      }
+    },
+    stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    end: () => pool.end(),
+  };
+}
+
+/** A single connection outside any pool. @throws UNAVAILABLE when the server does not answer */
+export async function connect(options: Omit<PoolOptions, 'max'>): Promise<Connection & { end(): Promise<void> }> {
+  const client = new pg.Client({
+    connectionString: options.url,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
+    keepAlive: true,
+    types,
+    ...(options.statementTimeoutMs ? { statement_timeout: options.statementTimeoutMs } : {}),
+  });
+  client.on('error', (error) => options.onError?.(error));
+  await client.connect().catch((cause: unknown) => {
+    throw toFluxError(cause);
+  });
+  return { ...asConnection(client), end: () => client.end() };
+}
+
+function asConnection(client: pg.ClientBase): Connection {
+  return { client, query: (query) => run(client, query) };
+}
+
+async function run<Row extends pg.QueryResultRow>(
+  target: pg.Pool | pg.ClientBase,
+  query: Sql,
+): Promise<{ rows: Row[]; rowCount: number }> {
+  const { rows, rowCount } = await target.query<Row>(toQuery(query));
+  return { rows, rowCount: rowCount ?? 0 };
+}
+
+/** Whether the connection stands between transactions ('I' of the protocol's ReadyForQuery), so that it can be lent again. */
+function isOrderly(client: pg.ClientBase): boolean {
+  return (client as pg.ClientBase & { getTransactionStatus(): string | null }).getTransactionStatus() === 'I';
+}

@@ -1,0 +1,70 @@
+import { createHash, createHmac } from 'node:crypto';
+
+import { type Queryable } from './pool.ts';
+import { ident, literal, sql } from './sql.ts';
+
+/** What an installation calls its five platform roles. */
+export interface PlatformRoles {
+  owner: string;
+  definer: string;
+  api: string;
+  worker: string;
+  sealer: string;
+}
+
+/** PostgreSQL cuts identifiers at 63 bytes without a word (manual 4.1.1), so two long names could become one. */
+const identifierByteCountMax = 63;
+
+/**
+ * `flux` in a database of that name; elsewhere the database's name follows, because roles belong to the whole server and a
+ * second installation must not share them.
+ */
+export function rolePrefix(database: string): string {
+  return database === 'flux' ? 'flux' : `flux_${database.replaceAll(/[^A-Za-z0-9_]/g, '_').toLowerCase()}`;
+}
+
+export function platformRoles(prefix: string): PlatformRoles {
+  return {
+    owner: shorten(`${prefix}_owner`),
+    definer: shorten(`${prefix}_definer`),
+    api: shorten(`${prefix}_api`),
+    worker: shorten(`${prefix}_worker`),
+    sealer: shorten(`${prefix}_sealer`),
+  };
+}
+
+/** The login of an agency: `rw` works its partitions, `ro` reads its lake. */
+export function agencyRole(database: string, agency: string, access: 'rw' | 'ro'): string {
+  return shorten(`${rolePrefix(database)}_${agency.replaceAll('-', '_')}_${access}`);
+}
+
+/** The database schema that holds an agency's datasets. */
+export function lakeSchema(agency: string): string {
+  return shorten(`lake_${agency.replaceAll('-', '_')}`);
+}
+
+/** A login's password, derived, so that no process has to store or be told it. @param contextKey FLUX_CONTEXT_KEY */
+export function rolePassword(contextKey: Buffer, role: string): string {
+  return createHmac('sha256', contextKey).update(`flux role password\0${role}`).digest('hex');
+}
+
+/** Keeps an identifier within PostgreSQL's limit: a long one ends in a hash of the whole. */
+export function shorten(name: string): string {
+  if (Buffer.byteLength(name) <= identifierByteCountMax) return name;
+  const digest = createHash('sha256').update(name).digest('hex').slice(0, 10);
+  const tail = /_(rw|ro|owner|definer|api|worker|sealer)$/.exec(name)?.[0] ?? '';
+  return `${name.slice(0, identifierByteCountMax - digest.length - tail.length - 1)}_${digest}${tail}`;
+}
+
+/**
+ * Creates a role or brings it back to what it must be: no superuser, no BYPASSRLS, no role or database creation. The caller
+ * holds the advisory lock, because concurrent role changes fail with "tuple concurrently updated".
+ *
+ * @throws 42501 when the admin URL's role may not create roles
+ */
+export async function ensureRole(db: Queryable, name: string, password: string | null): Promise<void> {
+  const { rows } = await db.query(sql`select from pg_roles where rolname = ${name}`);
+  const login = password === null ? sql`nologin` : sql`login password ${literal(password)}`;
+  const verb = rows.length === 0 ? sql`create role` : sql`alter role`;
+  await db.query(sql`${verb} ${ident(name)} with ${login} nocreatedb nocreaterole noinherit`);
+}

@@ -1,0 +1,34 @@
+import type { Connection, Pool } from './pool.ts';
+import { sql } from './sql.ts';
+
+/**
+ * Runs `work` in one transaction: commits when it resolves, rolls back when it throws.
+ *
+ * A COMMIT whose reply is lost throws too, although the server may have committed: whoever repeats the work must find out by
+ * its idempotency key.
+ */
+export async function inTransaction<T>(connection: Connection, work: (tx: Connection) => Promise<T>): Promise<T> {
+  await connection.query(sql`begin`);
+  let result: T;
+  try {
+    result = await work(connection);
+  } catch (cause) {
+    await connection.query(sql`rollback`).catch(() => undefined);
+    throw cause;
+  }
+  await connection.query(sql`commit`);
+  return result;
+}
+
+/**
+ * Runs `work` in one transaction as the tenant that `sealedContext` names (auth/tenant-context.ts mints it). Row-level
+ * security then shows that tenant's rows and no others; 42501 when the seal is forged or expired.
+ */
+export function inTenant<T>(pool: Pool, sealedContext: string, work: (tx: Connection) => Promise<T>): Promise<T> {
+  return pool.withConnection((connection) =>
+    inTransaction(connection, async (tx) => {
+      await tx.query(sql`select set_config('flux.context', ${sealedContext}, true)`);
+      return work(tx);
+    }),
+  );
+}

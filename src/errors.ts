@@ -1,0 +1,112 @@
+/**
+ * Every failure that Flux names: a class, a stable code, a message that says what was expected, what was found and what to
+ * do, and details that are safe to show to the caller. Anything else that is thrown is unexpected and gets masked at the
+ * transport.
+ */
+
+/** The seven classes of the API's `ErrorClass`. Only TRANSIENT is retried by itself. */
+export const errorClasses = [
+  'VALIDATION',
+  'TRANSIENT',
+  'TERMINAL',
+  'DATA_ISOLATION',
+  'CHECKPOINT',
+  'AUTHENTICATION',
+  'AUTHORIZATION',
+] as const;
+export type ErrorClass = (typeof errorClasses)[number];
+
+/** Each code with its class and its meaning; docs/errors.md is generated from this table. */
+export const errorCodes = {
+  UNAUTHENTICATED: ['AUTHENTICATION', 'There is no token, or it is not valid.'],
+  FORBIDDEN: ['AUTHORIZATION', 'The caller’s role lacks the scope.'],
+  DATA_ISOLATION: ['DATA_ISOLATION', 'The request names an agency that is not the caller’s own.'],
+  NOT_FOUND: ['VALIDATION', 'No such thing exists for the caller.'],
+  INVALID_INPUT: ['VALIDATION', 'The input breaks a rule that the message names.'],
+  PIPELINE_NOT_FOUND: ['VALIDATION', 'No enabled pipeline fits; the message lists the candidates.'],
+  AMBIGUOUS_PIPELINE: ['VALIDATION', 'Several enabled pipelines fit; the message lists them.'],
+  RUN_CONFLICT: ['VALIDATION', 'Another run stands in the way; the details name it.'],
+  IDEMPOTENCY_CONFLICT: ['VALIDATION', 'The idempotency key was used before with another request.'],
+  INVALID_TRANSITION: ['VALIDATION', 'The run’s state does not allow this.'],
+  CURSOR_EXPIRED: ['VALIDATION', 'The cursor lies below the retention floor.'],
+  LIMIT_EXCEEDED: ['VALIDATION', 'The request passes a limit that the message names.'],
+  SOURCE_UNAVAILABLE: ['TRANSIENT', 'The source could not be reached now.'],
+  SOURCE_INVALID: ['TERMINAL', 'The source is missing, unreadable, empty, or not what its format declares.'],
+  CONTRACT_INVALID: ['VALIDATION', 'The contract does not compile.'],
+  CONTRACT_VIOLATED: ['TERMINAL', 'More records broke the contract than the pipeline allows.'],
+  CHECKPOINT_CORRUPTED: ['CHECKPOINT', 'A stored checkpoint does not match its SHA-256 or its place.'],
+  CHECKPOINT_INCOMPATIBLE: ['CHECKPOINT', 'The checkpoint was written for another contract or code version.'],
+  CHECKPOINT_MISSING: ['CHECKPOINT', 'There is no checkpoint where one is needed.'],
+  LEASE_LOST: ['TRANSIENT', 'Another worker holds the partition now; nothing was written.'],
+  POISON_PARTITION: ['TERMINAL', 'A partition was taken again and again without one committed batch.'],
+  TRANSFORM_FAILED: ['TERMINAL', 'A transform’s SQL failed on the records.'],
+  DESTINATION_CONFLICT: ['TERMINAL', 'The dataset’s columns and the pipeline’s output do not fit together.'],
+  NOT_RECONCILED: ['TERMINAL', 'The counts of the steps do not add up; the message gives the difference.'],
+  CONFIG_INVALID: ['TERMINAL', 'The configuration has problems; the message lists all of them.'],
+  PORT_IN_USE: ['TERMINAL', 'Another process listens on the port.'],
+  ALREADY_RUNNING: ['TERMINAL', 'Another Flux uses this FLUX_HOME.'],
+  DATA_DIRECTORY_INCOMPATIBLE: ['TERMINAL', 'The data directory belongs to another major version of Postgres.'],
+  MIGRATION_MISMATCH: ['TERMINAL', 'The database’s migrations are not those of this version.'],
+  UNAVAILABLE: ['TRANSIENT', 'A service that is needed does not answer now.'],
+  INTERNAL: ['TERMINAL', 'An unexpected failure; its id is in the log.'],
+} as const satisfies Record<string, readonly [ErrorClass, string]>;
+export type ErrorCode = keyof typeof errorCodes;
+
+/** One violated rule of an input document, by JSON Pointer. */
+export interface Issue {
+  path: string;
+  rule: string;
+  message: string;
+}
+
+export interface ErrorDetails {
+  issues?: readonly Issue[];
+  candidates?: readonly string[];
+  runId?: string;
+  [key: string]: unknown;
+}
+
+export class FluxError extends Error {
+  override readonly name: string = 'FluxError';
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  get class(): ErrorClass {
+    return errorCodes[this.code][0];
+  }
+
+  get retryable(): boolean {
+    return this.class === 'TRANSIENT';
+  }
+}
+
+/** Narrows by code, so that a caller names the failure it handles. */
+export function isFluxError<C extends ErrorCode>(error: unknown, code?: C): error is FluxError & { code: C } {
+  return error instanceof FluxError && (code === undefined || error.code === code);
+}
+
+/** SQLSTATE classes that pass by themselves: connection, serialization, deadlock, lock timeout, shutdown, resources. */
+const transientSqlStates = /^(08|40001|40P01|55P03|57P0[123]|53)/;
+const transientSystemCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAI_AGAIN']);
+
+/** Turns what the database or the system threw into a named failure; what is not known becomes INTERNAL. */
+export function toFluxError(cause: unknown): FluxError {
+  if (cause instanceof FluxError) return cause;
+  const code = (cause as { code?: unknown } | null)?.code;
+  const text = cause instanceof Error ? cause.message : String(cause);
+  if (code === 'FX001') return new FluxError('CHECKPOINT_CORRUPTED', text, { cause });
+  const lost = /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect/;
+  if (
+    (typeof code === 'string' && (transientSystemCodes.has(code) || (/^[0-9A-Z]{5}$/.test(code) && transientSqlStates.test(code)))) ||
+    lost.test(text)
+  ) {
+    return new FluxError('UNAVAILABLE', `The database or a service did not answer (${text}). Flux tries again by itself.`, { cause });
+  }
+  return new FluxError('INTERNAL', text, { cause });
+}
