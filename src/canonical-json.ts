@@ -1,0 +1,18 @@
+import serialize from 'canonicalize';
+
+/**
+ * The RFC 8785 bytes of a value: what is hashed is what is stored. Properties that are undefined are left out; a bigint must
+ * have become a number or a string before.
+ *
+ * @throws TypeError the value is not JSON (a bigint, a function, a lone surrogate, NaN)
+ */
+export function canonicalBytes(value: unknown): Buffer {
+  let text: string | undefined;
+  try {
+    text = serialize(value);
+  } catch (cause) {
+    throw new TypeError('expected a JSON value to canonicalise', { cause });
+  }
+  if (text === undefined) throw new TypeError('expected a JSON value to canonicalise, found undefined or a function');
+  return Buffer.from(text, 'utf8');
+}

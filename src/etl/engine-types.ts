@@ -1,0 +1,157 @@
+import type { Issue } from '../errors.ts';
+
+/**
+ * What the worker asks of the ETL engine. The engine reads sources and pinned objects and prepares batches; it never touches
+ * a table of `flux`. The worker commits what it is handed.
+ */
+export interface EtlEngine {
+  /**
+   * Copies the source's exact bytes into the object store.
+   *
+   * @throws SOURCE_INVALID missing, unreadable, empty, or outside the roots that the agency allows
+   * @throws SOURCE_UNAVAILABLE it may work later
+   */
+  pinSource(request: PinRequest): Promise<PinnedObject>;
+
+  /**
+   * Inspects a pinned object: what it holds, what comes out, how it can be cut.
+   *
+   * @throws SOURCE_INVALID empty, binary, wrongly encoded, malformed, a column missing
+   * @throws CONTRACT_INVALID the contract does not compile
+   */
+  planSource(request: PlanRequest): Promise<SourcePlan>;
+
+  /**
+   * Reads one range of a pinned object in batches, in the object's own order, from `cursor` on. Prepares at most one batch
+   * ahead of the one that the consumer works on. At least one batch comes, the last of them with `last`, even of an empty
+   * rest. Ending the iteration early, or the abort, ends the child process and removes its files.
+   *
+   * @throws TRANSFORM_FAILED a transform's SQL failed on the records
+   * @throws UNAVAILABLE the child process died or ran out of time; a new taking may succeed
+   */
+  openBatches(request: BatchesRequest): AsyncIterable<Batch>;
+}
+
+export interface PinRequest {
+  agency: string;
+  connection: { name: string; kind: string; config: Readonly<Record<string, unknown>> };
+  source: PipelineDefinition['source'];
+  signal: AbortSignal;
+}
+
+export interface PlanRequest {
+  definition: PipelineDefinition;
+  /** The contract's document; null when the pipeline names none. */
+  contract: Readonly<Record<string, unknown>> | boolean | null;
+  object: PinnedObject;
+  /** A folder of the run's own, which exists and may be filled; the worker removes it. */
+  workFolder: string;
+  signal: AbortSignal;
+}
+
+export interface BatchesRequest extends PlanRequest {
+  /** One of `SourcePlan.ranges`, as it was stored. */
+  range: Readonly<Record<string, unknown>>;
+  /** The cursor of the last committed batch; null reads the range from its beginning. */
+  cursor: string | null;
+}
+
+/** The document of DESIGN.md section 8, as `registerPipeline` accepted it. */
+export interface PipelineDefinition {
+  name: string;
+  source: { connection: string; path: string; format: Readonly<Record<string, unknown>> & { type: string } };
+  contract?: { name: string; version: number; onViolation?: string; maxRejectedRatio?: number } | null;
+  transforms?: readonly (Readonly<Record<string, unknown>> & { type: string })[];
+  destination: { type: string; dataset: string; mode: 'append' | 'replace' | 'merge'; key?: readonly string[] };
+  batch?: { records?: number };
+}
+
+/** A source's exact bytes in the object store. */
+export interface PinnedObject {
+  /** Lower-case hex. */
+  sha256: string;
+  byteCount: number;
+  /** Where the store keeps it; keyed per agency. */
+  address: string;
+  /** Where it came from, for people: `file:birdstrikes.csv`. */
+  origin: string;
+  mediaType: string;
+  modifiedAt: Date | null;
+}
+
+export const outputTypes = [
+  'bigint',
+  'double precision',
+  'numeric',
+  'text',
+  'boolean',
+  'date',
+  'timestamp',
+  'timestamptz',
+  'jsonb',
+] as const;
+export type OutputType = (typeof outputTypes)[number];
+
+/** A column of the dataset. `name` is a lower-case identifier that does not begin with `_flux_`. */
+export interface OutputColumn {
+  name: string;
+  type: OutputType;
+}
+
+/** What a step does to the number of records. */
+export type StepKind = 'read' | 'validate' | 'row' | 'filter' | 'write';
+
+/** A step, in the order of the data: read, validate, each transform, write. */
+export interface StepDeclaration {
+  stage: 'INGEST' | 'TRANSFORM' | 'EXPORT';
+  step: string;
+  kind: StepKind;
+}
+
+/** A step's records in one batch: in = out + rejected + filtered. */
+export interface StepCount extends StepDeclaration {
+  recordsIn: number;
+  recordsOut: number;
+  recordsRejected: number;
+  recordsFiltered: number;
+}
+
+export interface SourcePlan {
+  recordsTotal: number | null;
+  bytesTotal: number;
+  /** At least one, without the `_flux_` columns. */
+  columns: readonly OutputColumn[];
+  steps: readonly StepDeclaration[];
+  /** At least one. Each becomes a partition; JSON objects, opaque to the worker. */
+  ranges: readonly Readonly<Record<string, unknown>>[];
+}
+
+export interface Batch {
+  /** Where the next batch begins; opaque to the worker. */
+  cursor: string;
+  /** No batch follows. */
+  last: boolean;
+  recordsRead: number;
+  bytesRead: number;
+  /**
+   * CSV without header for COPY: `_flux_record`, then the output columns in order. Null is an empty unquoted field, the
+   * empty string a quoted one.
+   */
+  goodFile: string;
+  goodCount: number;
+  rejected: readonly RejectedRecord[];
+  /** One per declared step, in order. */
+  steps: readonly StepCount[];
+  /** Record numbers of the run's source, from 1; both null when the batch read none. */
+  firstRecord: number | null;
+  lastRecord: number | null;
+  /** Removes the batch's files. The worker calls it after the commit. */
+  release(): Promise<void>;
+}
+
+export interface RejectedRecord {
+  recordNo: number;
+  byteOffset: number | null;
+  reasons: readonly Issue[];
+  raw: string | null;
+}
