@@ -238,3 +238,5 @@ grant update (status, version, attempt, last_seq, finished_at, updated_at, failu
   on flux.runs to flux_api;
 grant update (status, leased_by, lease_expires_at, available_at, finished_at, updated_at)
   on flux.run_partitions to flux_api;
+-- An expired key may be used again: its row is overwritten, never deleted by the API.
+grant update (request_sha256, result, created_at, expires_at) on flux.idempotency_keys to flux_api;

@@ -1,0 +1,66 @@
+import type { Queryable } from './pool.ts';
+import { sql } from './sql.ts';
+
+/** An agency's named access to a source. */
+export interface SourceConnection {
+  name: string;
+  kind: string;
+  config: Record<string, unknown>;
+  version: bigint;
+  createdBy: string;
+  createdAt: Date;
+  updatedAt: Date;
+}
+
+const connectionColumns = sql`
+  name,
+  kind,
+  config,
+  version,
+  created_by as "createdBy",
+  created_at as "createdAt",
+  updated_at as "updatedAt"
+`;
+
+export async function findConnection(db: Queryable, name: string): Promise<SourceConnection | null> {
+  const { rows } = await db.query<SourceConnection>(sql`
+    select ${connectionColumns}
+    from flux.connections
+    where agency_id = (select flux.current_agency())
+      and name = ${name}
+  `);
+  return rows[0] ?? null;
+}
+
+/** Pages through connections by name. @param limit rows, 1 to 201 */
+export async function listConnections(
+  db: Queryable,
+  { after, limit }: { after: string | null; limit: number },
+): Promise<SourceConnection[]> {
+  const { rows } = await db.query<SourceConnection>(sql`
+    select ${connectionColumns}
+    from flux.connections
+    where agency_id = (select flux.current_agency())
+      and name > ${after ?? ''}
+    order by name
+    limit ${limit}
+  `);
+  return rows;
+}
+
+/** Creates a connection, or gives an existing one a new configuration and the next version. */
+export async function saveConnection(
+  db: Queryable,
+  { name, kind, config, createdBy }: { name: string; kind: string; config: Record<string, unknown>; createdBy: string },
+): Promise<SourceConnection> {
+  const { rows } = await db.query<SourceConnection>(sql`
+    insert into flux.connections as c (agency_id, name, kind, config, created_by)
+    values (flux.current_agency(), ${name}, ${kind}, ${JSON.stringify(config)}, ${createdBy})
+    on conflict (agency_id, name) do update
+    set config = excluded.config,
+        version = c.version + 1,
+        updated_at = clock_timestamp()
+    returning ${connectionColumns}
+  `);
+  return rows[0] as SourceConnection;
+}

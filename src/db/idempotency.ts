@@ -1,0 +1,50 @@
+import type { Queryable } from './pool.ts';
+import { sql } from './sql.ts';
+
+/** What the first request with a key was, and what it made. */
+export interface FirstResult {
+  requestSha256: Buffer;
+  result: Record<string, unknown>;
+}
+
+/** Lock spaces, so that a key and a name of equal text do not wait for each other. */
+const lockSpaces = { idempotency: 0x666c0001, contract: 0x666c0002, pipeline: 0x666c0003 } as const;
+
+/**
+ * Makes equal requests take turns until the transaction ends: of two at once, the second sees what the first did.
+ * Two names may share a hash and then wait for each other without need; nothing else follows.
+ */
+export async function lockName(db: Queryable, space: keyof typeof lockSpaces, name: string): Promise<void> {
+  await db.query(sql`
+    select pg_advisory_xact_lock(${lockSpaces[space]}, hashtext(flux.current_agency() || '/' || ${name}))
+  `);
+}
+
+/** The first result under a key, unless it has expired. The caller holds the key's lock. */
+export async function findFirstResult(db: Queryable, operation: string, key: string): Promise<FirstResult | null> {
+  const { rows } = await db.query<FirstResult>(sql`
+    select request_sha256 as "requestSha256", result
+    from flux.idempotency_keys
+    where agency_id = (select flux.current_agency())
+      and operation = ${operation}
+      and key = ${key}
+      and expires_at > clock_timestamp()
+  `);
+  return rows[0] ?? null;
+}
+
+/** Keeps a first result for seven days; takes the place of an expired one. The caller holds the key's lock. */
+export async function saveFirstResult(
+  db: Queryable,
+  { operation, key, requestSha256, result }: FirstResult & { operation: string; key: string },
+): Promise<void> {
+  await db.query(sql`
+    insert into flux.idempotency_keys (agency_id, key, operation, request_sha256, result)
+    values (flux.current_agency(), ${key}, ${operation}, ${requestSha256}, ${JSON.stringify(result)})
+    on conflict (agency_id, operation, key) do update
+    set request_sha256 = excluded.request_sha256,
+        result = excluded.result,
+        created_at = excluded.created_at,
+        expires_at = excluded.expires_at
+  `);
+}

@@ -1,0 +1,99 @@
+import type { Queryable } from './pool.ts';
+import type { EventName, RunStatus, StepStage } from './run-vocabulary.ts';
+import { sql } from './sql.ts';
+
+/** One immutable entry of a run's history. */
+export interface RunEvent {
+  id: string;
+  runId: string;
+  /** Contiguous from 1 within the run, in commit order. */
+  seq: bigint;
+  at: Date;
+  name: EventName;
+  stage: StepStage | null;
+  step: string | null;
+  partitionNo: number | null;
+  attempt: number;
+  message: string;
+  data: Record<string, unknown>;
+  traceId: string | null;
+}
+
+/** Where a run stands, seen in the same snapshot as the events beside it. */
+export interface RunPosition {
+  status: RunStatus;
+  attempt: number;
+  lastSeq: bigint;
+  /** The database's clock at the reading. */
+  readAt: Date;
+}
+
+const eventColumns = sql`
+  event_id as "id",
+  run_id as "runId",
+  seq,
+  at,
+  name,
+  stage,
+  step,
+  partition_no as "partitionNo",
+  attempt,
+  message,
+  data,
+  trace_id as "traceId"
+`;
+
+/**
+ * The events after `afterSeq` in their order, and the run's position, in one round trip and one snapshot: a reader that has
+ * all events up to `lastSeq` of a finished run knows that it has them all.
+ *
+ * @param limit events, 1 to 1000
+ * @returns null when no such run exists for the session's agency and clearance
+ */
+export async function readEventPage(
+  db: Queryable,
+  { runId, afterSeq, limit }: { runId: string; afterSeq: bigint; limit: number },
+): Promise<(RunPosition & { events: RunEvent[] }) | null> {
+  const { rows } = await db.query<RunPosition & { [column in keyof RunEvent]: RunEvent[column] | null }>(sql`
+    select r.status, r.attempt as "runAttempt", r.last_seq as "lastSeq", clock_timestamp() as "readAt", e.*
+    from flux.runs r
+    left join lateral (
+      select ${eventColumns}
+      from flux.run_events
+      where agency_id = r.agency_id
+        and run_id = r.run_id
+        and seq > ${afterSeq}
+      order by seq
+      limit ${limit}
+    ) as e on true
+    where r.agency_id = (select flux.current_agency())
+      and r.run_id = ${runId}
+    order by e.seq
+  `);
+  const first = rows[0] as ((typeof rows)[number] & { runAttempt: number }) | undefined;
+  if (!first) return null;
+  return {
+    status: first.status,
+    attempt: first.runAttempt,
+    lastSeq: first.lastSeq,
+    readAt: first.readAt,
+    events: rows.flatMap((row) => (row.seq === null ? [] : [toEvent(row as unknown as RunEvent)])),
+  };
+}
+
+/** The lowest sequence number that retention has left; null for a run without events or an unknown one. */
+export async function findEventFloor(db: Queryable, runId: string): Promise<bigint | null> {
+  const { rows } = await db.query<{ floor: bigint | null }>(sql`
+    select min(e.seq) as floor
+    from flux.runs r
+    join flux.run_events e on e.agency_id = r.agency_id and e.run_id = r.run_id
+    where r.agency_id = (select flux.current_agency())
+      and r.run_id = ${runId}
+  `);
+  return rows[0]?.floor ?? null;
+}
+
+function toEvent(row: RunEvent): RunEvent {
+  const { id, runId, seq, at, name, stage, step, partitionNo, attempt, message, data, traceId } = row;
+  return { id, runId, seq, at, name, stage, step, partitionNo, attempt, message, data, traceId };
+}

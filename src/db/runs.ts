@@ -1,0 +1,179 @@
+import type { Queryable } from './pool.ts';
+import type { RunStage, RunStatus } from './run-vocabulary.ts';
+import { join, type Sql, sql } from './sql.ts';
+
+/** One requested execution. */
+export interface Run {
+  /** UUID version 7. */
+  id: string;
+  agency: string;
+  pipelineName: string;
+  pipelineVersion: number;
+  stage: RunStage;
+  contentType: string;
+  useCase: string;
+  /** 0 (U) to 5 (SCI). */
+  classification: number;
+  status: RunStatus;
+  /** Rises with every change of state; whoever holds a newer one ignores an older. */
+  version: bigint;
+  attempt: number;
+  /** The newest event's sequence number; 0 before the first. */
+  lastSeq: bigint;
+  requestedBy: string;
+  reason: string | null;
+  payload: Record<string, unknown>;
+  traceId: string | null;
+  /** Known once the source is planned. */
+  recordsTotal: bigint | null;
+  bytesTotal: bigint | null;
+  failure: { class: string; code: string; message: string } | null;
+  createdAt: Date;
+  startedAt: Date | null;
+  finishedAt: Date | null;
+  updatedAt: Date;
+}
+
+export interface NewRun {
+  pipelineName: string;
+  pipelineVersion: number;
+  stage: RunStage;
+  contentType: string;
+  useCase: string;
+  classification: number;
+  requestedBy: string;
+  reason: string | null;
+  payload: Record<string, unknown>;
+  traceId: string | null;
+}
+
+export interface RunFilter {
+  statuses?: readonly RunStatus[] | undefined;
+  pipeline?: string | undefined;
+  contentType?: string | undefined;
+  useCase?: string | undefined;
+  createdAfter?: Date | undefined;
+  createdBefore?: Date | undefined;
+}
+
+type RunRow = Omit<Run, 'failure'> & { failureClass: string | null; failureCode: string | null; failureMessage: string | null };
+
+const runColumns = sql`
+  agency_id as "agency",
+  run_id as "id",
+  pipeline_name as "pipelineName",
+  pipeline_version as "pipelineVersion",
+  stage,
+  content_type as "contentType",
+  use_case as "useCase",
+  classification,
+  status,
+  version,
+  attempt,
+  last_seq as "lastSeq",
+  requested_by as "requestedBy",
+  reason,
+  payload,
+  trace_id as "traceId",
+  records_total as "recordsTotal",
+  bytes_total as "bytesTotal",
+  failure_class as "failureClass",
+  failure_code as "failureCode",
+  failure_message as "failureMessage",
+  created_at as "createdAt",
+  started_at as "startedAt",
+  finished_at as "finishedAt",
+  updated_at as "updatedAt"
+`;
+
+/** Inserts a PENDING run. */
+export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
+  const { rows } = await db.query<RunRow>(sql`
+    insert into flux.runs (
+      agency_id,
+      pipeline_name,
+      pipeline_version,
+      stage,
+      content_type,
+      use_case,
+      classification,
+      requested_by,
+      reason,
+      payload,
+      trace_id
+    )
+    values (
+      flux.current_agency(),
+      ${run.pipelineName},
+      ${run.pipelineVersion},
+      ${run.stage},
+      ${run.contentType},
+      ${run.useCase},
+      ${run.classification},
+      ${run.requestedBy},
+      ${run.reason},
+      ${JSON.stringify(run.payload)},
+      ${run.traceId}
+    )
+    returning ${runColumns}
+  `);
+  return toRun(rows[0] as RunRow);
+}
+
+/** Inserts the partition that every run starts with: a worker takes it, pins the source and cuts the rest. */
+export async function insertPlanPartition(db: Queryable, { runId, stage }: { runId: string; stage: RunStage }): Promise<void> {
+  await db.query(sql`
+    insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage)
+    values (flux.current_agency(), ${runId}, 0, 'PLAN', ${stage})
+  `);
+}
+
+/** A run by id; null when none exists for the session's agency and clearance. */
+export async function findRun(db: Queryable, runId: string): Promise<Run | null> {
+  const { rows } = await db.query<RunRow>(sql`
+    select ${runColumns}
+    from flux.runs
+    where agency_id = (select flux.current_agency())
+      and run_id = ${runId}
+  `);
+  return rows[0] ? toRun(rows[0]) : null;
+}
+
+/**
+ * Pages through runs in the order of their ids, which are time-ordered.
+ *
+ * @param after the last run of the page before
+ * @param limit rows, 1 to 201
+ */
+export async function listRuns(
+  db: Queryable,
+  { filter, descending, after, limit }: { filter: RunFilter; descending: boolean; after: string | null; limit: number },
+): Promise<Run[]> {
+  const conditions = runConditions(filter);
+  if (after !== null) conditions.push(descending ? sql`run_id < ${after}::uuid` : sql`run_id > ${after}::uuid`);
+  const { rows } = await db.query<RunRow>(sql`
+    select ${runColumns}
+    from flux.runs
+    where ${join(conditions, ' and ')}
+    order by run_id ${descending ? sql`desc` : sql`asc`}
+    limit ${limit}
+  `);
+  return rows.map(toRun);
+}
+
+function runConditions(filter: RunFilter): Sql[] {
+  const conditions = [sql`agency_id = (select flux.current_agency())`];
+  if (filter.statuses) conditions.push(sql`status = any(${[...filter.statuses]}::text[])`);
+  if (filter.pipeline !== undefined) conditions.push(sql`pipeline_name = ${filter.pipeline}`);
+  if (filter.contentType !== undefined) conditions.push(sql`content_type = ${filter.contentType}`);
+  if (filter.useCase !== undefined) conditions.push(sql`use_case = ${filter.useCase}`);
+  if (filter.createdAfter) conditions.push(sql`created_at > ${filter.createdAfter}`);
+  if (filter.createdBefore) conditions.push(sql`created_at < ${filter.createdBefore}`);
+  return conditions;
+}
+
+function toRun({ failureClass, failureCode, failureMessage, ...run }: RunRow): Run {
+  const failure =
+    failureCode === null ? null : { class: failureClass ?? 'TERMINAL', code: failureCode, message: failureMessage ?? '' };
+  return { ...run, failure };
+}
