@@ -3,6 +3,8 @@
  * do, and details that are safe to show to the caller. Anything else that is thrown is unexpected and gets masked at the
  * transport.
  */
+import { randomUUID } from 'node:crypto';
+
 
 /** The seven classes of the API's `ErrorClass`. Only TRANSIENT is retried by itself. */
 export const errorClasses = [
@@ -70,6 +72,8 @@ export class FluxError extends Error {
   override readonly name: string = 'FluxError';
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
+  /** Names this one occurrence, to the caller and in the log. */
+  readonly errorId: string = randomUUID();
 
   constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -84,6 +88,16 @@ export class FluxError extends Error {
   get retryable(): boolean {
     return this.class === 'TRANSIENT';
   }
+}
+
+/**
+ * What a caller may read. A failure that Flux did not word itself (INTERNAL, and UNAVAILABLE around what the driver threw) can
+ * hold statements, hosts or names; its own text is for the log alone.
+ */
+export function publicMessage(error: FluxError): string {
+  if (error.code === 'INTERNAL') return 'Something unexpected failed. Report the errorId: it is in the log.';
+  if (error.code === 'UNAVAILABLE' && error.cause !== undefined) return 'A service that is needed does not answer now. Try again.';
+  return error.message;
 }
 
 /** Narrows by code, so that a caller names the failure it handles. */

@@ -1,0 +1,18 @@
+/** Builds the schema. The imports are for their effect: each file adds its types. No file that defines a type imports this one. */
+import { assertScalarType, GraphQLSchema, specifiedDirectives } from 'graphql';
+
+import { builder } from './builder.ts';
+import './classification.ts';
+import { authorizationDirectives } from './directives.ts';
+import './errors.ts';
+import './scalars.ts';
+import './viewer.ts';
+
+/** Building throws an Error that lists every field without an authorization decision. */
+const built = builder.toSchema();
+
+// The directives' argument needs the built `Scope`: two types of one name would not make a schema.
+export const schema = new GraphQLSchema({
+  ...built.toConfig(),
+  directives: [...specifiedDirectives, ...authorizationDirectives(assertScalarType(built.getType('Scope')))],
+});
