@@ -1,0 +1,103 @@
+/**
+ * The public documents of Flux (schemas/v1), checked. Each validator takes parsed JSON of unknown shape and returns a new,
+ * typed value with every default written out, so that what is stored says all of it and a later default changes nothing
+ * that is registered. The argument is never changed. Contracts themselves: contract.ts.
+ */
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
+import agencyManifestSchema from '../../schemas/v1/agency-manifest.schema.json' with { type: 'json' };
+import connectionSchema from '../../schemas/v1/connection.schema.json' with { type: 'json' };
+import pipelineSchema from '../../schemas/v1/pipeline.schema.json' with { type: 'json' };
+import runPayloadSchema from '../../schemas/v1/run-payload.schema.json' with { type: 'json' };
+import { canonicalText } from './canonical.ts';
+import type * as generated from './generated.ts';
+import { refuse, toIssues } from './issues.ts';
+import { measure } from './measure.ts';
+
+/** Names whose defaults have been written out are no longer optional. */
+type Complete<T, K extends keyof T> = Omit<T, K> & Required<Pick<T, K>>;
+
+export type Connection = generated.Connection;
+export type AgencyManifest = Complete<generated.AgencyManifest, 'data_classification' | 'retention_days' | 'enabled'>;
+export type RunPayload = Complete<generated.RunPayload, 'stage' | 'dry_run' | 'metadata'>;
+export type PipelineContract = Required<generated.PipelineDefinition['contract']>;
+export type PipelineDefinition = Complete<
+  Omit<generated.PipelineDefinition, 'contract'>,
+  'classification' | 'transforms' | 'batch' | 'schedule'
+> & { contract: PipelineContract };
+export type {
+  ColumnType,
+  CastTransform,
+  CsvFormat,
+  DeriveTransform,
+  FilterTransform,
+  Format,
+  JsonFormat,
+  RenameTransform,
+  Transform,
+} from './generated.ts';
+
+/** As for contracts: a document for people is small, and nothing above this is worth parsing. */
+const documentBytesMax = 65_536;
+const documentDepthMax = 32;
+
+// ownProperties: without it `required: ["toString"]` passes on {}. verbose: the message shows what was found.
+const ajv = new Ajv2020({
+  strict: true,
+  strictRequired: false,
+  strictTypes: false,
+  allowUnionTypes: true,
+  ownProperties: true,
+  allErrors: true,
+  verbose: true,
+  useDefaults: true,
+  discriminator: true,
+});
+
+const agencyManifest = ajv.compile(agencyManifestSchema);
+const connection = ajv.compile(connectionSchema);
+const pipeline = ajv.compile(pipelineSchema);
+const runPayload = ajv.compile(runPayloadSchema);
+
+/** @throws INVALID_INPUT with every issue */
+export function validateAgencyManifest(document: unknown): AgencyManifest {
+  return check(agencyManifest, 'The agency manifest is not valid', document) as AgencyManifest;
+}
+
+/** @throws INVALID_INPUT with every issue */
+export function validateConnection(document: unknown): Connection {
+  return check(connection, 'The connection is not valid', document) as Connection;
+}
+
+/** @throws INVALID_INPUT with every issue */
+export function validateRunPayload(document: unknown): RunPayload {
+  return check(runPayload, 'The run payload is not valid', document) as RunPayload;
+}
+
+/**
+ * Says whether the document is a pipeline of DESIGN, not whether this engine runs it: that is `requireOffered`.
+ *
+ * @throws INVALID_INPUT with every issue
+ */
+export function validatePipelineDefinition(document: unknown): PipelineDefinition {
+  const what = 'The pipeline definition is not valid';
+  const definition = check(pipeline, what, document) as PipelineDefinition;
+  if (definition.contract.onViolation === 'fail' && definition.contract.maxRejectedRatio > 0) {
+    const message = `must be 0 or absent where onViolation is "fail", found ${definition.contract.maxRejectedRatio}`;
+    refuse('INVALID_INPUT', what, [{ path: '/contract/maxRejectedRatio', rule: 'maximum', message }]);
+  }
+  return definition;
+}
+
+function check(validate: ValidateFunction, what: string, document: unknown): unknown {
+  const size = measure(document, documentDepthMax);
+  if (size.issue !== null) refuse('INVALID_INPUT', what, [size.issue]);
+  const text = canonicalText(document);
+  const bytes = Buffer.byteLength(text);
+  if (bytes > documentBytesMax) {
+    const message = `holds ${bytes} bytes; at most ${documentBytesMax} are allowed`;
+    refuse('INVALID_INPUT', what, [{ path: '', rule: 'maxBytes', message }]);
+  }
+  const copy: unknown = JSON.parse(text);
+  if (!validate(copy)) refuse('INVALID_INPUT', what, toIssues(validate.errors ?? []));
+  return copy;
+}

@@ -1,0 +1,468 @@
+/** Generated from schemas/v1 by scripts/generate-contract-types.ts. Change the schemas, not this file. */
+
+/**
+ * An agency as the platform operator registers it (flux agencies add).
+ */
+export interface AgencyManifest {
+  /**
+   * Identifies the agency everywhere and never changes.
+   */
+  slug: string;
+  /**
+   * Full name.
+   */
+  name: string;
+  /**
+   * As the agency writes it itself.
+   */
+  abbreviation: string;
+  /**
+   * Pipelines of other content types are refused. Tables count as text.
+   *
+   * @minItems 1
+   */
+  supported_content_types: ('images' | 'documents' | 'text' | 'mixed')[];
+  /**
+   * Pipelines of other use cases are refused.
+   *
+   * @minItems 1
+   */
+  supported_use_cases: (
+    | 'vr'
+    | 'ai-training'
+    | 'research'
+    | 'education'
+    | 'preservation'
+    | 'accessibility'
+    | 'public-engagement'
+    | 'policy'
+    | 'economic-development'
+    | 'national-security'
+    | 'environmental'
+    | 'cultural'
+    | 'historical'
+    | 'scientific'
+  )[];
+  /**
+   * Highest classification that the agency holds, lowest first: U < CUI < C < S < TS < SCI.
+   */
+  data_classification?: 'U' | 'CUI' | 'C' | 'S' | 'TS' | 'SCI';
+  /**
+   * Days that runs and their evidence are kept; 0 keeps them for ever. 2555 days are seven years.
+   */
+  retention_days?: number;
+  /**
+   * False refuses new runs; nothing is deleted.
+   */
+  enabled?: boolean;
+}
+
+/**
+ * A bare request for a run. It resolves to the agency's only enabled pipeline of that content type and use case, or to the one that metadata.pipeline names.
+ */
+export interface RunPayload {
+  /**
+   * The caller's own agency; another one is refused with DATA_ISOLATION.
+   */
+  agency: string;
+  content_type: 'images' | 'documents' | 'text' | 'mixed';
+  use_case:
+    | 'vr'
+    | 'ai-training'
+    | 'research'
+    | 'education'
+    | 'preservation'
+    | 'accessibility'
+    | 'public-engagement'
+    | 'policy'
+    | 'economic-development'
+    | 'national-security'
+    | 'environmental'
+    | 'cultural'
+    | 'historical'
+    | 'scientific';
+  stage?: 'ingest' | 'transform' | 'export' | 'full';
+  /**
+   * A path inside the pipeline's connection, in place of the pipeline's own. Absent or null: the pipeline's own.
+   */
+  source?: string | null;
+  /**
+   * Fork: a new run that starts from this checkpoint.
+   */
+  checkpoint_id?: string | null;
+  /**
+   * Read and validate; write nothing.
+   */
+  dry_run?: boolean;
+  /**
+   * The caller's own notes, kept with the run. pipeline names the pipeline where several fit.
+   */
+  metadata?: {
+    pipeline?: string;
+    [k: string]: string | number | boolean | null | undefined;
+  };
+}
+
+/**
+ * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file.
+ */
+export interface Connection {
+  /**
+   * Unique in the agency.
+   */
+  name: string;
+  title?: string;
+  /**
+   * file: folders on the machine where the workers run.
+   */
+  kind: 'file';
+  config: {
+    /**
+     * Folders that the connection may read, with what lies below them. An absolute path must lie inside a folder that the operator allows the agency (FLUX_SOURCE_ROOTS); a relative one is taken from each of those folders, so "." means all that the operator allows.
+     *
+     * @minItems 1
+     * @maxItems 20
+     */
+    roots: string[];
+  };
+}
+
+export type Format =
+  CsvFormat | JsonFormat | NdjsonFormat | ParquetFormat | XlsxFormat | XmlFormat | FixedFormat | MainframeFormat;
+export type Column = string;
+/**
+ * Names in order; needed where there is no header.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns = Column[];
+/**
+ * UTF-8 when absent.
+ */
+export type Encoding = 'utf-8';
+/**
+ * JSON Pointer to the list of records; the empty string is the whole document.
+ */
+export type RecordPath = string;
+export type Name = string;
+export type Transform =
+  | RenameTransform
+  | CastTransform
+  | DeriveTransform
+  | FilterTransform
+  | DeduplicateTransform
+  | JoinTransform
+  | AggregateTransform
+  | SqlTransform
+  | SteriliseTransform;
+/**
+ * A column that a transform makes; _flux_ is Flux's own prefix.
+ */
+export type NewColumn = string;
+export type ColumnType =
+  'bigint' | 'double precision' | 'numeric' | 'text' | 'boolean' | 'date' | 'timestamp' | 'timestamptz' | 'jsonb';
+/**
+ * A DuckDB SQL expression over the record's columns.
+ */
+export type Sql = string;
+/**
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns1 = Column[];
+/**
+ * Columns replaced by a keyed hash.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns2 = Column[];
+/**
+ * Columns removed.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns3 = Column[];
+/**
+ * Columns that identify a record; merge needs them.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns4 = Column[];
+
+/**
+ * What a pipeline reads, which contract its records must meet, how they are transformed and where they go. Each registration is a new immutable version. What this version of the engine does not run yet is accepted here and refused at registration with a message that names what is offered.
+ */
+export interface PipelineDefinition {
+  /**
+   * Unique in the agency.
+   */
+  name: string;
+  title: string;
+  description?: string;
+  /**
+   * Tables count as text.
+   */
+  contentType: 'images' | 'documents' | 'text' | 'mixed';
+  useCase:
+    | 'vr'
+    | 'ai-training'
+    | 'research'
+    | 'education'
+    | 'preservation'
+    | 'accessibility'
+    | 'public-engagement'
+    | 'policy'
+    | 'economic-development'
+    | 'national-security'
+    | 'environmental'
+    | 'cultural'
+    | 'historical'
+    | 'scientific';
+  /**
+   * Who is not cleared for it does not see that it exists. U < CUI < C < S < TS < SCI.
+   */
+  classification?: 'U' | 'CUI' | 'C' | 'S' | 'TS' | 'SCI';
+  source: {
+    /**
+     * The only place that the pipeline can read from.
+     */
+    connection: string;
+    /**
+     * Relative to a root of the connection; it cannot leave that root.
+     */
+    path: string;
+    format: Format;
+  };
+  contract: {
+    name: Name;
+    version: number;
+    /**
+     * quarantine: a record that breaks the contract is kept with its reasons as a rejected record. fail: the first one fails the run.
+     */
+    onViolation?: 'quarantine' | 'fail';
+    /**
+     * Rejected records divided by records read; a run that ends above it fails with CONTRACT_VIOLATED and publishes nothing.
+     */
+    maxRejectedRatio?: number;
+  };
+  /**
+   * Applied in order to every record that met the contract; each sees the columns that the one before it left.
+   *
+   * @maxItems 50
+   */
+  transforms?: Transform[];
+  destination: {
+    type: 'postgres';
+    /**
+     * Table in the agency's lake.
+     */
+    dataset: string;
+    /**
+     * append: beside the earlier loads. replace: in their place. merge: by key over them. Visible at once, when the run completes.
+     */
+    mode: 'append' | 'replace' | 'merge';
+    key?: Columns4;
+  };
+  batch?: {
+    /**
+     * Records between two checkpoints of a partition.
+     */
+    records: number;
+  };
+  /**
+   * Five cron fields in UTC, or null: only when somebody starts a run.
+   */
+  schedule?: string | null;
+}
+/**
+ * Delimited text with one record a line or more (RFC 4180). TSV is delimiter "\t".
+ */
+export interface CsvFormat {
+  type: 'csv';
+  /**
+   * The first line names the columns; true when absent.
+   */
+  header?: boolean;
+  columns?: Columns;
+  /**
+   * Comma when absent.
+   */
+  delimiter?: ',' | '\t' | ';' | '|';
+  /**
+   * The double quote when absent; null: a quote is an ordinary character.
+   */
+  quote?: '"' | "'" | null;
+  encoding?: Encoding;
+}
+/**
+ * One JSON document that holds an array of records.
+ */
+export interface JsonFormat {
+  type: 'json';
+  recordPath?: RecordPath;
+  encoding?: Encoding;
+}
+/**
+ * One JSON record a line.
+ */
+export interface NdjsonFormat {
+  type: 'ndjson';
+  encoding?: Encoding;
+}
+export interface ParquetFormat {
+  type: 'parquet';
+}
+export interface XlsxFormat {
+  type: 'xlsx';
+  /**
+   * The first sheet when absent.
+   */
+  sheet?: string;
+  header?: boolean;
+  range?: string;
+}
+export interface XmlFormat {
+  type: 'xml';
+  recordPath: RecordPath;
+}
+/**
+ * Fixed-width text: each column is a place in the line.
+ */
+export interface FixedFormat {
+  type: 'fixed';
+  /**
+   * @minItems 1
+   * @maxItems 400
+   */
+  columns: {
+    name: Column;
+    /**
+     * First character, counted from 1.
+     */
+    start: number;
+    length: number;
+  }[];
+  encoding?: Encoding;
+}
+/**
+ * EBCDIC records described by a COBOL copybook.
+ */
+export interface MainframeFormat {
+  type: 'mainframe';
+  /**
+   * The copybook's text.
+   */
+  copybook: string;
+  codePage?: 'cp037' | 'cp500' | 'cp1047' | 'cp1140';
+  records?: 'fixed' | 'variable';
+}
+export interface RenameTransform {
+  type: 'rename';
+  /**
+   * Old name to new name, all at once.
+   */
+  columns: {
+    [k: string]: NewColumn;
+  };
+}
+/**
+ * Changes a column's type. A value that is not written as that type fails the run: contracts reject records, casts do not.
+ */
+export interface CastTransform {
+  type: 'cast';
+  column: Column;
+  to: ColumnType;
+  /**
+   * Of a date or a time written as text, in strptime's letters: %Y-%m-%dT%H:%M:%S. ISO 8601 when absent.
+   */
+  format?: string;
+}
+/**
+ * Adds a column, or replaces the one of that name.
+ */
+export interface DeriveTransform {
+  type: 'derive';
+  column: NewColumn;
+  sql: Sql;
+}
+/**
+ * Keeps the records for which the condition is true; the others are counted as filtered under the rule's name.
+ */
+export interface FilterTransform {
+  type: 'filter';
+  /**
+   * What is kept and why, for people.
+   */
+  rule: string;
+  sql: Sql;
+}
+export interface DeduplicateTransform {
+  type: 'deduplicate';
+  key: Columns1;
+  /**
+   * In the source's order; first when absent.
+   */
+  keep?: 'first' | 'last';
+}
+/**
+ * Adds columns of a dataset in the agency's own lake.
+ */
+export interface JoinTransform {
+  type: 'join';
+  dataset: string;
+  /**
+   * Column of the record to column of the dataset.
+   */
+  on: {
+    [k: string]: Column;
+  };
+  columns: Columns1;
+  /**
+   * keep when absent.
+   */
+  unmatched?: 'keep' | 'drop';
+}
+export interface AggregateTransform {
+  type: 'aggregate';
+  groupBy: Columns1;
+  /**
+   * New column to aggregate expression.
+   */
+  measures: {
+    [k: string]: Sql;
+  };
+}
+/**
+ * A whole query over the table records.
+ */
+export interface SqlTransform {
+  type: 'sql';
+  sql: Sql;
+}
+/**
+ * Removes what identifies people or reveals too much.
+ */
+export interface SteriliseTransform {
+  type: 'sterilise';
+  hash?: Columns2;
+  drop?: Columns3;
+  /**
+   * Column to the width of the band that replaces its value.
+   */
+  generalise?: {
+    [k: string]: {
+      band: number;
+    };
+  };
+  kAnonymity?: {
+    /**
+     * Smallest group of records alike in the columns.
+     */
+    k: number;
+    columns: Columns1;
+  };
+}

@@ -1,0 +1,38 @@
+import type { Issue } from '../errors.ts';
+import type { Format, PipelineDefinition, Transform } from './documents.ts';
+import { refuse } from './issues.ts';
+
+/** What this version runs; the rest of the pipeline document is accepted by the schema and refused here, by name. */
+export const offeredFormats = ['csv', 'json', 'ndjson', 'parquet'] as const satisfies readonly Format['type'][];
+export const offeredTransforms = ['rename', 'cast', 'derive', 'filter'] as const satisfies readonly Transform['type'][];
+
+export type OfferedFormat = Extract<Format, { type: (typeof offeredFormats)[number] }>;
+export type OfferedTransform = Extract<Transform, { type: (typeof offeredTransforms)[number] }>;
+
+/** A definition that the engine runs: `requireOffered` has narrowed its format and its transforms. */
+export type OfferedDefinition = Omit<PipelineDefinition, 'source' | 'transforms'> & {
+  source: Omit<PipelineDefinition['source'], 'format'> & { format: OfferedFormat };
+  transforms: OfferedTransform[];
+};
+
+/**
+ * Refuses at registration what a run could not do.
+ *
+ * @throws INVALID_INPUT naming each part that is not offered yet, and what is
+ */
+export function requireOffered(definition: PipelineDefinition): asserts definition is PipelineDefinition & OfferedDefinition {
+  const issues: Issue[] = [];
+  const formats: readonly string[] = offeredFormats;
+  const transforms: readonly string[] = offeredTransforms;
+  const { format } = definition.source;
+  if (!formats.includes(format.type)) issues.push(notOffered('/source/format/type', format.type, formats));
+  for (const [at, { type }] of definition.transforms.entries()) {
+    if (!transforms.includes(type)) issues.push(notOffered(`/transforms/${at}/type`, type, transforms));
+  }
+  if (definition.schedule !== null) issues.push(notOffered('/schedule', definition.schedule, ['null']));
+  if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what this version does not offer yet', issues);
+}
+
+function notOffered(path: string, found: string, offered: readonly string[]): Issue {
+  return { path, rule: 'offered', message: `asks for ${found}; offered are ${offered.join(', ')}` };
+}
