@@ -1,0 +1,243 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { z } from 'zod';
+
+import { developmentKey, parseKey } from './config-keys.ts';
+import { FluxError } from './errors.ts';
+import { homePaths } from './home.ts';
+
+/** A trusted issuer of tokens, and the agencies for which it may speak. */
+export interface IssuerConfig {
+  /** The exact `iss` of its tokens. */
+  issuer: string;
+  /** Where its keys are, https outside development; or the keys themselves. */
+  jwksUri?: string;
+  jwks?: { keys: Record<string, unknown>[] };
+  /** The `aud` that its tokens must carry; FLUX_AUDIENCE of all issuers otherwise. */
+  audience?: string;
+  /** Slugs. An issuer that is not bound to an agency cannot speak for it. */
+  agencies: readonly string[];
+}
+
+export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+
+export interface Config {
+  environment: 'development' | 'production';
+  /** The admin's URL; undefined means the embedded Postgres of `home`. */
+  databaseUrl?: string;
+  apiDatabaseUrl?: string;
+  workerDatabaseUrl?: string;
+  sealerDatabaseUrl?: string;
+  /** FLUX_HOME, absolute. */
+  home: string;
+  host: string;
+  /** 0 lets the system choose. */
+  port: number;
+  metricsPort: number;
+  /** Worker processes of `flux up`. */
+  workers: number;
+  issuers: readonly IssuerConfig[];
+  audience: string;
+  /** 32 bytes: seals tenant contexts and derives the logins' passwords. */
+  contextKey: Buffer;
+  /** 32 bytes: keys object addresses and encrypts secrets. */
+  dataKey: Buffer;
+  objectStoreFolder: string;
+  /** Agency to the folders from which its file connections may read. */
+  sourceRoots: Readonly<Record<string, readonly string[]>>;
+  logLevel: LogLevel;
+  /** Names that look like ours and are not, for `flux config check`. */
+  warnings: readonly string[];
+}
+
+/** Named in the design, refused until they do something: a TLS setting that is ignored would be worse than none. */
+const notOffered = ['FLUX_TLS_CERT', 'FLUX_TLS_KEY', 'FLUX_TRUSTED_DOCUMENTS', 'FLUX_FIPS', 'FLUX_AUDIT_KEY', 'FLUX_AUDIT_ANCHOR'];
+
+/** Values that may be secret come from a file too: `<NAME>_FILE` holds its path. */
+const secretNames = [
+  'DATABASE_URL',
+  'FLUX_API_DATABASE_URL',
+  'FLUX_WORKER_DATABASE_URL',
+  'FLUX_SEALER_DATABASE_URL',
+  'FLUX_CONTEXT_KEY',
+  'FLUX_DATA_KEY',
+] as const;
+
+const databaseUrl = z
+  .url({ protocol: /^postgres(ql)?$/, error: 'should be postgres://user:password@host:port/database' })
+  .optional();
+const port = z.coerce.number({ error: 'should be a port, 0 to 65535' }).int().min(0).max(65_535);
+const slug = z.string().regex(/^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$/, 'should be an agency slug such as national-archives');
+
+const issuer = z.strictObject({
+  issuer: z.string().min(1),
+  jwksUri: z.url().optional(),
+  jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).min(1) }).optional(),
+  audience: z.string().min(1).optional(),
+  agencies: z.array(slug).min(1),
+});
+
+const schema = z.object({
+  NODE_ENV: z.string().optional(),
+  DATABASE_URL: databaseUrl,
+  FLUX_API_DATABASE_URL: databaseUrl,
+  FLUX_WORKER_DATABASE_URL: databaseUrl,
+  FLUX_SEALER_DATABASE_URL: databaseUrl,
+  FLUX_HOME: z.string().default('.flux'),
+  FLUX_HOST: z.string().default('127.0.0.1'),
+  FLUX_PORT: port.default(4000),
+  FLUX_METRICS_PORT: port.default(9464),
+  FLUX_WORKERS: z.coerce.number({ error: 'should be a number of processes, 0 to 64' }).int().min(0).max(64).default(2),
+  FLUX_ISSUERS: json(z.array(issuer)).default([]),
+  FLUX_AUDIENCE: z.string().default('flux'),
+  FLUX_CONTEXT_KEY: key().optional(),
+  FLUX_DATA_KEY: key().optional(),
+  FLUX_OBJECT_STORE: z
+    .string()
+    .regex(/^file:./, 'should be file:<folder>; other stores are not offered yet')
+    .optional(),
+  FLUX_SOURCE_ROOTS: json(z.record(slug, z.array(z.string().min(1)))).default({}),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+});
+type Values = z.infer<typeof schema>;
+
+/**
+ * Reads the configuration. In development a missing key is generated and kept in FLUX_HOME/keys.
+ *
+ * @param env an empty value counts as absent
+ * @throws CONFIG_INVALID with every problem at once
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const problems: string[] = [];
+  const { values: given, unread } = withSecretFiles(env);
+  problems.push(...unread);
+  const parsed = schema.safeParse(given);
+  if (!parsed.success) {
+    problems.push(...parsed.error.issues.map(({ path: at, message }) => `${at.join('.')} ${message}`));
+  }
+  problems.push(...notOffered.filter((name) => given[name]).map((name) => `${name} is not offered yet; unset it`));
+  if (parsed.success) problems.push(...productionProblems(parsed.data));
+  if (!parsed.success || problems.length > 0) {
+    throw new FluxError('CONFIG_INVALID', `The configuration has ${problems.length === 1 ? 'a problem' : 'problems'}: ${problems.join('; ')}.`, {
+      details: { problems },
+    });
+  }
+  return Object.freeze(toConfig(parsed.data, unknownNames(env)));
+}
+
+/**
+ * What only a server of the API needs, checked before it starts.
+ *
+ * @throws CONFIG_INVALID in production without a trusted issuer: the local one does not exist there
+ */
+export function requireIssuers(config: Config): void {
+  if (config.environment === 'production' && config.issuers.length === 0) {
+    throw new FluxError(
+      'CONFIG_INVALID',
+      'FLUX_ISSUERS is missing; in production it should list the trusted issuers: [{"issuer": …, "jwksUri": …, "agencies": […]}].',
+    );
+  }
+}
+
+function withSecretFiles(env: NodeJS.ProcessEnv): { values: Record<string, string>; unread: string[] } {
+  const values = Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''),
+  );
+  const unread: string[] = [];
+  for (const name of secretNames) {
+    const file = values[`${name}_FILE`];
+    if (file === undefined) continue;
+    if (values[name] !== undefined) unread.push(`${name} and ${name}_FILE are both set; keep one`);
+    try {
+      values[name] = readFileSync(file, 'utf8').trim();
+    } catch (cause) {
+      unread.push(`${name}_FILE names ${file}, which cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'error'})`);
+    }
+  }
+  return { values, unread };
+}
+
+function productionProblems(values: Values): string[] {
+  const problems: string[] = [];
+  if (values.NODE_ENV === 'production') {
+    for (const name of ['FLUX_CONTEXT_KEY', 'FLUX_DATA_KEY'] as const) {
+      if (!values[name]) problems.push(`${name} is missing; make one with: openssl rand -hex 32`);
+    }
+  }
+  values.FLUX_ISSUERS.forEach(({ issuer: name, jwksUri, jwks }, i) => {
+    if ((jwksUri === undefined) === (jwks === undefined)) {
+      problems.push(`FLUX_ISSUERS.${String(i)} (${name}) should have either jwksUri or jwks`);
+    }
+    if (jwksUri !== undefined && values.NODE_ENV === 'production' && !jwksUri.startsWith('https:')) {
+      problems.push(`FLUX_ISSUERS.${String(i)}.jwksUri should be https in production`);
+    }
+  });
+  return problems;
+}
+
+function toConfig(values: Values, warnings: string[]): Config {
+  const home = path.resolve(values.FLUX_HOME);
+  const keys = homePaths(home).keys;
+  return {
+    environment: values.NODE_ENV === 'production' ? 'production' : 'development',
+    ...present('databaseUrl', values.DATABASE_URL),
+    ...present('apiDatabaseUrl', values.FLUX_API_DATABASE_URL),
+    ...present('workerDatabaseUrl', values.FLUX_WORKER_DATABASE_URL),
+    ...present('sealerDatabaseUrl', values.FLUX_SEALER_DATABASE_URL),
+    home,
+    host: values.FLUX_HOST,
+    port: values.FLUX_PORT,
+    metricsPort: values.FLUX_METRICS_PORT,
+    workers: values.FLUX_WORKERS,
+    issuers: values.FLUX_ISSUERS as IssuerConfig[],
+    audience: values.FLUX_AUDIENCE,
+    contextKey: values.FLUX_CONTEXT_KEY ?? developmentKey(home, path.join(keys, 'context-key')),
+    dataKey: values.FLUX_DATA_KEY ?? developmentKey(home, path.join(keys, 'data-key')),
+    objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
+    sourceRoots: Object.fromEntries(
+      Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [agency, roots.map((root) => path.resolve(root))]),
+    ),
+    logLevel: values.LOG_LEVEL,
+    warnings,
+  };
+}
+
+function present<Name extends string>(name: Name, value: string | undefined): Partial<Record<Name, string>> {
+  return value === undefined ? {} : ({ [name]: value } as Record<Name, string>);
+}
+
+function storeFolder(url: string): string {
+  return url.startsWith('file://') ? fileURLToPath(url) : path.resolve(url.slice('file:'.length));
+}
+
+function unknownNames(env: NodeJS.ProcessEnv): string[] {
+  const known = new Set([...Object.keys(schema.shape), ...secretNames.map((name) => `${name}_FILE`)]);
+  return Object.keys(env)
+    .filter((name) => name.startsWith('FLUX_') && !known.has(name))
+    .map((name) => `${name} is no setting of Flux and has no effect`);
+}
+
+function key() {
+  return z.string().transform((text, context) => {
+    const bytes = parseKey(text);
+    if (bytes) return bytes;
+    context.addIssue('should be 32 bytes in hex (64 characters) or base64 (44); make one with: openssl rand -hex 32');
+    return z.NEVER;
+  });
+}
+
+function json<T extends z.ZodType>(inner: T) {
+  return z
+    .string()
+    .transform((text, context): unknown => {
+      try {
+        return JSON.parse(text) as unknown;
+      } catch {
+        context.addIssue('should be JSON and is not');
+        return z.NEVER;
+      }
+    })
+    .pipe(inner);
+}
