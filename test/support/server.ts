@@ -1,3 +1,7 @@
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
 import type { TestProject } from 'vitest/node';
 
 import { prepareServer, type TestServer } from './template.ts';
@@ -43,10 +47,31 @@ async function boot(): Promise<Shared> {
   };
 }
 
+/** The server of FLUX_TEST_DATABASE_URL (a superuser's URL), or an embedded one in a folder of its own. */
 async function startPostgres(): Promise<{ url: string; stop(): Promise<void> }> {
   const given = process.env.FLUX_TEST_DATABASE_URL;
-  if (!given) {
-    throw new Error('Set FLUX_TEST_DATABASE_URL to a superuser URL of a Postgres 15 or newer.');
-  }
-  return { url: given, stop: () => Promise.resolve() };
+  if (given) return { url: given, stop: () => Promise.resolve() };
+  const { startEmbedded } = await import('../../src/embedded-postgres/start-embedded.ts');
+  const home = await mkdtemp(path.join(tmpdir(), 'flux-test-'));
+  // Started by root, the server works as another OS user, which must be able to pass.
+  await chmod(home, 0o711);
+  const embedded = await startEmbedded({ home, logger: quiet, settings: testSettings });
+  const url = new URL(embedded.adminUrl);
+  url.pathname = '/postgres';
+  return {
+    url: url.href,
+    async stop() {
+      await embedded.stop();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
 }
+
+// The machine does not lose power in a test, and what a SIGKILL of ours loses is in the kernel's cache.
+const testSettings = { fsync: 'off', full_page_writes: 'off', max_connections: '200' };
+
+const quiet = {
+  info: () => undefined,
+  warn: (...message: unknown[]) => process.stderr.write(`${message.map(String).join(' ')}\n`),
+  error: (...message: unknown[]) => process.stderr.write(`${message.map(String).join(' ')}\n`),
+};
