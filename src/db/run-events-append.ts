@@ -1,3 +1,4 @@
+import { storableText, toJsonb } from './json.ts';
 import type { Queryable } from './pool.ts';
 import type { EventName, RunStatus, StepStage } from './run-vocabulary.ts';
 import { sql } from './sql.ts';
@@ -63,7 +64,7 @@ export async function insertRunEvents(
     ${transition?.finishes ? sql`, finished_at = clock_timestamp()` : sql``}
     ${
       failure
-        ? sql`, failure_class = ${failure.class}, failure_code = ${failure.code}, failure_message = ${failure.message}`
+        ? sql`, failure_class = ${failure.class}, failure_code = ${failure.code}, failure_message = ${storableText(failure.message)}`
         : sql``
     }
   `;
@@ -81,7 +82,7 @@ export async function insertRunEvents(
     select run.agency_id, run.run_id, run.seq_before + e.position, e.event ->> 'name', e.event ->> 'stage',
       e.event ->> 'step', (e.event ->> 'partitionNo')::int, run.attempt, e.event ->> 'message',
       coalesce(e.event -> 'data', '{}'), run.trace_id
-    from run, jsonb_array_elements(${JSON.stringify(events)}::jsonb) with ordinality as e (event, position)
+    from run, jsonb_array_elements(${toJsonb(events)}::jsonb) with ordinality as e (event, position)
     order by e.position
     returning seq, event_id as "eventId", at
   `);

@@ -1,0 +1,186 @@
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+
+import pgCopyStreams from 'pg-copy-streams';
+
+import type { DatasetColumn } from './loads.ts';
+import type { Connection, Queryable } from './pool.ts';
+import { ident, join, literal, type Sql, sql, toQuery } from './sql.ts';
+
+/** A load's own table: invisible to the lake's readers until it is attached to its dataset. */
+export interface LoadTable {
+  /** The agency's lake. */
+  schema: string;
+  dataset: string;
+  loadNo: bigint;
+}
+
+/** The load table's name. A dataset name holds no `__l<number>` ending, so the two cannot meet. */
+export function loadTableName({ dataset, loadNo }: Pick<LoadTable, 'dataset' | 'loadNo'>): string {
+  return `${dataset}__l${String(loadNo)}`;
+}
+
+const loadTable = (table: LoadTable): Sql => ident(table.schema, loadTableName(table));
+const datasetTable = (table: LoadTable): Sql => ident(table.schema, table.dataset);
+
+/** A type's name enters a statement only from this table. */
+const columnTypes: Readonly<Record<string, Sql>> = {
+  bigint: sql`bigint`,
+  'double precision': sql`double precision`,
+  numeric: sql`numeric`,
+  text: sql`text`,
+  boolean: sql`boolean`,
+  date: sql`date`,
+  timestamp: sql`timestamp`,
+  timestamptz: sql`timestamptz`,
+  jsonb: sql`jsonb`,
+};
+
+function columnDefinition({ name, type }: DatasetColumn): Sql {
+  const known = columnTypes[type];
+  if (!known) throw new TypeError(`expected a column type of ${Object.keys(columnTypes).join(', ')}, found ${type}`);
+  return sql`${ident(name)} ${known}`;
+}
+
+/** Creates a dataset's table unless it exists. The caller holds the dataset's row lock. */
+export async function createDatasetTable(tx: Queryable, table: LoadTable, columns: readonly DatasetColumn[]): Promise<void> {
+  await tx.query(sql`
+    create table if not exists ${datasetTable(table)} (
+      _flux_load bigint not null,
+      _flux_record bigint not null,
+      ${join(columns.map(columnDefinition))}
+    ) partition by list (_flux_load)
+  `);
+}
+
+/**
+ * Creates a load's table, and takes from its readers what the lake's default privileges gave them: they read the dataset.
+ * The CHECK lets it be attached later without a scan.
+ */
+export async function createLoadTable(tx: Queryable, table: LoadTable): Promise<void> {
+  await tx.query(sql`
+    create table ${loadTable(table)} (
+      like ${datasetTable(table)},
+      constraint own_load check (_flux_load = ${literal(String(table.loadNo))})
+    )
+  `);
+  await tx.query(sql`
+    alter table ${loadTable(table)}
+    alter column _flux_load set default ${literal(String(table.loadNo))}
+  `);
+  const { rows: readers } = await tx.query<{ name: string }>(sql`
+    select distinct pg_get_userbyid(acl.grantee) as name
+    from pg_class c, aclexplode(c.relacl) as acl
+    where c.oid = ${`${quoted(table.schema)}.${quoted(loadTableName(table))}`}::regclass
+      and acl.grantee not in (0, c.relowner)
+  `);
+  if (readers.length > 0) {
+    await tx.query(sql`revoke all on ${loadTable(table)} from ${join(readers.map(({ name }) => ident(name)))}`);
+  }
+}
+
+const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+/**
+ * Streams a CSV file without header into a load's table: `_flux_record` and the columns, in order. An abort sends CopyFail
+ * and rejects; the caller rolls back.
+ *
+ * @returns rows written
+ */
+export async function copyIntoLoad(
+  tx: Connection,
+  table: LoadTable,
+  columns: readonly string[],
+  file: string,
+  signal: AbortSignal,
+): Promise<number> {
+  const names = join(['_flux_record', ...columns].map((name) => ident(name)));
+  const { text } = toQuery(sql`copy ${loadTable(table)} (${names}) from stdin (format csv)`);
+  const copy = tx.client.query(pgCopyStreams.from(text));
+  await pipeline(createReadStream(file, { highWaterMark: 256 * 1024 }), copy, { signal });
+  return copy.rowCount;
+}
+
+/** Rows that stand in a load's table now. */
+export async function countLoad(tx: Queryable, table: LoadTable): Promise<number> {
+  const { rows } = await tx.query<{ count: bigint }>(sql`
+    select count(*) as count
+    from ${loadTable(table)}
+  `);
+  return Number(rows[0]?.count ?? 0n);
+}
+
+/** Removes the rows of a span of record numbers. @returns how many */
+export async function deleteFromLoad(tx: Queryable, table: LoadTable, span: { first: bigint; last: bigint }): Promise<number> {
+  const { rowCount } = await tx.query(sql`
+    delete from ${loadTable(table)}
+    where _flux_record between ${span.first} and ${span.last}
+  `);
+  return rowCount;
+}
+
+/** Makes a load part of its dataset: its readers see all of it when the transaction commits. */
+export async function attachLoad(tx: Queryable, table: LoadTable): Promise<void> {
+  await tx.query(sql`
+    alter table ${datasetTable(table)}
+    attach partition ${loadTable(table)}
+    for values in (${literal(String(table.loadNo))})
+  `);
+}
+
+/** Removes every load that is attached to a dataset, with its rows. */
+export async function dropAttachedLoads(tx: Queryable, table: LoadTable): Promise<void> {
+  const { rows } = await tx.query<{ schema: string; name: string }>(sql`
+    select n.nspname as schema, c.relname as name
+    from pg_inherits i
+    join pg_class c on c.oid = i.inhrelid
+    join pg_namespace n on n.oid = c.relnamespace
+    where i.inhparent = ${`${quoted(table.schema)}.${quoted(table.dataset)}`}::regclass
+    order by c.oid
+  `);
+  for (const { schema, name } of rows) await tx.query(sql`drop table ${ident(schema, name)}`);
+}
+
+/** Rows of a load that lack a part of the key. */
+export async function countRowsWithoutKey(tx: Queryable, table: LoadTable, key: readonly string[]): Promise<number> {
+  const { rows } = await tx.query<{ count: bigint }>(sql`
+    select count(*) as count
+    from ${loadTable(table)}
+    where ${join(key.map((name) => sql`${ident(name)} is null`), ' or ')}
+  `);
+  return Number(rows[0]?.count ?? 0n);
+}
+
+/** Keeps of each key the record that came last in the load. @returns rows removed */
+export async function removeEarlierDuplicates(tx: Queryable, table: LoadTable, key: readonly string[]): Promise<number> {
+  const columns = join(key.map((name) => ident(name)));
+  const { rowCount } = await tx.query(sql`
+    delete from ${loadTable(table)} as earlier
+    using (
+      select ${columns}, max(_flux_record) as last_record
+      from ${loadTable(table)}
+      group by ${columns}
+      having count(*) > 1
+    ) as newest
+    where ${sameKey('earlier', 'newest', key)}
+      and earlier._flux_record < newest.last_record
+  `);
+  return rowCount;
+}
+
+/** Removes the dataset's rows whose key the load has too. The load is not attached yet. @returns rows removed */
+export async function removeReplacedRows(tx: Queryable, table: LoadTable, key: readonly string[]): Promise<number> {
+  const { rowCount } = await tx.query(sql`
+    delete from ${datasetTable(table)} as old
+    using ${loadTable(table)} as new
+    where ${sameKey('old', 'new', key)}
+  `);
+  return rowCount;
+}
+
+function sameKey(left: string, right: string, key: readonly string[]): Sql {
+  return join(
+    key.map((name) => sql`${ident(left, name)} = ${ident(right, name)}`),
+    ' and ',
+  );
+}
