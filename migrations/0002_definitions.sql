@@ -5,6 +5,7 @@ create table flux.connections (
   agency_id text collate "C" not null references flux.agencies (agency_id),
   name text collate "C" not null check (name ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
   kind text not null check (kind in ('file')),
+  title text,
   config jsonb not null,
   version bigint not null default 1,
   created_by text not null,
@@ -70,4 +71,4 @@ create policy cleared on flux.pipelines as restrictive
   with check (classification <= (select flux.current_clearance()));
 
 grant select, insert on flux.connections, flux.contracts, flux.pipelines to flux_api;
-grant update (config, version, updated_at) on flux.connections to flux_api;
+grant update (title, config, version, updated_at) on flux.connections to flux_api;

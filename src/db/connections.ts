@@ -5,6 +5,7 @@ import { sql } from './sql.ts';
 export interface SourceConnection {
   name: string;
   kind: string;
+  title: string | null;
   config: Record<string, unknown>;
   version: bigint;
   createdBy: string;
@@ -15,6 +16,7 @@ export interface SourceConnection {
 const connectionColumns = sql`
   name,
   kind,
+  title,
   config,
   version,
   created_by as "createdBy",
@@ -51,13 +53,14 @@ export async function listConnections(
 /** Creates a connection, or gives an existing one a new configuration and the next version. */
 export async function saveConnection(
   db: Queryable,
-  { name, kind, config, createdBy }: { name: string; kind: string; config: Record<string, unknown>; createdBy: string },
+  { name, kind, title, config, createdBy }: Pick<SourceConnection, 'name' | 'kind' | 'title' | 'config' | 'createdBy'>,
 ): Promise<SourceConnection> {
   const { rows } = await db.query<SourceConnection>(sql`
-    insert into flux.connections as c (agency_id, name, kind, config, created_by)
-    values (flux.current_agency(), ${name}, ${kind}, ${JSON.stringify(config)}, ${createdBy})
+    insert into flux.connections as c (agency_id, name, kind, title, config, created_by)
+    values (flux.current_agency(), ${name}, ${kind}, ${title}, ${JSON.stringify(config)}, ${createdBy})
     on conflict (agency_id, name) do update
-    set config = excluded.config,
+    set title = excluded.title,
+        config = excluded.config,
         version = c.version + 1,
         updated_at = clock_timestamp()
     returning ${connectionColumns}

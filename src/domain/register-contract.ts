@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto';
+
+import { canonicalBytes } from '../canonical-json.ts';
+import { type Contract as ContractDocument, validateContract } from '../contracts/contract.ts';
+import { type Contract, findContract, insertContract } from '../db/contracts.ts';
+import { lockName } from '../db/idempotency.ts';
+import type { Connection } from '../db/pool.ts';
+import { FluxError } from '../errors.ts';
+import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { type Change, perform } from './perform.ts';
+import { nameOf } from './register-connection.ts';
+
+export interface RegisterContract extends Asked {
+  name: string;
+  /** A JSON Schema, not yet validated. */
+  document: unknown;
+}
+
+/**
+ * Registers the next version of a contract. Versions never change, and every registration is a new one.
+ *
+ * @throws INVALID_INPUT the name does not fit
+ * @throws CONTRACT_INVALID the document does not compile, or uses what contracts may not
+ */
+export async function registerContract(deps: DomainDeps, caller: Caller, input: RegisterContract): Promise<Contract> {
+  const { value } = await perform<Contract, ContractDocument>(deps, caller, {
+    action: 'contract.register',
+    resourceType: 'contract',
+    resourceId: nameOf(input),
+    reason: input.reason,
+    idempotencyKey: input.idempotencyKey,
+    request: { name: input.name, document: input.document ?? null },
+    check: () => {
+      if (nameOf(input) === null) {
+        throw new FluxError('INVALID_INPUT', 'The contract’s name must be 1 to 63 of a-z, 0-9 and -, and not begin with -.');
+      }
+      return validateContract(input.document);
+    },
+    change: (tx, document) => addVersion(tx, caller, input.name, document),
+    again: async (tx, { name, version }) => {
+      const contract = await findContract(tx, String(name), Number(version));
+      if (!contract) throw new FluxError('NOT_FOUND', `There is no contract ${String(name)} version ${String(version)}.`);
+      return contract;
+    },
+  });
+  return value;
+}
+
+async function addVersion(tx: Connection, caller: Caller, name: string, document: ContractDocument): Promise<Change<Contract>> {
+  await lockName(tx, 'contract', name);
+  const canonical = canonicalBytes(document);
+  const contract = await insertContract(tx, {
+    name,
+    document: canonical.toString('utf8'),
+    sha256: createHash('sha256').update(canonical).digest(),
+    createdBy: caller.principal.subject,
+  });
+  const reference = { name, version: contract.version };
+  return {
+    value: contract,
+    resourceId: `${name}@${String(contract.version)}`,
+    reference,
+    after: { ...reference, sha256: contract.sha256.toString('hex') },
+  };
+}

@@ -1,0 +1,203 @@
+import { type RunPayload, validateRunPayload } from '../contracts/documents.ts';
+import { readOwnAgency } from '../db/agencies-read.ts';
+import { channels, notify } from '../db/notify.ts';
+import type { Pipeline } from '../db/pipelines.ts';
+import type { Connection } from '../db/pool.ts';
+import { findRun, insertPlanPartition, insertRun, type Run } from '../db/runs.ts';
+import { FluxError } from '../errors.ts';
+import { appendEvents } from '../events/append.ts';
+import { unknownRun } from '../events/follow.ts';
+import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { requireOwnAgency } from './own-agency.ts';
+import { type Change, perform } from './perform.ts';
+import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
+import type { RunStage } from './run.ts';
+
+export interface StartRun extends Asked {
+  /** The pipeline's name, or a bare payload: exactly one of them. */
+  pipeline: string | null;
+  /** A document of schemas/v1/run-payload.schema.json, not yet validated. */
+  payload: unknown;
+  stage: RunStage | null;
+  dryRun: boolean | null;
+  /** The caller's own notes. */
+  metadata: unknown;
+}
+
+/**
+ * Queues a run: the run, its first partition, RunQueued and the audit entry in one transaction; then wakes the workers.
+ *
+ * @throws INVALID_INPUT the input or the payload breaks a rule, or asks for what is not offered
+ * @throws DATA_ISOLATION the payload names another agency
+ * @throws PIPELINE_NOT_FOUND, AMBIGUOUS_PIPELINE with the candidates
+ * @throws IDEMPOTENCY_CONFLICT
+ */
+export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun): Promise<Run> {
+  const { value, repeated } = await perform<Run, Wanted>(deps, caller, {
+    action: 'run.start',
+    resourceType: 'run',
+    resourceId: null,
+    reason: input.reason,
+    idempotencyKey: input.idempotencyKey,
+    request: {
+      pipeline: input.pipeline,
+      payload: input.payload ?? null,
+      stage: input.stage,
+      dryRun: input.dryRun,
+      metadata: input.metadata ?? null,
+    },
+    check: () => wantedOf(caller, input),
+    change: (tx, wanted) => queueRun(tx, caller, input, wanted),
+    again: async (tx, { runId }) => {
+      const run = await findRun(tx, String(runId));
+      if (!run) throw unknownRun(String(runId));
+      return run;
+    },
+  });
+  if (!repeated) await wakeWorkers(deps, value.id);
+  return value;
+}
+
+async function queueRun(tx: Connection, caller: Caller, input: StartRun, wanted: Wanted): Promise<Change<Run>> {
+  await requireEnabledAgency(tx, caller);
+  const pipeline = await resolvePipeline(tx, wanted);
+  const payload = keptPayload(caller, pipeline, wanted);
+  const queued = await insertRun(tx, {
+    pipelineName: pipeline.name,
+    pipelineVersion: pipeline.version,
+    stage: wanted.stage,
+    contentType: pipeline.contentType,
+    useCase: pipeline.useCase,
+    classification: pipeline.classification,
+    requestedBy: caller.principal.subject,
+    reason: input.reason,
+    payload,
+    traceId: caller.traceId,
+  });
+  await insertPlanPartition(tx, { runId: queued.id, stage: wanted.stage });
+  const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage };
+  await appendEvents(tx, { agencyId: queued.agency, runId: queued.id }, [
+    {
+      name: 'RunQueued',
+      message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${caller.principal.subject}.`,
+      data: ofPipeline,
+    },
+  ]);
+  const run = (await findRun(tx, queued.id)) as Run; // as the event has left it
+  return { value: run, resourceId: run.id, reference: { runId: run.id }, after: { ...ofPipeline, payload } };
+}
+
+/** Hints only: a worker that misses them finds the run by its poll, so a failure here fails nothing. */
+async function wakeWorkers({ pool, logger }: DomainDeps, runId: string): Promise<void> {
+  try {
+    await notify(pool, channels.work);
+    await notify(pool, channels.runEvents, runId);
+  } catch (cause) {
+    logger.warn({ err: cause, runId }, 'no hint could be sent; the workers find the run by their poll');
+  }
+}
+
+/** The rules of the request that need no database. */
+function wantedOf(caller: Caller, input: StartRun): Wanted {
+  const { pipeline, payload } = input;
+  if ((pipeline === null) === (payload === null || payload === undefined)) {
+    throw new FluxError('INVALID_INPUT', 'Pass either `pipeline`, the name of a pipeline, or `payload`, a bare payload; exactly one of them.');
+  }
+  const wanted = pipeline === null ? wantedByPayload(caller, input) : wantedByName(caller, input, pipeline);
+  requireOffered(wanted.payload, wanted.stage);
+  requirePathInside(wanted.payload.source ?? null);
+  return wanted;
+}
+
+/** The named pipeline decides content type and use case; what else the caller says is checked as if a payload said it. */
+function wantedByName(caller: Caller, input: StartRun, name: string): Wanted {
+  const notes = asNotes(input.metadata);
+  if (notes['pipeline'] !== undefined && notes['pipeline'] !== name) {
+    throw new FluxError('INVALID_INPUT', 'The input and its metadata.pipeline name two pipelines. Name one.');
+  }
+  const payload = validateRunPayload({
+    agency: caller.principal.agency,
+    content_type: 'text',
+    use_case: 'research',
+    dry_run: input.dryRun ?? false,
+    metadata: { ...notes, pipeline: name },
+  });
+  return { name, purpose: null, stage: input.stage ?? 'FULL', payload };
+}
+
+function wantedByPayload(caller: Caller, input: StartRun): Wanted {
+  const given = asObject(input.payload, 'payload');
+  requireOwnAgency(caller, given['agency']);
+  const payload = validateRunPayload({
+    ...given,
+    ...(input.metadata === null || input.metadata === undefined
+      ? {}
+      : { metadata: { ...asNotes(given['metadata']), ...asNotes(input.metadata) } }),
+  });
+  const stage = payload.stage.toUpperCase() as RunStage;
+  if (input.stage !== null && given['stage'] !== undefined && stage !== input.stage) {
+    throw new FluxError('INVALID_INPUT', `The input asks for stage ${input.stage}, its payload for ${payload.stage}. Name one stage.`);
+  }
+  return {
+    name: payload.metadata.pipeline ?? null,
+    purpose: { contentType: payload.content_type, useCase: payload.use_case },
+    stage: input.stage ?? stage,
+    payload: { ...payload, dry_run: input.dryRun ?? payload.dry_run },
+  };
+}
+
+function asNotes(metadata: unknown): Record<string, unknown> {
+  return metadata === null || metadata === undefined ? {} : asObject(metadata, 'metadata');
+}
+
+function asObject(value: unknown, name: string): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new FluxError('INVALID_INPUT', `${name} must be a JSON object.`, {
+    details: { issues: [{ path: `/${name}`, rule: 'type', message: 'must be an object' }] },
+  });
+}
+
+function requireOffered({ dry_run, checkpoint_id }: Wanted['payload'], stage: RunStage): void {
+  if (stage !== 'FULL') {
+    throw new FluxError('INVALID_INPUT', `The stage ${stage} is not offered yet; offered: FULL. Leave the stage out, or ask for full.`);
+  }
+  if (dry_run) {
+    throw new FluxError('INVALID_INPUT', 'A dry run is not offered yet; offered: dryRun false. Leave it out.');
+  }
+  if (checkpoint_id !== null && checkpoint_id !== undefined) {
+    throw new FluxError('INVALID_INPUT', 'A fork from a checkpoint is not offered yet; offered: a run from the beginning. Leave checkpoint_id out.');
+  }
+}
+
+/** The same rule as the pipeline's own path has; the worker checks the real path again. */
+function requirePathInside(source: string | null): void {
+  if (source === null || /^(?!\/)(?!(.*\/)?\.\.(\/|$))[^\0\\]+$/.test(source)) return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    'source must be a path relative to a root of the pipeline’s connection, without `..` and backslashes.',
+    { details: { issues: [{ path: '/source', rule: 'pattern', message: 'expected a relative path inside the connection' }] } },
+  );
+}
+
+async function requireEnabledAgency(tx: Connection, { principal }: Caller): Promise<void> {
+  const agency = await readOwnAgency(tx);
+  if (agency?.enabled) return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    `The agency ${principal.agency} is not enabled, so it starts no runs. The platform's operator can enable it (flux agencies update).`,
+  );
+}
+
+/** The payload as the run keeps it: resolved, every field written out, by its public names. */
+function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wanted): Required<RunPayload> {
+  return {
+    agency: caller.principal.agency,
+    content_type: pipeline.contentType as RunPayload['content_type'],
+    use_case: pipeline.useCase as RunPayload['use_case'],
+    stage: stage.toLowerCase() as RunPayload['stage'],
+    source: payload.source ?? null,
+    checkpoint_id: null,
+    dry_run: false,
+    metadata: payload.metadata,
+  };
+}
