@@ -2,15 +2,22 @@ import { defineConfig } from 'vitest/config';
 
 const withDatabase = ['./test/support/server.ts'];
 
-// Seconds in unit, minutes in flow: a whole run starts DuckDB children and worker processes.
+/**
+ * What a test may use decides its project, and so its patience. Groups run one after the other: whole runs, kills and the demo
+ * measure seconds, and must not share two cores with hundreds of small tests.
+ */
 const projects = [
   { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/contracts/**/*.test.ts', 'test/*.test.ts'], timeoutMs: 20_000 },
   { name: 'db', include: ['test/db/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 30_000 },
   { name: 'api', include: ['test/api/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 30_000 },
-  { name: 'flow', include: ['test/flow/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 120_000 },
-  { name: 'chaos', include: ['test/chaos/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 180_000 },
-  { name: 'e2e', include: ['test/e2e/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 300_000 },
+  { name: 'flow', include: ['test/flow/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 120_000, group: 1 },
+  { name: 'chaos', include: ['test/chaos/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 180_000, group: 2, alone: true },
+  { name: 'e2e', include: ['test/e2e/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 300_000, group: 3, alone: true },
 ];
+
+/** The rooms whose faults lose data or show it to the wrong agency. Each must reach this by itself. */
+const guardedRooms = ['domain', 'queue', 'worker', 'checkpoint', 'events', 'audit', 'auth', 'contracts'];
+const enough = { lines: 80, branches: 80 };
 
 export default defineConfig({
   resolve: {
@@ -18,9 +25,25 @@ export default defineConfig({
     alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }],
   },
   test: {
-    projects: projects.map(({ name, include, globalSetup = [], timeoutMs }) => ({
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts', 'schema/**/*.ts', 'resolvers/**/*.ts'],
+      exclude: ['src/contracts/generated.ts'],
+      reporter: ['text-summary', 'json-summary', 'html'],
+      reportOnFailure: true,
+      thresholds: Object.fromEntries(guardedRooms.map((room) => [`src/${room}/**`, enough])),
+    },
+    projects: projects.map(({ name, include, globalSetup = [], timeoutMs, group = 0, alone = false }) => ({
       extends: true,
-      test: { name, include, globalSetup, testTimeout: timeoutMs, hookTimeout: Math.max(timeoutMs, 60_000) },
+      test: {
+        name,
+        include,
+        globalSetup,
+        testTimeout: timeoutMs,
+        hookTimeout: Math.max(timeoutMs, 60_000),
+        fileParallelism: !alone,
+        sequence: { groupOrder: group },
+      },
     })),
   },
 });
