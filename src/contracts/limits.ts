@@ -6,7 +6,7 @@ import type { Issue } from '../errors.ts';
 import { canonicalText } from './canonical.ts';
 import { measure } from './measure.ts';
 import { pointerStep } from './issues.ts';
-import { patternProblem } from './pattern-safety.ts';
+import { newWalk, patternProblem, type Walk } from './pattern-safety.ts';
 
 export const contractLimits = {
   bytes: 65_536,
@@ -31,8 +31,11 @@ export function limitIssues(document: unknown): Issue[] {
   if (bytes > contractLimits.bytes) {
     return [{ path: '', rule: 'maxBytes', message: `holds ${bytes} bytes; at most ${contractLimits.bytes} are allowed` }];
   }
-  const schemas = subschemasOf(document);
-  const issues = schemas.flatMap(({ path, node }) => [...referenceIssues(document, path, node), ...patternIssues(path, node)]);
+  const walk = newWalk();
+  const issues = subschemasOf(document).flatMap(({ path, node }) => [
+    ...referenceIssues(document, path, node),
+    ...patternIssues(path, node, walk),
+  ]);
   return issues.length > 0 ? issues : countIssues(document);
 }
 
@@ -74,7 +77,7 @@ function referenceIssues(document: unknown, path: string, node: Node): Issue[] {
   return [];
 }
 
-function patternIssues(path: string, node: Node): Issue[] {
+function patternIssues(path: string, node: Node, walk: Walk): Issue[] {
   const patterns: { at: string; text: string }[] = [];
   if (typeof node.pattern === 'string') patterns.push({ at: `${path}/pattern`, text: node.pattern });
   if (isNode(node.patternProperties)) {
@@ -83,7 +86,7 @@ function patternIssues(path: string, node: Node): Issue[] {
     }
   }
   return patterns.flatMap(({ at, text }) => {
-    const problem = patternProblem(text);
+    const problem = patternProblem(text, walk);
     return problem === null ? [] : [{ path: at, rule: 'pattern', message: problem }];
   });
 }
