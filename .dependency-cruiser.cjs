@@ -28,7 +28,8 @@ module.exports = {
   forbidden: [
     {
       name: 'no-circular',
-      comment: 'Two files that need each other are one thing with two names, and load order decides which half is undefined.',
+      comment:
+        'Two files that need each other are one thing with two names, and load order decides which half is undefined.',
       severity: 'error',
       from: {},
       to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
@@ -152,7 +153,10 @@ module.exports = {
     room(
       'worker-is-not-the-server',
       '^src/worker/',
-      ['^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|domain|etl|connectors|packages|providers)/', '^src/config[.]ts$'],
+      [
+        '^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|domain|etl|connectors|packages|providers)/',
+        '^src/config[.]ts$',
+      ],
       'Workers are their own processes and their own pods: loading the API there costs memory and opens ports nobody watches.',
     ),
     {
@@ -178,7 +182,8 @@ module.exports = {
     ),
     {
       name: 'schema-knows-no-database',
-      comment: 'Except for names and row types: a database call among declarations would escape the resolver that scopes it.',
+      comment:
+        'Except for names and row types: a database call among declarations would escape the resolver that scopes it.',
       severity: 'error',
       from: { path: '^schema/' },
       to: { path: '^src/db/', pathNot: '^src/db/run-vocabulary[.]ts$', dependencyTypesNot: ['type-only'] },
@@ -198,7 +203,8 @@ module.exports = {
     ),
     {
       name: 'server-has-no-statements',
-      comment: 'The transports share the resolvers. A statement called from one of them would be missing on the others.',
+      comment:
+        'The transports share the resolvers. A statement called from one of them would be missing on the others.',
       severity: 'error',
       from: { path: '^src/server/' },
       to: { path: '^src/db/', pathNot: '^src/db/(pool|health)[.]ts$', dependencyTypesNot: ['type-only'] },
@@ -243,6 +249,10 @@ module.exports = {
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     detectJSDocImports: false,
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'types', 'default'], extensions: ['.ts', '.js', '.mjs', '.cjs', '.json'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'types', 'default'],
+      extensions: ['.ts', '.js', '.mjs', '.cjs', '.json'],
+    },
   },
 };

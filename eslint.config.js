@@ -28,7 +28,11 @@ export default tseslint.config(
         {
           paths: [
             { name: 'node:assert', message: 'Throw a FluxError, or narrow the type.' },
-            { name: 'node:process', importNames: ['env'], message: 'src/config.ts is the only reader of the environment.' },
+            {
+              name: 'node:process',
+              importNames: ['env'],
+              message: 'src/config.ts is the only reader of the environment.',
+            },
           ],
         },
       ],
@@ -36,7 +40,8 @@ export default tseslint.config(
         'error',
         {
           selector: 'MemberExpression[object.name="process"][property.name="env"]',
-          message: 'src/config.ts is the only reader of the environment: it types it and reports every problem at once.',
+          message:
+            'src/config.ts is the only reader of the environment: it types it and reports every problem at once.',
         },
       ],
     },

@@ -7,12 +7,30 @@ const withDatabase = ['./test/support/server.ts'];
  * measure seconds, and must not share two cores with hundreds of small tests.
  */
 const projects = [
-  { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/contracts/**/*.test.ts', 'test/*.test.ts'], timeoutMs: 20_000 },
+  {
+    name: 'unit',
+    include: ['test/unit/**/*.test.ts', 'test/contracts/**/*.test.ts', 'test/*.test.ts'],
+    timeoutMs: 20_000,
+  },
   { name: 'db', include: ['test/db/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 30_000 },
   { name: 'api', include: ['test/api/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 30_000 },
   { name: 'flow', include: ['test/flow/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 120_000, group: 1 },
-  { name: 'chaos', include: ['test/chaos/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 180_000, group: 2, alone: true },
-  { name: 'e2e', include: ['test/e2e/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 300_000, group: 3, alone: true },
+  {
+    name: 'chaos',
+    include: ['test/chaos/**/*.test.ts'],
+    globalSetup: withDatabase,
+    timeoutMs: 180_000,
+    group: 2,
+    alone: true,
+  },
+  {
+    name: 'e2e',
+    include: ['test/e2e/**/*.test.ts'],
+    globalSetup: withDatabase,
+    timeoutMs: 300_000,
+    group: 3,
+    alone: true,
+  },
 ];
 
 /** The rooms whose faults lose data or show it to the wrong agency. Each must reach this by itself. */

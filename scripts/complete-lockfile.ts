@@ -48,8 +48,13 @@ function platformOf(name: string): Pick<LockedPackage, 'os' | 'cpu' | 'libc'> {
   const words = name.split(/[-/]/);
   const os = systems.find((system) => words.includes(system));
   const cpu = processors.find((processor) => words.includes(processor));
-  if (os === undefined || cpu === undefined) throw new Error(`Cannot tell the platform of ${name}; add its entry by hand.`);
-  const libc = words.some((word) => word.startsWith('musl')) ? 'musl' : words.some((word) => word.startsWith('gnu')) ? 'glibc' : null;
+  if (os === undefined || cpu === undefined)
+    throw new Error(`Cannot tell the platform of ${name}; add its entry by hand.`);
+  const libc = words.some((word) => word.startsWith('musl'))
+    ? 'musl'
+    : words.some((word) => word.startsWith('gnu'))
+      ? 'glibc'
+      : null;
   return { cpu: [cpu], ...(libc !== null ? { libc: [libc] } : {}), os: [os] };
 }
 

@@ -5,9 +5,11 @@ import { type ErrorClass, type ErrorCode, errorClasses, errorCodes } from '../sr
 
 const classes: Record<ErrorClass, string> = {
   VALIDATION: 'The request cannot be carried out as it stands. Nothing has changed; correct it and ask again.',
-  TRANSIENT: 'It may succeed if tried again. Flux itself retries its own work; a client may repeat the request with the same `idempotencyKey`.',
+  TRANSIENT:
+    'It may succeed if tried again. Flux itself retries its own work; a client may repeat the request with the same `idempotencyKey`.',
   TERMINAL: 'It fails again however often it is tried, until somebody changes the cause.',
-  DATA_ISOLATION: 'The request reaches for another agency. The answer is the same whether that agency exists or not, and the attempt is audited.',
+  DATA_ISOLATION:
+    'The request reaches for another agency. The answer is the same whether that agency exists or not, and the attempt is audited.',
   CHECKPOINT: 'A stored position of a run cannot be trusted or used. Nothing resumes from it.',
   AUTHENTICATION: 'Flux does not know who asks.',
   AUTHORIZATION: 'Flux knows who asks, and the role does not allow it.',

@@ -16,7 +16,10 @@ export function generate(): string[] {
   return generators
     .filter(({ script, output }) => {
       const before = contentOf(output);
-      const { status, error } = spawnSync(process.execPath, [script], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+      const { status, error } = spawnSync(process.execPath, [script], {
+        cwd: root,
+        stdio: ['ignore', 'inherit', 'inherit'],
+      });
       if (error) throw error;
       if (status !== 0) throw new Error(`${script} failed (exit ${String(status)}); see its message above.`);
       return contentOf(output) !== before;

@@ -48,7 +48,10 @@ export async function provisionTestAgency(
             ${agency.retentionFloorDays}, ${agency.enabled})
         `);
         const [rw, ro] = [agencyRole(database, slug, 'rw'), agencyRole(database, slug, 'ro')];
-        for (const [role, access] of [[rw, 'rw'], [ro, 'ro']] as const) {
+        for (const [role, access] of [
+          [rw, 'rw'],
+          [ro, 'ro'],
+        ] as const) {
           await ensureRole(tx, role, rolePassword(contextKey, role));
           await tx.query(sql`grant connect on database ${ident(database)} to ${ident(role)}`);
           await tx.query(sql`

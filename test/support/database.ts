@@ -55,7 +55,8 @@ export function useDatabase(): TestDatabase {
     const database = name;
     const leaked = await openConnections(database);
     await withServer((connection) => dropDatabase(connection, database));
-    if (leaked.length > 0) throw new Error(`Connections left open by this file: ${leaked.join(', ')}. Close them in the test.`);
+    if (leaked.length > 0)
+      throw new Error(`Connections left open by this file: ${leaked.join(', ')}. Close them in the test.`);
   });
 
   const opened = (): string => {

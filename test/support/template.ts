@@ -70,9 +70,7 @@ async function migrationsDigest(): Promise<string> {
 
 /** `datistemplate` marks a template as finished: one whose migration broke off is made again. */
 async function ensureTemplate(connection: Connection, serverUrl: string, template: string): Promise<void> {
-  const { rows } = await connection.query(
-    sql`select from pg_database where datname = ${template} and datistemplate`,
-  );
+  const { rows } = await connection.query(sql`select from pg_database where datname = ${template} and datistemplate`);
   if (rows.length > 0) return;
   await dropDatabase(connection, template);
   await connection.query(sql`create database ${ident(template)}`);
