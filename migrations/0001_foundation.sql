@@ -92,6 +92,9 @@ alter table flux.agencies force row level security;
 alter table flux.agency_logins enable row level security;
 alter table flux.agency_logins force row level security;
 create policy definer_reads on flux.agency_logins for select to flux_definer using (true);
+-- Forced row-level security binds the owner too; an admin without superuser works as the owner when it adds agencies.
+create policy owner_provisions on flux.agency_logins to flux_owner using (true) with check (true);
+create policy owner_reads on flux.agencies for select to flux_owner using (true);
 
 set local role flux_definer;
 alter default privileges for role flux_definer revoke execute on functions from public;

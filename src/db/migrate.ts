@@ -2,7 +2,9 @@ import { createHash, createHmac } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 
 import { FluxError } from '../errors.ts';
-import { type Connection, connect } from './pool.ts';
+import { ensureAgencyLogins } from './agency-logins.ts';
+import { connectAdmin } from './connect-admin.ts';
+import type { Connection } from './pool.ts';
 import { ensureRole, type PlatformRoles, platformRoles, rolePassword, rolePrefix } from './roles.ts';
 import { ident, sql } from './sql.ts';
 import { inTransaction } from './transaction.ts';
@@ -57,7 +59,7 @@ export async function readMigrations(): Promise<Migration[]> {
  * @throws UNAVAILABLE the server does not answer, or is too old
  */
 export async function migrate(adminUrl: string, options: { contextKey: Buffer }): Promise<MigrationReport> {
-  const admin = await connect({ url: adminUrl, applicationName: 'flux migrate' });
+  const admin = await connectAdmin(adminUrl, 'flux migrate');
   try {
     return await underStructureLock(admin, () => bringUp(admin, options.contextKey));
   } finally {
@@ -85,8 +87,8 @@ async function bringUp(admin: Connection, contextKey: Buffer): Promise<Migration
   requireSameHistory(migrations, applied);
   const missing = migrations.filter((migration) => !applied.has(migration.version));
   for (const migration of missing) await apply(admin, migration, roles, prefix);
-  await storeSealKey(admin, roles, contextKey);
-  await grantAgencies(admin);
+  const keyChanged = await storeSealKey(admin, roles, contextKey);
+  await grantAgencies(admin, keyChanged ? contextKey : null);
   return { applied: missing.map(({ version, name }) => `${String(version).padStart(4, '0')}_${name}`), roles };
 }
 
@@ -191,17 +193,18 @@ function withRoleNames(text: string, roles: PlatformRoles): string {
   );
 }
 
-/** RFC 2104 pads of the key that seals tenant contexts; auth/tenant-context.ts mints with the same key. */
-async function storeSealKey(admin: Connection, roles: PlatformRoles, contextKey: Buffer): Promise<void> {
+/** RFC 2104 pads of the key that seals tenant contexts; auth/tenant-context.ts mints with the same key. True when it is new. */
+async function storeSealKey(admin: Connection, roles: PlatformRoles, contextKey: Buffer): Promise<boolean> {
   const { keyId, key } = sealKey(contextKey);
-  await inTransaction(admin, async (tx) => {
+  return inTransaction(admin, async (tx) => {
     await tx.query(sql`select set_config('role', ${roles.owner}, true)`);
-    await tx.query(sql`
+    const { rowCount } = await tx.query(sql`
       insert into flux.context_keys (key_id, inner_pad, outer_pad)
       values (${keyId}, ${pad(key, 0x36)}, ${pad(key, 0x5c)})
       on conflict (key_id) do nothing
     `);
     await tx.query(sql`delete from flux.context_keys where key_id <> ${keyId}`);
+    return rowCount > 0;
   });
 }
 
@@ -216,14 +219,19 @@ function pad(key: Buffer, mix: number): Buffer {
   return Buffer.from(Array.from({ length: 64 }, (_, i) => (key[i] ?? 0) ^ mix));
 }
 
-async function grantAgencies(admin: Connection): Promise<void> {
-  const { rows } = await admin.query<{ rw: string | null; ro: string | null }>(sql`
-    select max(role_name::text) filter (where access = 'rw') as rw, max(role_name::text) filter (where access = 'ro') as ro
+/** Grants new tables to the agencies that exist; under another key their logins get the passwords that it derives. */
+async function grantAgencies(admin: Connection, newKey: Buffer | null): Promise<void> {
+  const { rows } = await admin.query<{ agency: string; rw: string | null; ro: string | null }>(sql`
+    select l.agency_id as agency,
+      max(role_name::text) filter (where access = 'rw') as rw,
+      max(role_name::text) filter (where access = 'ro') as ro
     from flux.agency_logins l
     join pg_roles r on r.rolname = l.role_name
-    group by agency_id
+    group by l.agency_id
+    order by l.agency_id
   `);
-  for (const { rw, ro } of rows) {
-    if (rw && ro) await admin.query(sql`select flux.grant_agency_login(${rw}, ${ro})`);
+  for (const { agency, rw, ro } of rows) {
+    if (newKey) await inTransaction(admin, (tx) => ensureAgencyLogins(tx, agency, newKey));
+    else if (rw && ro) await admin.query(sql`select flux.grant_agency_login(${rw}, ${ro})`);
   }
 }

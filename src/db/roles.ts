@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 
 import { type Queryable } from './pool.ts';
-import { ident, literal, sql } from './sql.ts';
+import { ident, join, literal, sql } from './sql.ts';
 
 /** What an installation calls its five platform roles. */
 export interface PlatformRoles {
@@ -63,8 +63,30 @@ export function shorten(name: string): string {
  * @throws 42501 when the admin URL's role may not create roles
  */
 export async function ensureRole(db: Queryable, name: string, password: string | null): Promise<void> {
-  const { rows } = await db.query(sql`select from pg_roles where rolname = ${name}`);
+  const { rows } = await db.query<{ superuser: boolean; bypassrls: boolean; createdb: boolean }>(sql`
+    select rolsuper as superuser, rolbypassrls as bypassrls, rolcreatedb as createdb
+    from pg_roles
+    where rolname = ${name}
+  `);
   const login = password === null ? sql`nologin` : sql`login password ${literal(password)}`;
-  const verb = rows.length === 0 ? sql`create role` : sql`alter role`;
-  await db.query(sql`${verb} ${ident(name)} with ${login} nocreatedb nocreaterole noinherit`);
+  const found = rows[0];
+  if (!found) {
+    await db.query(sql`create role ${ident(name)} with ${login} nocreatedb nocreaterole noinherit`);
+    return;
+  }
+  // An admin may name only attributes that it has itself (PostgreSQL 16), so what is right already is left unsaid.
+  const excess = [
+    ...(found.superuser ? [sql`nosuperuser`] : []),
+    ...(found.bypassrls ? [sql`nobypassrls`] : []),
+    ...(found.createdb ? [sql`nocreatedb`] : []),
+  ];
+  await db.query(sql`alter role ${ident(name)} with ${login} nocreaterole noinherit ${join(excess, ' ')}`);
+}
+
+/** The same server and database under another login, whose password is the derived one. */
+export function roleUrl(url: string, role: string, contextKey: Buffer): string {
+  const other = new URL(url);
+  other.username = encodeURIComponent(role);
+  other.password = rolePassword(contextKey, role);
+  return other.href;
 }

@@ -27,8 +27,13 @@ export async function inTransaction<T>(connection: Connection, work: (tx: Connec
 export function inTenant<T>(pool: Pool, sealedContext: string, work: (tx: Connection) => Promise<T>): Promise<T> {
   return pool.withConnection((connection) =>
     inTransaction(connection, async (tx) => {
-      await tx.query(sql`select set_config('flux.context', ${sealedContext}, true)`);
+      await setTenant(tx, sealedContext);
       return work(tx);
     }),
   );
+}
+
+/** Makes the rest of the open transaction the tenant's. */
+export async function setTenant(tx: Connection, sealedContext: string): Promise<void> {
+  await tx.query(sql`select set_config('flux.context', ${sealedContext}, true)`);
 }
