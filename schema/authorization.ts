@@ -7,7 +7,12 @@
  * subscription in front of its source as well as of each event. HTTP and WebSocket execute the same schema, so neither can
  * miss it.
  */
-import SchemaBuilder, { BasePlugin, type PothosOutputFieldConfig, type PothosTypeConfig, type SchemaTypes } from '@pothos/core';
+import SchemaBuilder, {
+  BasePlugin,
+  type PothosOutputFieldConfig,
+  type PothosTypeConfig,
+  type SchemaTypes,
+} from '@pothos/core';
 import {
   type GraphQLField,
   type GraphQLFieldResolver,
@@ -68,13 +73,15 @@ export class AuthorizationPlugin<Types extends SchemaTypes> extends BasePlugin<T
   /** Outside of the argument mappers and of the errors plugin, so that nothing of a refused field runs. */
   override wrapArgMappers(resolve: Resolver | undefined, config: PothosOutputFieldConfig<Types>): Resolver | undefined {
     if (!resolve) return resolve;
-    const required = [this.typeDecision(config.parentType), decisionOf(config)].filter(isScoped).map(({ scopes }) => scopes);
+    const required = [this.typeDecision(config.parentType), decisionOf(config)]
+      .filter(isScoped)
+      .map(({ scopes }) => scopes);
     const isRoot = config.kind === 'Query' || config.kind === 'Mutation' || config.kind === 'Subscription';
     if (!isRoot && required.length === 0) return resolve;
     const field = `${config.parentType}.${config.name}`;
     return async (source, args, context, info) => {
       await authorize(context as Context, field, required);
-      return resolve(source, args, context, info) as unknown;
+      return resolve(source, args, context, info);
     };
   }
 
@@ -99,7 +106,9 @@ async function authorize(context: Context, field: string, required: readonly Alt
   const principal = (context as Partial<Context>).principal;
   if (!principal) throw new FluxError('UNAUTHENTICATED', `${field} needs a token.`);
   if (principal.expiresAt.getTime() <= Date.now()) throw tokenExpired();
-  const refused = required.find((alternatives) => !alternatives.some((all) => all.every((scope) => principal.scopes.has(scope))));
+  const refused = required.find(
+    (alternatives) => !alternatives.some((all) => all.every((scope) => principal.scopes.has(scope))),
+  );
   if (!refused) return;
   await context.onDenied?.({ field, required: refused }).catch(() => undefined);
   const wanted = refused.map((all) => all.join(' and ')).join(', or ');
@@ -116,7 +125,11 @@ function authorizationProblems(schema: GraphQLSchema): string[] {
   );
 }
 
-function fieldProblems(type: string, typeDecision: AuthDecision | undefined, field: GraphQLField<unknown, unknown>): string[] {
+function fieldProblems(
+  type: string,
+  typeDecision: AuthDecision | undefined,
+  field: GraphQLField<unknown, unknown>,
+): string[] {
   const own = decisionOf(field);
   const name = `${type}.${field.name}`;
   const isRoot = rootNames.includes(type);
@@ -132,7 +145,9 @@ function fieldProblems(type: string, typeDecision: AuthDecision | undefined, fie
 
 function emptyAlternatives(decision: AuthDecision | undefined): boolean {
   return (
-    decision !== undefined && isScoped(decision) && (decision.scopes.length === 0 || decision.scopes.some((all) => all.length === 0))
+    decision !== undefined &&
+    isScoped(decision) &&
+    (decision.scopes.length === 0 || decision.scopes.some((all) => all.length === 0))
   );
 }
 
@@ -145,7 +160,9 @@ function withDecision(extensions: Readonly<Record<string, unknown>> | null | und
   return { ...extensions, auth: decision, directives: { ...directives, ...asDirective(decision) } };
 }
 
-function decisionOf(config: { extensions?: Readonly<Record<string | symbol, unknown>> | null | undefined }): AuthDecision | undefined {
+function decisionOf(config: {
+  extensions?: Readonly<Record<string | symbol, unknown>> | null | undefined;
+}): AuthDecision | undefined {
   return config.extensions?.['auth'] as AuthDecision | undefined;
 }
 

@@ -34,7 +34,8 @@ export const builder = new SchemaBuilder<{
       args: { id: { description: 'Global id.' } },
     },
     nodesQueryOptions: {
-      description: 'The things with these global ids, in their order; null for each that does not exist for the caller.',
+      description:
+        'The things with these global ids, in their order; null for each that does not exist for the caller.',
       nullable: { list: false, items: true },
       auth: 'authenticated',
       args: { ids: { description: 'Global ids, at most 200.' } },
@@ -65,7 +66,10 @@ function decodeGlobalID(globalId: string): { typename: string; id: string } {
   const bytes = Buffer.from(globalId, 'base64url');
   const part = /^([A-Z]\w{0,63}):(.{1,200})$/su.exec(bytes.toString('utf8'));
   if (bytes.toString('base64url') !== globalId || !part) {
-    throw new FluxError('INVALID_INPUT', 'A global id was expected, as a field `id` returned it; found something else.');
+    throw new FluxError(
+      'INVALID_INPUT',
+      'A global id was expected, as a field `id` returned it; found something else.',
+    );
   }
   return { typename: part[1] as string, id: part[2] as string };
 }

@@ -32,9 +32,7 @@ export function authorizationDirectives(scope: GraphQLScalarType): GraphQLDirect
       args: {
         scopes: {
           description: 'Alternatives (OR), each a list of scopes that are needed together (AND).',
-          type: new GraphQLNonNull(
-            new GraphQLList(new GraphQLNonNull(new GraphQLList(new GraphQLNonNull(scope)))),
-          ),
+          type: new GraphQLNonNull(new GraphQLList(new GraphQLNonNull(new GraphQLList(new GraphQLNonNull(scope))))),
         },
       },
     }),

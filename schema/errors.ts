@@ -11,10 +11,10 @@ import { builder } from './builder.ts';
 
 /** A stand-in for every FluxError of one class: the errors plugin asks `error instanceof X`. INTERNAL is never expected. */
 function ofClass(errorClass: ErrorClass) {
-  return (error: unknown): boolean => error instanceof FluxError && error.class === errorClass && error.code !== 'INTERNAL';
+  return (error: unknown): boolean =>
+    error instanceof FluxError && error.class === errorClass && error.code !== 'INTERNAL';
 }
 
-/* eslint-disable @typescript-eslint/no-extraneous-class -- each is a FluxError seen through its class, never constructed */
 export class ValidationError extends FluxError {
   static override [Symbol.hasInstance] = ofClass('VALIDATION');
 }
@@ -36,7 +36,6 @@ export class AuthorizationError extends FluxError {
 export class AuthenticationError extends FluxError {
   static override [Symbol.hasInstance] = ofClass('AUTHENTICATION');
 }
-/* eslint-enable @typescript-eslint/no-extraneous-class */
 
 const ErrorClassRef = builder.enumType('ErrorClass', {
   description: 'What kind of failure it is, and so what helps.',
@@ -55,9 +54,20 @@ export const ErrorRef = builder.interfaceRef<FluxError>('Error').implement({
   description: 'A failure that the field can expect.',
   auth: 'public',
   fields: (t) => ({
-    errorId: t.exposeID('errorId', { nullable: false, description: 'Names this occurrence; it is in the log as well.' }),
-    class: t.field({ type: ErrorClassRef, nullable: false, description: 'What kind of failure it is.', resolve: (error) => error.class }),
-    code: t.exposeString('code', { nullable: false, description: 'Stable code, such as INVALID_INPUT; docs/errors.md lists all.' }),
+    errorId: t.exposeID('errorId', {
+      nullable: false,
+      description: 'Names this occurrence; it is in the log as well.',
+    }),
+    class: t.field({
+      type: ErrorClassRef,
+      nullable: false,
+      description: 'What kind of failure it is.',
+      resolve: (error) => error.class,
+    }),
+    code: t.exposeString('code', {
+      nullable: false,
+      description: 'Stable code, such as INVALID_INPUT; docs/errors.md lists all.',
+    }),
     message: t.string({
       nullable: false,
       description: 'What was expected, what was found, what to do.',
@@ -68,7 +78,10 @@ export const ErrorRef = builder.interfaceRef<FluxError>('Error').implement({
       description: 'Whether the same request may succeed later.',
       resolve: (error) => error.retryable,
     }),
-    traceId: t.string({ description: 'The request’s trace (W3C, 32 hex digits).', resolve: (_error, _args, ctx) => ctx.traceId }),
+    traceId: t.string({
+      description: 'The request’s trace (W3C, 32 hex digits).',
+      resolve: (_error, _args, ctx) => ctx.traceId,
+    }),
   }),
 });
 
@@ -76,7 +89,10 @@ const IssueRef = builder.objectRef<Issue>('Issue').implement({
   description: 'One broken rule of an input.',
   auth: 'public',
   fields: (t) => ({
-    path: t.exposeString('path', { nullable: false, description: 'Where, as a JSON Pointer (RFC 6901); empty is the whole.' }),
+    path: t.exposeString('path', {
+      nullable: false,
+      description: 'Where, as a JSON Pointer (RFC 6901); empty is the whole.',
+    }),
     rule: t.exposeString('rule', { nullable: false, description: 'Which rule, by its keyword.' }),
     message: t.exposeString('message', { nullable: false, description: 'What was expected and what was found.' }),
   }),
@@ -105,7 +121,11 @@ builder.objectType(ValidationError, {
 const plain = [
   [TransientError, 'TransientError', 'A service did not answer; the same request may succeed later.'],
   [TerminalError, 'TerminalError', 'The request cannot succeed until something outside of it changes.'],
-  [DataIsolationError, 'DataIsolationError', 'The request names an agency that is not the caller’s own, existing or not.'],
+  [
+    DataIsolationError,
+    'DataIsolationError',
+    'The request names an agency that is not the caller’s own, existing or not.',
+  ],
   [CheckpointError, 'CheckpointError', 'A checkpoint is missing, damaged or does not fit.'],
   [AuthorizationError, 'AuthorizationError', 'The caller may not do this.'],
   [AuthenticationError, 'AuthenticationError', 'The token is missing or not valid.'],

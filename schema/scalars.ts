@@ -27,7 +27,8 @@ function toInt64(value: unknown): bigint {
         : typeof value === 'string' && /^(0|-?[1-9][0-9]{0,18})$/.test(value)
           ? BigInt(value)
           : null;
-  if (whole === null || whole < int64Min || whole > int64Max) throw invalid('BigInt', 'a whole number of 64 bits', value);
+  if (whole === null || whole < int64Min || whole > int64Max)
+    throw invalid('BigInt', 'a whole number of 64 bits', value);
   return whole;
 }
 
@@ -35,7 +36,8 @@ function toInt64(value: unknown): bigint {
 const rfc3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$/;
 
 builder.scalarType('DateTime', {
-  description: 'An instant, as RFC 3339 writes it, in UTC: 2026-08-01T12:00:00.000Z. Input may have any zone but must have one.',
+  description:
+    'An instant, as RFC 3339 writes it, in UTC: 2026-08-01T12:00:00.000Z. Input may have any zone but must have one.',
   specifiedByURL: 'https://scalars.graphql.org/andimarek/date-time.html',
   serialize: (value) => {
     if (value instanceof Date && !Number.isNaN(value.getTime())) return value.toISOString();
@@ -71,7 +73,9 @@ function toJson(value: unknown): unknown {
   if (typeof value === 'number' && Number.isFinite(value)) return value;
   if (Array.isArray(value)) return value.map(toJson);
   if (typeof value === 'object' && isPlain(value)) {
-    return Object.fromEntries(Object.entries(value).flatMap(([key, item]) => (item === undefined ? [] : [[key, toJson(item)]])));
+    return Object.fromEntries(
+      Object.entries(value).flatMap(([key, item]) => (item === undefined ? [] : [[key, toJson(item)]])),
+    );
   }
   throw invalid('JSON', 'a JSON value', value);
 }
@@ -114,6 +118,7 @@ function toScope(value: unknown): string {
 }
 
 function invalid(type: string, expected: string, found: unknown): GraphQLError {
-  const text = typeof found === 'bigint' ? found.toString() : (JSON.stringify(found) as string | undefined) ?? typeof found;
+  const text =
+    typeof found === 'bigint' ? found.toString() : ((JSON.stringify(found) as string | undefined) ?? typeof found);
   return new GraphQLError(`${type} expects ${expected}; found ${text.length > 80 ? `${text.slice(0, 77)}...` : text}.`);
 }

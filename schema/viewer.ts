@@ -17,7 +17,10 @@ const ViewerRef = builder.objectRef<Principal>('Viewer').implement({
   auth: 'authenticated',
   fields: (t) => ({
     subject: t.exposeString('subject', { nullable: false, description: 'Who it is, by the issuer’s word (`sub`).' }),
-    agency: t.exposeString('agency', { nullable: false, description: 'Slug of the only agency that this token reaches.' }),
+    agency: t.exposeString('agency', {
+      nullable: false,
+      description: 'Slug of the only agency that this token reaches.',
+    }),
     role: t.expose('role', { type: RoleRef, nullable: false, description: 'The role within the agency.' }),
     scopes: t.field({
       type: ['Scope'],

@@ -6,4 +6,7 @@ import { lexicographicSortSchema } from 'graphql';
 
 import { schema } from '../schema/schema.ts';
 
-await writeFile(new URL('../schema/schema.graphql', import.meta.url), `${printSchemaWithDirectives(lexicographicSortSchema(schema))}\n`);
+await writeFile(
+  new URL('../schema/schema.graphql', import.meta.url),
+  `${printSchemaWithDirectives(lexicographicSortSchema(schema))}\n`,
+);

@@ -15,6 +15,8 @@ export interface TenantContext {
  * that no application role can read.
  */
 export function sealContext(seal: { keyId: string; key: Buffer }, context: TenantContext): string {
-  const text = [context.agency, context.role, String(context.clearance), String(context.expiresAt), seal.keyId].join('|');
+  const text = [context.agency, context.role, String(context.clearance), String(context.expiresAt), seal.keyId].join(
+    '|',
+  );
   return `${text}|${createHmac('sha256', seal.key).update(text).digest('hex')}`;
 }

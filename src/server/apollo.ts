@@ -1,0 +1,75 @@
+import { ApolloServer, type ApolloServerPlugin, type GraphQLRequestListener } from '@apollo/server';
+import { GraphQLError, type GraphQLSchema, OperationTypeNode } from 'graphql';
+
+import type { RequestContext } from '../auth/request-context.ts';
+import { FluxError } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { failureOf, formatError, logFailure, statusOf } from './error-format.ts';
+import { responseType } from './media-type.ts';
+import { checkVariables, executionOptions, parseOptions, validationOptions, validationRules } from './operations.ts';
+
+export interface ApolloOptions {
+  schema: GraphQLSchema;
+  logger: Logger;
+  production: boolean;
+}
+
+/** Apollo for the HTTP transport. What is refused, and how it is worded, is decided in operations.ts and error-format.ts. */
+export function createApollo<Context extends RequestContext>(options: ApolloOptions): ApolloServer<Context> {
+  const { schema, logger, production } = options;
+  return new ApolloServer<Context>({
+    schema,
+    introspection: !production,
+    validationRules: validationRules({ introspection: !production }),
+    parseOptions,
+    validationOptions,
+    executionOptions,
+    // A browser sends none of these to another site without asking first (CORS preflight), which is never granted.
+    csrfPrevention: { requestHeaders: ['authorization', 'apollo-require-preflight'] },
+    status400ForVariableCoercionErrors: false,
+    persistedQueries: false,
+    allowBatchedHttpRequests: false,
+    includeStacktraceInErrorResponses: false,
+    stopOnTerminationSignals: false,
+    formatError: (_formatted, error) => formatError(error, { hideSuggestions: production }),
+    plugins: [operationPlugin<Context>(options)],
+    logger: apolloLogger(logger),
+  });
+}
+
+function operationPlugin<Context extends RequestContext>({
+  logger,
+  production,
+}: ApolloOptions): ApolloServerPlugin<Context> {
+  const listener: GraphQLRequestListener<Context> = {
+    didResolveOperation({ document, operation, request }) {
+      if (operation?.operation === OperationTypeNode.SUBSCRIPTION) throw subscriptionOverHttp();
+      const [problem] = operation ? checkVariables(document, operation, request.variables ?? {}) : [];
+      return problem ? Promise.reject(problem) : Promise.resolve();
+    },
+    async didEncounterErrors({ errors, contextValue: { requestId, traceId, principal } }) {
+      for (const error of errors) logFailure(logger, error, { requestId, traceId, agency: principal.agency });
+    },
+    async willSendResponse({ errors, request, response, contextValue: { traceId } }) {
+      if (response.body.kind !== 'single' || !errors?.length) return;
+      const result = response.body.singleResult;
+      result.errors = errors.map((error) => formatError(error, { hideSuggestions: production, traceId }));
+      if (result.data !== undefined && result.data !== null) return;
+      // A document that never was one is the request's fault whatever it accepts; the rest is GraphQL's own answer there.
+      const type = responseType(request.http?.headers.get('accept'));
+      if (type === 'application/graphql-response+json') response.http.status = statusOf(failureOf(errors[0]));
+      else if (request.query) response.http.status = 200;
+    },
+  };
+  return { requestDidStart: () => Promise.resolve(listener) };
+}
+
+function subscriptionOverHttp(): GraphQLError {
+  const message = 'Subscriptions run over WebSocket at the same address (subprotocol graphql-transport-ws).';
+  return new GraphQLError(message, { originalError: new FluxError('INVALID_INPUT', message) });
+}
+
+function apolloLogger(logger: Logger) {
+  const say = (write: Logger['info']) => (message?: unknown) => write({}, `apollo: ${String(message)}`);
+  return { debug: say(logger.debug), info: say(logger.info), warn: say(logger.warn), error: say(logger.error) };
+}

@@ -1,0 +1,92 @@
+/**
+ * The limits of a GraphQL operation, one set for every transport: HTTP gives Apollo these rules and options, the WebSocket
+ * calls `prepareOperation` with the same. (Apollo's plugins and options do not run for WebSocket operations: GHSA-w42g-7vfc-xf37.)
+ */
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  getOperationAST,
+  GraphQLError,
+  type GraphQLSchema,
+  NoSchemaIntrospectionCustomRule,
+  type OperationDefinitionNode,
+  parse,
+  specifiedRules,
+  validate,
+  type ValidationRule,
+} from 'graphql';
+
+import { FluxError } from '../errors.ts';
+import { measureDocument, operationLimits } from './document-size.ts';
+import { variableProblems } from './variable-limits.ts';
+
+export const parseOptions = { maxTokens: operationLimits.tokens };
+export const validationOptions = { maxErrors: 10 };
+export const executionOptions = { maxCoercionErrors: 10 };
+
+/** Reports what a document has too much of. Runs beside graphql's own rules; 1,000 tokens bound what those can cost. */
+const sizeRule: ValidationRule = (context) => ({
+  Document: {
+    enter(document) {
+      for (const problem of measureDocument(document)) context.reportError(limitExceeded(problem));
+    },
+  },
+});
+
+/** What comes on top of graphql's own rules. @param introspection whether a client may read the schema */
+export function validationRules({ introspection }: { introspection: boolean }): ValidationRule[] {
+  return introspection ? [sizeRule] : [sizeRule, NoSchemaIntrospectionCustomRule];
+}
+
+/** Checks what needs the variables. @returns no errors when the operation may run */
+export function checkVariables(
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  variables: Readonly<Record<string, unknown>>,
+): GraphQLError[] {
+  return variableProblems(document, operation, variables).map(limitExceeded);
+}
+
+export interface OperationRequest {
+  query: string;
+  operationName?: string | null | undefined;
+  variables?: Record<string, unknown> | null | undefined;
+}
+
+/**
+ * Parses, validates and measures an operation that did not come through Apollo.
+ *
+ * @returns what graphql executes, or the errors for the client
+ */
+export function prepareOperation(
+  schema: GraphQLSchema,
+  request: OperationRequest,
+  options: { introspection: boolean },
+): Omit<ExecutionArgs, 'contextValue'> | readonly GraphQLError[] {
+  let document: DocumentNode;
+  try {
+    document = parse(request.query, parseOptions);
+  } catch (cause) {
+    return [cause instanceof GraphQLError ? cause : new GraphQLError('The document cannot be read.')];
+  }
+  const invalid = validate(schema, document, [...specifiedRules, ...validationRules(options)], validationOptions);
+  if (invalid.length > 0) return invalid;
+  const operation = getOperationAST(document, request.operationName);
+  if (!operation) {
+    return [new GraphQLError('The document has several operations or none of that name; say which in operationName.')];
+  }
+  const variables = request.variables ?? {};
+  const tooMuch = checkVariables(document, operation, variables);
+  if (tooMuch.length > 0) return tooMuch;
+  return {
+    schema,
+    document,
+    operationName: request.operationName,
+    variableValues: variables,
+    options: executionOptions,
+  };
+}
+
+function limitExceeded(problem: string): GraphQLError {
+  return new GraphQLError(problem, { originalError: new FluxError('LIMIT_EXCEEDED', problem) });
+}

@@ -1,0 +1,162 @@
+import type { AddressInfo } from 'node:net';
+
+import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import type { GraphQLSchema } from 'graphql';
+
+import type { Authenticator } from '../auth/authenticator.ts';
+import type { RequestContext } from '../auth/request-context.ts';
+import { FluxError } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { createApollo } from './apollo.ts';
+import { failureOf, formatError, logFailure, statusOf } from './error-format.ts';
+import { type ReadinessCheck, serveHealth } from './health.ts';
+import { serveGraphqlOverHttp } from './http-graphql.ts';
+import { responseType } from './media-type.ts';
+import { servePages } from './pages.ts';
+import { requestIds } from './request-ids.ts';
+import { serveGraphqlOverWebSocket } from './websocket.ts';
+
+export const graphqlPath = '/v1/graphql';
+const bodyBytesMax = 100_000;
+
+export interface ServerConfig {
+  environment: 'development' | 'production';
+  host: string;
+  /** 0 lets the system choose. */
+  port: number;
+}
+
+export interface ServerDeps<Context extends RequestContext> {
+  schema: GraphQLSchema;
+  authenticator: Authenticator;
+  /** Seals the tenant context (db/migrate.ts `sealKey`). */
+  seal: { keyId: string; key: Buffer };
+  /** Adds to a request what the resolvers need. Called once per HTTP request and once per WebSocket operation. */
+  createContext(request: RequestContext): Context;
+  /** What /health/ready asks, by name. */
+  readiness: Readonly<Record<string, ReadinessCheck>>;
+  logger: Logger;
+}
+
+export interface RunningServer {
+  /** `http://127.0.0.1:4000` */
+  url: string;
+  /** Lets running requests end, sends WebSocket clients away with 1012, resolves when nothing is open. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the API: GraphQL over HTTP and WebSocket on one port, health, and a page that says what is where.
+ *
+ * @throws PORT_IN_USE another process listens there
+ */
+export async function startServer<Context extends RequestContext>(
+  config: ServerConfig,
+  deps: ServerDeps<Context>,
+): Promise<RunningServer> {
+  const { schema, authenticator, seal, createContext, logger } = deps;
+  const production = config.environment === 'production';
+  const apollo = createApollo<Context>({ schema, logger, production });
+  await apollo.start();
+  const server = createHttpServer(logger, production);
+  serveGraphqlOverHttp(server, { path: graphqlPath, apollo, authenticator, seal, createContext });
+  const sockets = serveGraphqlOverWebSocket(server.server, {
+    path: graphqlPath,
+    schema,
+    authenticator,
+    seal,
+    createContext,
+    logger,
+    production,
+  });
+  serveHealth(server, deps.readiness, (name, cause) => logger.warn({ check: name, err: cause }, 'not ready'));
+  servePages(server, { graphqlPath, production });
+
+  const stop = async (): Promise<void> => {
+    await sockets.stop();
+    await server.close();
+    await apollo.stop();
+  };
+  try {
+    await server.listen({ host: config.host, port: config.port });
+  } catch (cause) {
+    await stop();
+    throw listenFailure(cause, config);
+  }
+  const { port } = server.server.address() as AddressInfo;
+  const host = config.host.includes(':') ? `[${config.host}]` : config.host;
+  let stopping: Promise<void> | undefined;
+  return { url: `http://${host}:${String(port)}`, stop: () => (stopping ??= stop()) };
+}
+
+function createHttpServer(logger: Logger, production: boolean): FastifyInstance {
+  const server = Fastify({
+    logger: false,
+    bodyLimit: bodyBytesMax,
+    requestTimeout: 30_000,
+    keepAliveTimeout: 60_000,
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+  });
+  // GraphQL is JSON; anything else is 415 before it reaches Apollo.
+  server.removeContentTypeParser('text/plain');
+  server.addHook('onSend', async (_request, reply) => {
+    void reply.headers({
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+    });
+  });
+  server.setNotFoundHandler((request) => {
+    throw new FluxError(
+      'NOT_FOUND',
+      `There is no ${request.method} ${request.url.split('?')[0] ?? ''} here; / says what is where.`,
+    );
+  });
+  server.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
+    const failure = fromHttp(error);
+    const ids = requestIds(request.headers);
+    logFailure(logger, failure, ids);
+    if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
+    const type = responseType(request.headers.accept) ?? 'application/json';
+    return reply
+      .code(httpStatus(error, failure))
+      .type(`${type}; charset=utf-8`)
+      .send(JSON.stringify({ errors: [formatError(failure, { hideSuggestions: production, traceId: ids.traceId })] }));
+  });
+  return server;
+}
+
+/** Fastify's own refusals (size, media type, malformed JSON) are the request's fault; what else is thrown is ours. */
+function fromHttp(error: FastifyError | FluxError): FluxError {
+  if (error instanceof FluxError || error.statusCode === undefined || error.statusCode >= 500) return failureOf(error);
+  if (error.statusCode === 413) {
+    return new FluxError('LIMIT_EXCEEDED', `The body is larger than ${String(bodyBytesMax)} bytes.`, { cause: error });
+  }
+  return new FluxError('INVALID_INPUT', error.message, { cause: error });
+}
+
+function httpStatus(error: FastifyError | FluxError, failure: FluxError): number {
+  if (failure.code === 'NOT_FOUND') return 404;
+  return error instanceof FluxError ? statusOf(failure) : (error.statusCode ?? statusOf(failure));
+}
+
+function listenFailure(cause: unknown, { host, port }: ServerConfig): FluxError {
+  const code = (cause as NodeJS.ErrnoException).code;
+  if (code === 'EADDRINUSE') {
+    return new FluxError(
+      'PORT_IN_USE',
+      `Another process listens on ${host}:${String(port)}. Stop it, or set FLUX_PORT to a free port.`,
+      {
+        cause,
+      },
+    );
+  }
+  return new FluxError(
+    'CONFIG_INVALID',
+    `Cannot listen on ${host}:${String(port)} (${code ?? String(cause)}). Check FLUX_HOST and FLUX_PORT.`,
+    {
+      cause,
+    },
+  );
+}

@@ -1,0 +1,235 @@
+/**
+ * GraphQL over WebSocket, protocol graphql-transport-ws, on the port and path of HTTP.
+ *
+ * A socket is opened (upgrade: path, Origin, room), connected (connection_init with a token, within 3 seconds), used, and closed:
+ * 4400 not the protocol · 4401 subscribe before the acknowledgement · 4403 bad, missing or expired token · 4406 another
+ * subprotocol · 4408 no connection_init in time · 4409 an id twice · 4429 connection_init twice · 1009 a message above 64 KiB ·
+ * 1012 this server restarts · 1013 too many sockets. An operation's own errors are messages and never close it.
+ */
+import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+
+import { type ExecutionArgs, type ExecutionResult, GraphQLError, type GraphQLSchema } from 'graphql';
+import type { Context as WsContext } from 'graphql-ws';
+import { type Extra, useServer } from 'graphql-ws/use/ws';
+import { type WebSocket, WebSocketServer } from 'ws';
+
+import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
+import { createRequestContext, type RequestContext, tokenExpired } from '../auth/request-context.ts';
+import { FluxError, isFluxError } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { formatError, logFailure } from './error-format.ts';
+import { type OperationRequest, prepareOperation } from './operations.ts';
+import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
+
+const messageBytesMax = 64 * 1024;
+const initWaitMs = 3_000;
+const pingMs = 12_000; // a client that does not answer within another 12 s is gone
+const socketsMax = 5_000;
+const socketsPerPrincipalMax = 20;
+const operationsPerSocketMax = 50;
+const drainMs = 1_000;
+
+export interface WebSocketOptions<Context extends RequestContext> {
+  path: string;
+  schema: GraphQLSchema;
+  authenticator: Authenticator;
+  seal: { keyId: string; key: Buffer };
+  createContext(request: RequestContext): Context;
+  logger: Logger;
+  production: boolean;
+}
+
+type Socket = WsContext<Record<string, unknown> | undefined, Extra>;
+
+/** @returns stop: tells the clients to come back elsewhere (1012) and resolves when all sockets are closed */
+export function serveGraphqlOverWebSocket<Context extends RequestContext>(
+  server: Server,
+  options: WebSocketOptions<Context>,
+): { stop(): Promise<void> } {
+  const { schema, authenticator, logger, production } = options;
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: messageBytesMax,
+    maxBufferedChunks: 1_024,
+    maxFragments: 128,
+    perMessageDeflate: false,
+  });
+  const sessions = new WeakMap<WebSocket, Session>();
+  const perPrincipal = sessionCounter(socketsPerPrincipalMax);
+  const format = { hideSuggestions: production };
+
+  const onConnect = async ({ connectionParams, extra: { socket, request } }: Socket): Promise<boolean> => {
+    try {
+      const principal = await authenticator.authenticate(bearerToken(tokenHeader(connectionParams, request)));
+      if (socket.readyState !== socket.OPEN) return false;
+      if (!perPrincipal.enter(principal)) {
+        socket.close(tryAgainLater.code, 'Too many sockets');
+        return false;
+      }
+      sessions.set(socket, openSession(socket, request, principal));
+      return true;
+    } catch (cause) {
+      if (!isFluxError(cause, 'UNAUTHENTICATED')) {
+        logger.warn({ err: cause }, 'a token could not be checked');
+        socket.close(tryAgainLater.code, tryAgainLater.reason);
+      }
+      return false;
+    }
+  };
+
+  const onSubscribe = (
+    { extra: { socket } }: Socket,
+    id: string,
+    payload: OperationRequest,
+  ): ExecutionArgs | readonly GraphQLError[] => {
+    const session = sessions.get(socket);
+    if (!session || session.expired()) {
+      socket.close(forbidden.code, forbidden.reason);
+      return [new GraphQLError('', { originalError: tokenExpired() })];
+    }
+    if (session.running.size >= operationsPerSocketMax) return [tooManyOperations()];
+    const prepared = prepareOperation(schema, payload, { introspection: !production });
+    if (!('document' in prepared)) return prepared;
+    const controller = new AbortController();
+    session.running.set(id, controller);
+    const { principal, requestId, traceId, ip, userAgent } = session;
+    const context = createRequestContext({
+      principal,
+      seal: options.seal,
+      requestId,
+      traceId,
+      ip,
+      userAgent,
+      signal: controller.signal,
+    });
+    return { ...prepared, contextValue: options.createContext(context) };
+  };
+
+  const report = (session: Session | undefined, errors: readonly GraphQLError[]) => {
+    const { requestId = '', traceId = '' } = session ?? {};
+    for (const error of errors) {
+      logFailure(logger, error, { requestId, traceId, ...(session ? { agency: session.principal.agency } : {}) });
+    }
+    return errors.map((error) => formatError(error, { ...format, traceId }));
+  };
+  const endOperation = ({ extra: { socket } }: Socket, id: string): void => {
+    const session = sessions.get(socket);
+    session?.running.get(id)?.abort();
+    session?.running.delete(id);
+  };
+
+  const running = useServer<Record<string, unknown> | undefined>(
+    {
+      connectionInitWaitTimeout: initWaitMs,
+      isProd: production,
+      onConnect,
+      onSubscribe,
+      onOperation: ({ extra: { socket } }, id, _payload, _args, result) => {
+        const session = sessions.get(socket);
+        const controller = session?.running.get(id);
+        if (!session || !controller || !(Symbol.asyncIterator in result)) return undefined;
+        return abortFirst(result as AsyncGenerator<ExecutionResult>, controller, () => {
+          if (!session.expired()) return false;
+          socket.close(forbidden.code, forbidden.reason);
+          return true;
+        });
+      },
+      onNext: ({ extra: { socket } }, _id, _payload, _args, result) =>
+        result.errors ? { data: result.data ?? null, errors: report(sessions.get(socket), result.errors) } : undefined,
+      onError: (socket, id, _payload, errors) => {
+        endOperation(socket, id);
+        return report(sessions.get(socket.extra.socket), errors);
+      },
+      onComplete: endOperation,
+      onClose: ({ extra: { socket } }) => {
+        const session = sessions.get(socket);
+        if (!session) return;
+        sessions.delete(socket);
+        session.end();
+        perPrincipal.leave(session.principal);
+      },
+    },
+    sockets,
+    pingMs,
+  );
+
+  const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
+    stream.on('error', () => stream.destroy());
+    const refusal = refusalOf(request, options.path, sockets.clients.size);
+    if (refusal) {
+      stream.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      return;
+    }
+    sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit('connection', socket, request));
+  };
+  server.on('upgrade', onUpgrade);
+
+  return {
+    async stop() {
+      server.off('upgrade', onUpgrade);
+      for (const socket of sockets.clients) socket.close(1012, 'Service restart');
+      const timer = setTimeout(() => {
+        for (const socket of sockets.clients) socket.terminate();
+      }, drainMs);
+      await running.dispose();
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** `connectionParams.authorization`, which a browser can set, or else the upgrade request's header. */
+function tokenHeader(params: Record<string, unknown> | undefined, request: IncomingMessage): string | undefined {
+  const given = params?.['authorization'] ?? params?.['Authorization'];
+  return typeof given === 'string' ? given : request.headers.authorization;
+}
+
+/** A page of another site may not open a socket: its browser says where it comes from. Programs send no Origin. */
+function refusalOf(request: IncomingMessage, path: string, open: number): string | null {
+  const { pathname } = new URL(request.url ?? '/', 'http://flux');
+  if (pathname !== path) return '404 Not Found';
+  const { origin, host } = request.headers;
+  if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) return '403 Forbidden';
+  return open >= socketsMax ? '503 Service Unavailable' : null;
+}
+
+/**
+ * A subscription's results whose `return()` aborts the operation's signal first: a source that waits ends then, instead of
+ * queueing the return behind its wait (graphql-ws issue 653). Nothing is sent after the token has ended.
+ */
+function abortFirst(
+  source: AsyncGenerator<ExecutionResult>,
+  controller: AbortController,
+  expired: () => boolean,
+): AsyncGenerator<ExecutionResult> {
+  return {
+    async next() {
+      const step = await source.next();
+      if (step.done !== true && expired()) {
+        controller.abort();
+        await source.return(undefined);
+        return { done: true, value: undefined };
+      }
+      return step;
+    },
+    return(value) {
+      controller.abort();
+      return source.return(value);
+    },
+    throw(error) {
+      controller.abort();
+      return source.throw(error);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async [Symbol.asyncDispose]() {
+      await this.return(undefined);
+    },
+  };
+}
+
+function tooManyOperations(): GraphQLError {
+  const message = `A socket carries at most ${String(operationsPerSocketMax)} operations at once. Complete one, or open another socket.`;
+  return new GraphQLError(message, { originalError: new FluxError('LIMIT_EXCEEDED', message) });
+}
