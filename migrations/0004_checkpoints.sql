@@ -42,11 +42,12 @@ begin
     return false;
   end if;
   told := convert_from(c.body, 'UTF8')::jsonb;
-  return told ->> 'agency' = c.agency_id
-    and told ->> 'run' = c.run_id::text
-    and (told ->> 'partition')::int = c.partition_no
-    and (told ->> 'version')::int = c.version
-    and (told ->> 'epoch')::int = c.epoch
+  -- `is not distinct from`: what the body does not say is not equal, and never unknown.
+  return told ->> 'agency' is not distinct from c.agency_id
+    and told ->> 'run' is not distinct from c.run_id::text
+    and (told ->> 'partition')::int is not distinct from c.partition_no
+    and (told ->> 'version')::int is not distinct from c.version
+    and (told ->> 'epoch')::int is not distinct from c.epoch
     and told ->> 'previousHash' is not distinct from encode(c.previous_hash, 'hex');
 exception
   when data_exception or invalid_text_representation or character_not_in_repertoire then
