@@ -161,6 +161,7 @@ create table flux.loads (
   run_id uuid not null,
   mode text not null check (mode in ('append', 'replace', 'merge')),
   status text not null default 'OPEN' check (status in ('OPEN', 'PUBLISHED', 'SUPERSEDED')),
+  columns jsonb not null,
   record_count bigint,
   opened_at timestamptz not null default clock_timestamp(),
   published_at timestamptz,
@@ -169,6 +170,7 @@ create table flux.loads (
   foreign key (agency_id, run_id) references flux.runs (agency_id, run_id)
 );
 create unique index loads_run on flux.loads (agency_id, run_id);
+comment on column flux.loads.columns is 'The names of the run''s output, in the order of its files; the dataset''s own order may differ.';
 comment on table flux.loads is 'One run''s rows in a dataset: invisible while OPEN, attached at once when PUBLISHED.';
 
 create table flux.idempotency_keys (

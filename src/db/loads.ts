@@ -15,7 +15,8 @@ export interface Load {
   dataset: string;
   loadNo: bigint;
   mode: LoadMode;
-  columns: DatasetColumn[];
+  /** The names of the run's output, in the order of its files. */
+  columns: readonly string[];
 }
 
 /**
@@ -39,21 +40,20 @@ export async function nextLoad(
   return rows[0] as { loadNo: bigint; columns: DatasetColumn[] };
 }
 
-export async function insertLoad(tx: Queryable, claim: Claim, load: Omit<Load, 'columns'>): Promise<void> {
+export async function insertLoad(tx: Queryable, claim: Claim, load: Load): Promise<void> {
   await tx.query(sql`
-    insert into flux.loads (agency_id, dataset, load_no, run_id, mode)
-    values (${claim.agencyId}, ${load.dataset}, ${load.loadNo}, ${claim.runId}, ${load.mode})
+    insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns)
+    values (${claim.agencyId}, ${load.dataset}, ${load.loadNo}, ${claim.runId}, ${load.mode}, ${JSON.stringify(load.columns)})
   `);
 }
 
 /** The load that a run's plan has opened; null before. */
 export async function findLoad(db: Queryable, claim: Claim): Promise<Load | null> {
   const { rows } = await db.query<Load>(sql`
-    select l.dataset, l.load_no as "loadNo", l.mode, d.columns
-    from flux.loads l
-    join flux.datasets d on d.agency_id = l.agency_id and d.name = l.dataset
-    where l.agency_id = ${claim.agencyId}
-      and l.run_id = ${claim.runId}
+    select dataset, load_no as "loadNo", mode, columns
+    from flux.loads
+    where agency_id = ${claim.agencyId}
+      and run_id = ${claim.runId}
   `);
   return rows[0] ?? null;
 }

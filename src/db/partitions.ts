@@ -72,6 +72,18 @@ const unleased = sql`
   updated_at = clock_timestamp()
 `;
 
+/** Takings since the last committed batch, this one included; 0 when it has committed one. */
+export async function readTakings(db: Queryable, claim: Claim): Promise<number> {
+  const { rows } = await db.query<{ takings: number }>(sql`
+    select takings
+    from flux.run_partitions
+    where agency_id = ${claim.agencyId}
+      and run_id = ${claim.runId}
+      and partition_no = ${claim.partitionNo}
+  `);
+  return rows[0]?.takings ?? claim.takings;
+}
+
 /** A partition's range, as its plan cut it. */
 export async function readPartitionRange(db: Queryable, claim: Claim): Promise<Record<string, unknown>> {
   const { rows } = await db.query<{ range: Record<string, unknown> }>(sql`

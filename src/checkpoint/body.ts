@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto';
+
+import { canonicalBytes } from '../canonical-json.ts';
+import type { Claim } from '../db/queue.ts';
+import { FluxError } from '../errors.ts';
+import type { Position } from './position.ts';
+
+/** The immutable documents under which a checkpoint was written; a position means nothing under others. */
+export interface Definitions {
+  pipeline: { name: string; version: number };
+  contract: { name: string; version: number } | null;
+}
+
+/** A checkpoint's stored bytes and their SHA-256. They repeat what identifies them, so that a moved copy does not verify. */
+export function encodeCheckpoint(claim: Claim, position: Position, definitions: Definitions): { body: Buffer; hash: Buffer } {
+  const body = canonicalBytes({
+    agency: claim.agencyId,
+    run: claim.runId,
+    partition: claim.partitionNo,
+    epoch: claim.epoch,
+    version: position.version,
+    previousHash: position.hash?.toString('hex') ?? null,
+    cursor: position.cursor,
+    counts: position.counts,
+    steps: position.steps,
+    lastSeq: position.lastSeq,
+    ...definitions,
+  });
+  return { body, hash: createHash('sha256').update(body).digest() };
+}
+
+type StoredBody = Omit<Position, 'hash'> & Definitions;
+
+/**
+ * Reads back what `encodeCheckpoint` wrote. The database has verified digest, place and chain.
+ *
+ * @throws CHECKPOINT_INCOMPATIBLE it was written under another pipeline or contract version
+ */
+export function decodeCheckpoint(stored: { body: Buffer; hash: Buffer }, definitions: Definitions): Position {
+  const told = JSON.parse(stored.body.toString('utf8')) as StoredBody;
+  const { version, cursor, counts, steps, lastSeq } = told;
+  requireSameDefinitions(told, definitions);
+  return { version, cursor, counts, steps, lastSeq, hash: stored.hash };
+}
+
+function requireSameDefinitions(told: Definitions, now: Definitions): void {
+  const text = ({ pipeline, contract }: Definitions): string =>
+    `pipeline ${pipeline.name} ${String(pipeline.version)}` +
+    (contract ? ` with contract ${contract.name} ${String(contract.version)}` : ' without a contract');
+  if (text(told) === text(now)) return;
+  throw new FluxError(
+    'CHECKPOINT_INCOMPATIBLE',
+    `The checkpoint was written by ${text(told)}, the run has ${text(now)}. Start a new run.`,
+  );
+}

@@ -1,0 +1,51 @@
+import { channels, notify } from '../db/notify.ts';
+import type { Queryable } from '../db/pool.ts';
+
+/** Sends hints after commits, each run once per flush however often it was named. Lost hints cost only time. */
+export interface Announcer {
+  /** The run has new events. */
+  run(runId: string): void;
+  /** There may be work. */
+  work(): void;
+  /** Sends what is due; afterwards nothing is sent any more. */
+  stop(): Promise<void>;
+}
+
+/** One NOTIFY for what happens within this time: it takes a lock of the whole database at commit. */
+const debounceMs = 30;
+
+export function createAnnouncer(db: Queryable, onError: (error: unknown) => void): Announcer {
+  const runs = new Set<string>();
+  let work = false;
+  let timer: NodeJS.Timeout | undefined;
+  let sending: Promise<void> = Promise.resolve();
+  let stopped = false;
+
+  const flush = (): void => {
+    timer = undefined;
+    const due = [...runs].map((runId) => notify(db, channels.runEvents, runId));
+    if (work) due.push(notify(db, channels.work));
+    runs.clear();
+    work = false;
+    sending = Promise.all([sending, ...due]).then(() => undefined, onError);
+  };
+  const soon = (): void => {
+    if (!stopped) timer ??= setTimeout(flush, debounceMs);
+  };
+  return {
+    run(runId) {
+      runs.add(runId);
+      soon();
+    },
+    work() {
+      work = true;
+      soon();
+    },
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      flush();
+      await sending;
+    },
+  };
+}

@@ -1,0 +1,131 @@
+import { appendAudit } from '../audit/append.ts';
+import { advance, type Position } from '../checkpoint/position.ts';
+import { savePosition, type SavedCheckpoint } from '../checkpoint/save.ts';
+import { copyIntoLoad, type LoadTable } from '../db/lake.ts';
+import { advancePartition, finishPartition, insertPublishWhenDone, lockRun } from '../db/partitions.ts';
+import type { Connection } from '../db/pool.ts';
+import { insertRejectedRecords } from '../db/rejected-records.ts';
+import { setStepCounts } from '../db/step-counts.ts';
+import { FluxError } from '../errors.ts';
+import type { Batch } from '../etl/engine-types.ts';
+import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { fenced, requireHeld } from './fenced.ts';
+import type { Work } from './work.ts';
+
+/** Where a run's good records go. */
+export interface Destination {
+  table: LoadTable;
+  /** The output columns in the order of the batches' files. */
+  columns: readonly string[];
+}
+
+/**
+ * Commits one batch: rows, rejected records, counts, checkpoint, audit entry and events in ONE transaction, or none of them.
+ * The last batch also completes the partition, and the last of the run's opens its PUBLISH partition.
+ *
+ * @returns the position after the batch
+ */
+export async function commitBatch(work: Work, destination: Destination, before: Position, batch: Batch): Promise<Position> {
+  const { claim, deps, definitions } = work;
+  const position = advance(before, { ...batch, rejectedCount: batch.rejected.length });
+  const { saved, lastSeq, published } = await fenced(work, async (tx) => {
+    await writeRecords(tx, work, destination, batch);
+    await setStepCounts(tx, claim, position.steps);
+    requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: true }));
+    const saved = await savePosition(tx, claim, position, { definitions, last: batch.last });
+    await auditBatch(tx, work, position, batch, saved);
+    const published = batch.last ? await completePartition(tx, work) : null;
+    const appended = await appendEvents(tx, claim, batchEvents(work, position, batch, saved));
+    return { saved, published, lastSeq: Number(appended.at(-1)?.seq ?? 0n) };
+  });
+  deps.announcer.run(claim.runId);
+  if (published !== null) deps.announcer.work();
+  return { ...position, hash: saved.hash, lastSeq };
+}
+
+async function writeRecords(tx: Connection, work: Work, { table, columns }: Destination, batch: Batch): Promise<void> {
+  if (batch.goodCount > 0) {
+    const written = await copyIntoLoad(tx, table, columns, batch.goodFile, work.lost);
+    if (written !== batch.goodCount) {
+      throw new FluxError('NOT_RECONCILED', `The batch announced ${String(batch.goodCount)} records, and ${String(written)} were written.`);
+    }
+  }
+  await insertRejectedRecords(tx, work.claim, work.definitions.contract, batch.rejected);
+}
+
+async function completePartition(tx: Connection, { claim }: Work): Promise<number | null> {
+  requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
+  await lockRun(tx, claim);
+  return insertPublishWhenDone(tx, claim);
+}
+
+async function auditBatch(tx: Connection, work: Work, position: Position, batch: Batch, saved: SavedCheckpoint): Promise<void> {
+  await appendAudit(tx, {
+    actor: `worker:${work.deps.config.id}`,
+    role: 'worker',
+    action: 'batch.commit',
+    resourceType: 'run',
+    resourceId: work.claim.runId,
+    success: true,
+    after: { ...batchData(work, position, batch), checkpointId: saved.checkpointId, checkpointHash: saved.hash.toString('hex') },
+    traceId: work.run.traceId,
+  });
+}
+
+function batchData({ claim }: Work, position: Position, batch: Batch): Record<string, unknown> {
+  return {
+    partition: claim.partitionNo,
+    epoch: claim.epoch,
+    batch: position.version,
+    firstRecord: batch.firstRecord,
+    lastRecord: batch.lastRecord,
+    read: batch.recordsRead,
+    written: batch.goodCount,
+    rejected: batch.rejected.length,
+    filtered: batch.steps.reduce((sum, { recordsFiltered }) => sum + recordsFiltered, 0),
+    bytes: batch.bytesRead,
+    last: batch.last,
+  };
+}
+
+function batchEvents(work: Work, position: Position, batch: Batch, saved: SavedCheckpoint): NewRunEvent[] {
+  const partitionNo = work.claim.partitionNo;
+  const place = `of partition ${String(partitionNo)}`;
+  const number = String(position.version);
+  const events: NewRunEvent[] = [
+    {
+      name: 'BatchCommitted',
+      message: `Batch ${number} ${place}: ${String(batch.recordsRead)} read, ${String(batch.goodCount)} written.`,
+      partitionNo,
+      data: batchData(work, position, batch),
+    },
+    {
+      name: 'CheckpointSaved',
+      message: `Checkpoint ${number} ${place} saved.`,
+      partitionNo,
+      data: { partition: partitionNo, version: position.version, checkpointId: saved.checkpointId, hash: saved.hash.toString('hex') },
+    },
+  ];
+  if (batch.rejected.length > 0) {
+    events.push({
+      name: 'RecordsRejected',
+      stage: 'INGEST',
+      step: 'validate',
+      message: `${String(batch.rejected.length)} records ${place} broke the contract.`,
+      partitionNo,
+      data: { partition: partitionNo, batch: position.version, rejected: batch.rejected.length, rules: countRules(batch) },
+    });
+  }
+  return events;
+}
+
+/** How often each rule was broken; the commonest twenty, because an event is no report. */
+function countRules(batch: Batch): { path: string; rule: string; count: number }[] {
+  const counts = new Map<string, { path: string; rule: string; count: number }>();
+  for (const { path, rule } of batch.rejected.flatMap(({ reasons }) => reasons)) {
+    const key = `${path} ${rule}`;
+    const seen = counts.get(key) ?? { path, rule, count: 0 };
+    counts.set(key, { ...seen, count: seen.count + 1 });
+  }
+  return [...counts.values()].sort((a, b) => b.count - a.count).slice(0, 20);
+}

@@ -1,0 +1,48 @@
+import { recordHolder } from '../db/partitions.ts';
+import { connect, type Connection } from '../db/pool.ts';
+import type { Claim } from '../db/queue.ts';
+import { rolePassword } from '../db/roles.ts';
+import { requireHeld } from './fenced.ts';
+import { within } from './within.ts';
+import type { WorkerDeps } from './work.ts';
+
+/** A peer that has gone does not answer a goodbye. */
+const goodbyeMs = 2_000;
+
+/**
+ * Opens a session as the partition's agency, and records its backend so that rescue can end it. When the lease is lost the
+ * session ends at once, whatever it is doing.
+ *
+ * @throws LEASE_LOST the partition is not ours any more
+ * @throws UNAVAILABLE the server does not answer
+ */
+export async function withHolder<T>(
+  { config, log }: WorkerDeps,
+  claim: Claim,
+  lost: AbortSignal,
+  use: (holder: Connection) => Promise<T>,
+): Promise<T> {
+  const holder = await connect({
+    url: agencyUrl(config.databaseUrl, claim.role, config.contextKey),
+    applicationName: `flux worker ${config.id}`,
+    onError: (err) => log.warn({ err, runId: claim.runId }, 'the session of a partition broke'),
+  });
+  const end = (): void => void holder.end().catch(() => undefined);
+  lost.addEventListener('abort', end, { once: true });
+  try {
+    lost.throwIfAborted();
+    requireHeld(claim, await recordHolder(holder, claim));
+    return await use(holder);
+  } finally {
+    lost.removeEventListener('abort', end);
+    await within(goodbyeMs, holder.end().catch(() => undefined));
+  }
+}
+
+/** The same server and database under another login. */
+function agencyUrl(workerUrl: string, role: string, contextKey: Buffer): string {
+  const url = new URL(workerUrl);
+  url.username = encodeURIComponent(role);
+  url.password = rolePassword(contextKey, role);
+  return url.href;
+}

@@ -1,0 +1,117 @@
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+
+import { findContract } from '../db/contracts.ts';
+import { findPipeline } from '../db/pipelines.ts';
+import type { Queryable } from '../db/pool.ts';
+import { lakeSchema } from '../db/roles.ts';
+import { findRun, type Run } from '../db/runs.ts';
+import { FluxError } from '../errors.ts';
+import type { PipelineDefinition } from '../etl/engine-types.ts';
+import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { fenced } from './fenced.ts';
+import type { Held, Work, WorkerDeps } from './work.ts';
+
+/**
+ * Reads what the steps need, makes the taking's folder, and tells the run's history that we hold the partition.
+ *
+ * @throws POISON_PARTITION too many takings without one committed batch
+ */
+export async function openWork(deps: WorkerDeps, held: Held, draining: AbortSignal): Promise<Work> {
+  requireNotPoison(deps, held);
+  const { holder, claim } = held;
+  const run = await findRun(holder, claim.runId);
+  if (!run) throw new FluxError('NOT_FOUND', `Run ${claim.runId} of ${claim.agencyId} does not exist.`);
+  const folder = await makeFolder(deps.config.workFolder, held);
+  const work: Work = {
+    ...held,
+    ...(await readDefinitions(holder, run)),
+    deps,
+    run,
+    folder,
+    lake: lakeSchema(claim.agencyId),
+    draining,
+  };
+  await announceTaking(work);
+  return work;
+}
+
+function requireNotPoison({ config }: WorkerDeps, { claim }: Held): void {
+  if (claim.takings <= config.takingsMax) return;
+  throw new FluxError(
+    'POISON_PARTITION',
+    `Partition ${String(claim.partitionNo)} was taken ${String(config.takingsMax)} times without one committed batch, and its workers ` +
+      'ended without a word. See their logs (memory, a native crash), correct the cause, and start a new run.',
+  );
+}
+
+async function readDefinitions(db: Queryable, run: Run): Promise<Pick<Work, 'definition' | 'definitions' | 'contract'>> {
+  const pipeline = await findPipeline(db, run.pipelineName, run.pipelineVersion);
+  if (!pipeline) throw new FluxError('PIPELINE_NOT_FOUND', `Pipeline ${run.pipelineName} ${String(run.pipelineVersion)} does not exist.`);
+  const definition = withSourceOf(run, JSON.parse(pipeline.definition) as PipelineDefinition);
+  const name = { pipeline: { name: pipeline.name, version: pipeline.version } };
+  if (pipeline.contractName === null) return { definition, definitions: { ...name, contract: null }, contract: null };
+  const contract = await findContract(db, pipeline.contractName, pipeline.contractVersion);
+  if (!contract) throw new FluxError('NOT_FOUND', `Contract ${pipeline.contractName} ${String(pipeline.contractVersion)} does not exist.`);
+  return {
+    definition,
+    definitions: { ...name, contract: { name: contract.name, version: contract.version } },
+    contract: JSON.parse(contract.document) as Work['contract'],
+  };
+}
+
+/** A payload may name another path inside the pipeline's connection. */
+function withSourceOf({ payload }: Run, definition: PipelineDefinition): PipelineDefinition {
+  const path = payload['source'];
+  return typeof path === 'string' ? { ...definition, source: { ...definition.source, path } } : definition;
+}
+
+/** A folder for this taking. That it cannot be made is this worker's trouble, not the run's: another may have room. */
+async function makeFolder(root: string, held: Held): Promise<string> {
+  try {
+    return await clearedFolder(root, held);
+  } catch (cause) {
+    throw new FluxError('UNAVAILABLE', `The worker cannot write below ${root} (${(cause as Error).message}). Make room, or correct its owner.`, { cause });
+  }
+}
+
+/** What earlier takings on this machine left behind goes. */
+async function clearedFolder(root: string, { claim }: Held): Promise<string> {
+  const parent = path.join(root, claim.runId);
+  const prefix = `${String(claim.partitionNo)}-`;
+  const folder = path.join(parent, `${prefix}${String(claim.epoch)}`);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const left = (await readdir(parent)).filter((name) => name.startsWith(prefix) && path.join(parent, name) !== folder);
+  await Promise.all(left.map((name) => rm(path.join(parent, name), { recursive: true, force: true })));
+  return folder;
+}
+
+async function announceTaking(work: Work): Promise<void> {
+  const { claim, run, deps } = work;
+  const first = claim.kind === 'PLAN' && run.status === 'PENDING';
+  const taken = takingEvent(work);
+  const start: NewRunEvent = {
+    name: 'RunStarted',
+    message: `Run of ${run.pipelineName} version ${String(run.pipelineVersion)} started.`,
+    data: { worker: deps.config.id },
+  };
+  await fenced(work, (tx) =>
+    first
+      ? appendEvents(tx, claim, [start, taken], { from: ['PENDING'], to: 'IN_PROGRESS', starts: true })
+      : appendEvents(tx, claim, [taken]),
+  );
+  deps.announcer.run(claim.runId);
+}
+
+function takingEvent({ claim, deps }: Work): NewRunEvent {
+  const data = { partition: claim.partitionNo, kind: claim.kind, epoch: claim.epoch, worker: deps.config.id };
+  const partition = `Partition ${String(claim.partitionNo)}`;
+  return claim.takenOver
+    ? {
+        name: 'PartitionTakenOver',
+        message: `${partition} taken over: its holder let the lease run out.`,
+        partitionNo: claim.partitionNo,
+        data,
+      }
+    : { name: 'PartitionClaimed', message: `${partition} claimed.`, partitionNo: claim.partitionNo, data };
+}

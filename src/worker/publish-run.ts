@@ -1,0 +1,122 @@
+import { appendAudit } from '../audit/append.ts';
+import { countLoad } from '../db/lake.ts';
+import { findLoad, lockDataset, publishLoad } from '../db/loads.ts';
+import { finishPartition } from '../db/partitions.ts';
+import type { Connection } from '../db/pool.ts';
+import { countRejectedRecords } from '../db/rejected-records.ts';
+import { stepStages } from '../db/run-vocabulary.ts';
+import { sumStepCounts, type StepTotal } from '../db/step-counts.ts';
+import { FluxError } from '../errors.ts';
+import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { fenced, requireHeld } from './fenced.ts';
+import { placeLoad, type Placement } from './place-load.ts';
+import { findDifferences, sumOf } from './reconcile.ts';
+import type { Work } from './work.ts';
+
+/** What a run did in all. */
+interface Totals {
+  read: number;
+  written: number;
+  rejected: number;
+  filtered: number;
+}
+
+/**
+ * PUBLISH: proves that every record is accounted for, then shows the whole load and ends the run, in one transaction.
+ *
+ * @throws NOT_RECONCILED the counts do not add up
+ * @throws CONTRACT_VIOLATED more records were rejected than the pipeline allows
+ */
+export async function publishRun(work: Work): Promise<void> {
+  const { claim, deps, run } = work;
+  await fenced(work, async (tx) => {
+    const load = await findLoad(tx, claim);
+    if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has no load to publish.`);
+    await lockDataset(tx, claim, load.dataset);
+    const table = { schema: work.lake, dataset: load.dataset, loadNo: load.loadNo };
+    const steps = await sumStepCounts(tx, claim);
+    const totals = await requireReconciled(tx, work, steps, await countLoad(tx, table));
+    requireContractHeld(work, totals);
+    const placement = await placeLoad(tx, work, table, load.mode);
+    requireHeld(claim, await publishLoad(tx, claim, totals.written - placement.duplicates));
+    requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
+    const published = { dataset: load.dataset, load: Number(load.loadNo), mode: load.mode, ...placement };
+    await appendAudit(tx, {
+      actor: `worker:${deps.config.id}`,
+      role: 'worker',
+      action: 'run.complete',
+      resourceType: 'run',
+      resourceId: claim.runId,
+      success: true,
+      after: { ...totals, published },
+      traceId: run.traceId,
+    });
+    await appendEvents(tx, claim, endingEvents(work, steps, totals, published), {
+      from: ['IN_PROGRESS'],
+      to: 'COMPLETED',
+      finishes: true,
+    });
+  });
+  deps.announcer.run(claim.runId);
+}
+
+async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[], destination: number): Promise<Totals> {
+  const { claim, run } = work;
+  const rejected = await countRejectedRecords(tx, claim);
+  const recordsTotal = run.recordsTotal === null ? null : Number(run.recordsTotal);
+  const differences = findDifferences({ steps, recordsTotal, destination, rejected });
+  if (differences.length > 0) {
+    throw new FluxError('NOT_RECONCILED', `The run does not add up: ${differences.join('; ')}. Nothing was published.`, {
+      details: { runId: claim.runId, differences },
+    });
+  }
+  return { read: steps[0]?.recordsIn ?? 0, written: destination, rejected, filtered: sumOf(steps, 'recordsFiltered') };
+}
+
+function requireContractHeld({ definition, claim }: Work, { read, rejected }: Totals): void {
+  const contract = definition.contract;
+  if (!contract) return;
+  const allowed = contract.onViolation === 'fail' ? 0 : (contract.maxRejectedRatio ?? 1);
+  const ratio = read === 0 ? 0 : rejected / read;
+  if (ratio <= allowed) return;
+  throw new FluxError(
+    'CONTRACT_VIOLATED',
+    `${String(rejected)} of ${String(read)} records (${percent(ratio)}) broke contract ${contract.name} ${String(contract.version)}; ` +
+      `the pipeline allows ${percent(allowed)}. Nothing was published. See the rejected records.`,
+    { details: { runId: claim.runId, rejected, read, allowed } },
+  );
+}
+
+function percent(ratio: number): string {
+  return `${String(Number((ratio * 100).toPrecision(4)))} %`;
+}
+
+function endingEvents(
+  { claim, run }: Work,
+  steps: readonly StepTotal[],
+  totals: Totals,
+  published: Placement & { dataset: string; load: number; mode: string },
+): NewRunEvent[] {
+  const { read, written, rejected, filtered } = totals;
+  const counted = `${String(read)} read, ${String(written)} written, ${String(rejected)} rejected, ${String(filtered)} filtered`;
+  return [
+    ...stepStages.map((stage): NewRunEvent => ({
+      name: 'StageCompleted',
+      stage,
+      message: `${stage} completed.`,
+      data: { steps: steps.filter((step) => step.stage === stage) },
+    })),
+    {
+      name: 'LoadPublished',
+      stage: 'EXPORT',
+      message: `Load ${String(published.load)} of ${published.dataset} is visible.`,
+      partitionNo: claim.partitionNo,
+      data: { ...published, records: written - published.duplicates },
+    },
+    {
+      name: 'RunCompleted',
+      message: `Run of ${run.pipelineName} completed: ${counted}.`,
+      data: { ...totals, reconciled: true },
+    },
+  ];
+}

@@ -1,0 +1,87 @@
+import { findLoad } from '../db/loads.ts';
+import { readPartitionRange } from '../db/partitions.ts';
+import { findSourceObject } from '../db/source-objects.ts';
+import { FluxError } from '../errors.ts';
+import type { Batch, BatchesRequest } from '../etl/engine-types.ts';
+import type { Position } from '../checkpoint/position.ts';
+import { commitBatch, type Destination } from './commit-batch.ts';
+import { resumePartition } from './resume-partition.ts';
+import type { Work } from './work.ts';
+
+/**
+ * BATCHES: from the last verified checkpoint on, reads batch after batch and commits each in its own transaction.
+ *
+ * @returns drained when the worker is to stop: what was committed stands, the rest is for the next taking
+ */
+export async function runBatches(work: Work): Promise<'completed' | 'drained'> {
+  const destination = await findDestination(work);
+  let position = await resumePartition(work, destination);
+  const reading = new AbortController();
+  const batches = work.deps.engine.openBatches(await toRequest(work, position, reading.signal))[Symbol.asyncIterator]();
+  const stopReading = (): void => reading.abort(work.lost.reason);
+  work.lost.addEventListener('abort', stopReading, { once: true });
+  try {
+    for (;;) {
+      const batch = await nextOrDrain(batches, work.draining);
+      if (batch === 'drained') return 'drained';
+      position = await commitBatch(work, destination, position, batch);
+      await batch.release();
+      requireNoViolation(work, batch);
+      if (batch.last) return 'completed';
+    }
+  } finally {
+    work.lost.removeEventListener('abort', stopReading);
+    // First the abort: a source that waits inside next() hears return() only afterwards.
+    reading.abort();
+    await batches.return?.().catch(() => undefined);
+  }
+}
+
+/** `fail` ends the run at the first batch that holds a rejected record; the batch has committed, so that it can be seen. */
+function requireNoViolation({ definition }: Work, { rejected }: Batch): void {
+  const first = rejected[0];
+  if (definition.contract?.onViolation !== 'fail' || !first) return;
+  const { name, version } = definition.contract;
+  throw new FluxError(
+    'CONTRACT_VIOLATED',
+    `Record ${String(first.recordNo)} broke contract ${name} ${String(version)} (${first.reasons[0]?.message ?? 'no reason given'}), ` +
+      'and the pipeline allows none. Nothing was published. See the rejected records.',
+    { details: { recordNo: first.recordNo } },
+  );
+}
+
+async function findDestination({ holder, claim, lake }: Work): Promise<Destination> {
+  const load = await findLoad(holder, claim);
+  if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has partitions but no load.`);
+  return { table: { schema: lake, dataset: load.dataset, loadNo: load.loadNo }, columns: load.columns };
+}
+
+async function toRequest(work: Work, position: Position, signal: AbortSignal): Promise<BatchesRequest> {
+  const { holder, claim, definition, contract, folder: workFolder } = work;
+  const object = await findSourceObject(holder, claim);
+  if (!object) throw new FluxError('INTERNAL', `Run ${claim.runId} has partitions but no pinned source.`);
+  const range = await readPartitionRange(holder, claim);
+  return { definition, contract, object, range, cursor: position.cursor, workFolder, signal };
+}
+
+/** The next batch, unless the worker is told to stop before it comes. */
+async function nextOrDrain(batches: AsyncIterator<Batch>, draining: AbortSignal): Promise<Batch | 'drained'> {
+  if (draining.aborted) return 'drained';
+  let drain: (() => void) | undefined;
+  const drained = new Promise<'drained'>((resolve) => {
+    drain = () => resolve('drained');
+    draining.addEventListener('abort', drain, { once: true });
+  });
+  const next = batches.next();
+  try {
+    const result = await Promise.race([next, drained]);
+    if (result === 'drained') {
+      next.catch(() => undefined); // the abort that follows makes it fail
+      return 'drained';
+    }
+    if (result.done === true) throw new FluxError('INTERNAL', 'The engine ended before it gave the last batch.');
+    return result.value;
+  } finally {
+    if (drain) draining.removeEventListener('abort', drain);
+  }
+}

@@ -1,0 +1,131 @@
+import { randomUUID } from 'node:crypto';
+
+import { appendAudit } from '../audit/append.ts';
+import { cancelOtherPartitions, finishPartition, lockPartitions, readTakings, returnPartition } from '../db/partitions.ts';
+import { findRun } from '../db/runs.ts';
+import { FluxError, isFluxError } from '../errors.ts';
+import { appendEvents } from '../events/append.ts';
+import { backoff } from '../queue/backoff.ts';
+import { fenced, requireHeld } from './fenced.ts';
+import type { Held, Outcome, WorkerDeps } from './work.ts';
+
+/** How a taking ended, short of completion. */
+export type Ending = { kind: 'drained' } | { kind: 'failed'; error: FluxError };
+
+/**
+ * Settles a partition that did not complete: gives it back, gives it back for later, or fails the run. In a session of its
+ * own, because the one that worked may be broken.
+ */
+export async function settle(deps: WorkerDeps, held: Held, ending: Ending): Promise<Outcome> {
+  if (ending.kind === 'drained') return release(deps, held);
+  const { error } = ending;
+  // The run has ended without us: somebody failed or cancelled it between our transactions.
+  if (isFluxError(error, 'INVALID_TRANSITION')) return leave(held);
+  if (!error.retryable) return fail(deps, held, error);
+  const takings = await readTakings(held.holder, held.claim);
+  if (takings < deps.config.takingsMax) return retry(deps, held, error, takings);
+  return fail(deps, held, poisoned(deps, held, error));
+}
+
+function poisoned({ config }: WorkerDeps, { claim }: Held, error: FluxError): FluxError {
+  return new FluxError(
+    'POISON_PARTITION',
+    `Partition ${String(claim.partitionNo)} failed ${String(config.takingsMax)} times without one committed batch, the last time with ` +
+      `${error.code}: ${error.message}`,
+    { cause: error },
+  );
+}
+
+async function release(deps: WorkerDeps, held: Held): Promise<Outcome> {
+  const { claim } = held;
+  await fenced(held, async (tx) => {
+    requireHeld(claim, await returnPartition(tx, claim, { delayMs: 0, uncount: true }));
+    await appendEvents(tx, claim, [
+      {
+        name: 'PartitionRetried',
+        message: `Partition ${String(claim.partitionNo)} is free for another worker: its own is stopping.`,
+        partitionNo: claim.partitionNo,
+        data: { partition: claim.partitionNo, epoch: claim.epoch, reason: 'DRAINED', delayMs: 0 },
+      },
+    ]);
+  });
+  deps.announcer.run(claim.runId);
+  deps.announcer.work();
+  return 'released';
+}
+
+async function retry(deps: WorkerDeps, held: Held, error: FluxError, takings: number): Promise<Outcome> {
+  const { claim } = held;
+  const delayMs = backoff(takings, deps.random());
+  await fenced(held, async (tx) => {
+    requireHeld(claim, await returnPartition(tx, claim, { delayMs, uncount: false }));
+    await appendEvents(tx, claim, [
+      {
+        name: 'PartitionRetried',
+        message: `Partition ${String(claim.partitionNo)} is tried again in ${(delayMs / 1000).toFixed(1)} s: ${error.message}`,
+        partitionNo: claim.partitionNo,
+        data: { partition: claim.partitionNo, epoch: claim.epoch, reason: error.code, takings, delayMs },
+      },
+    ]);
+  });
+  deps.log.warn({ err: error, runId: claim.runId, partition: claim.partitionNo, delayMs }, 'a partition is tried again');
+  deps.announcer.run(claim.runId);
+  return 'retried';
+}
+
+/** Fails the run with everything that is left of it: its last event, after which nothing can be written for it. */
+async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Outcome> {
+  const { claim } = held;
+  const failure = describe(deps, held, error);
+  await fenced(held, async (tx) => {
+    await lockPartitions(tx, claim);
+    requireHeld(claim, await finishPartition(tx, claim, 'FAILED'));
+    const cancelled = await cancelOtherPartitions(tx, claim);
+    await appendAudit(tx, {
+      actor: `worker:${deps.config.id}`,
+      role: 'worker',
+      action: 'run.fail',
+      resourceType: 'run',
+      resourceId: claim.runId,
+      success: false,
+      errorCode: error.code,
+      after: { ...failure, partition: claim.partitionNo },
+      traceId: (await findRun(tx, claim.runId))?.traceId ?? null,
+    });
+    await appendEvents(
+      tx,
+      claim,
+      [
+        {
+          name: 'RunFailed',
+          message: failure.message,
+          partitionNo: claim.partitionNo,
+          data: { ...failure, partition: claim.partitionNo, cancelledPartitions: cancelled, issues: error.details.issues ?? [] },
+        },
+      ],
+      { from: ['PENDING', 'IN_PROGRESS', 'CANCELLING'], to: 'FAILED', finishes: true, failure },
+    );
+  });
+  deps.announcer.run(claim.runId);
+  return 'failed';
+}
+
+/** What people are told. The text of an unexpected failure may hold anything, so it stays in the log under an id. */
+function describe({ log }: WorkerDeps, { claim }: Held, error: FluxError): { class: string; code: string; message: string } {
+  const named = { class: error.class, code: error.code };
+  if (error.code !== 'INTERNAL') {
+    log.warn({ err: error, runId: claim.runId, partition: claim.partitionNo }, 'a run failed');
+    return { ...named, message: error.message };
+  }
+  const errorId = randomUUID();
+  log.error({ err: error, errorId, runId: claim.runId, partition: claim.partitionNo }, 'a run failed unexpectedly');
+  return { ...named, message: `An unexpected failure ended the run. Its id in the worker's log is ${errorId}.` };
+}
+
+/** Ends our partition beside a run that is over. */
+async function leave(held: Held): Promise<Outcome> {
+  await fenced(held, async (tx) => {
+    requireHeld(held.claim, await finishPartition(tx, held.claim, 'CANCELLED'));
+  });
+  return 'abandoned';
+}

@@ -1,0 +1,72 @@
+import type { Definitions } from '../checkpoint/body.ts';
+import type { Connection, Pool } from '../db/pool.ts';
+import type { Claim } from '../db/queue.ts';
+import type { Run } from '../db/runs.ts';
+import type { EtlEngine, PipelineDefinition } from '../etl/engine-types.ts';
+import type { Announcer } from '../events/announce.ts';
+import type { LeaseTimes } from '../queue/lease.ts';
+
+/** Where a worker writes what it has to say; pino fits. */
+export interface Log {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface WorkerTimes extends LeaseTimes {
+  /** How often a worker without work looks for some, when no hint wakes it. */
+  pollMs: number;
+}
+
+export interface WorkerConfig {
+  /** The URL of flux_worker's login; the agencies' logins are at the same place. */
+  databaseUrl: string;
+  /** FLUX_CONTEXT_KEY, from which the logins' passwords follow. */
+  contextKey: Buffer;
+  /** Where partitions keep their files while they are worked. */
+  workFolder: string;
+  id: string;
+  times: WorkerTimes;
+  /** Takings without one committed batch after which a partition is poison. */
+  takingsMax: number;
+}
+
+/** What the steps of every partition need. */
+export interface WorkerDeps {
+  config: WorkerConfig;
+  engine: EtlEngine;
+  /** As flux_worker: claims, heartbeats and hints. */
+  pool: Pool;
+  announcer: Announcer;
+  log: Log;
+  /** 0 up to, not including, 1. */
+  random: () => number;
+}
+
+/** A partition that we hold: the agency's own session, and how it is told to end. */
+export interface Held {
+  claim: Claim;
+  /** Logged in as the agency; the only connection through which the partition writes. */
+  holder: Connection;
+  /** Aborts when the lease is lost. */
+  lost: AbortSignal;
+}
+
+/** A held partition with all that its steps need to know. */
+export interface Work extends Held {
+  deps: WorkerDeps;
+  run: Run;
+  definition: PipelineDefinition;
+  definitions: Definitions;
+  /** The contract's document; null when the pipeline names none. */
+  contract: Readonly<Record<string, unknown>> | boolean | null;
+  /** The agency's lake. */
+  lake: string;
+  /** A folder of this taking's own. */
+  folder: string;
+  /** Aborts when the worker is to stop in good order. */
+  draining: AbortSignal;
+}
+
+/** How a partition's taking ended. */
+export type Outcome = 'completed' | 'released' | 'retried' | 'failed' | 'abandoned';

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+
+import { createPool } from '../db/pool.ts';
+import { type Claim, claimPartition, rescuePartitions } from '../db/queue.ts';
+import type { EtlEngine } from '../etl/engine-types.ts';
+import { createAnnouncer } from '../events/announce.ts';
+import { startBell } from '../queue/bell.ts';
+import { executePartition } from './execute-partition.ts';
+import { within } from './within.ts';
+import type { Log, WorkerConfig, WorkerDeps, WorkerTimes } from './work.ts';
+
+export type { Log, WorkerConfig, WorkerTimes } from './work.ts';
+
+/**
+ * A process's worker. It is looking for work, working one partition, or stopping:
+ *
+ *   looking  -> working   a claim succeeded
+ *   working  -> looking   the partition completed, was given back, failed its run, or was abandoned
+ *   any      -> stopping  stop(): no more claims; the batch in hand commits, its partition is given back
+ */
+export interface Worker {
+  readonly id: string;
+  /** Resolves when nothing runs any more, at the latest `graceMs` later: then the lease is left to run out. */
+  stop(options: { graceMs: number }): Promise<void>;
+}
+
+const defaultTimes: WorkerTimes = { leaseMs: 5_000, heartbeatMs: 1_500, pollMs: 500 };
+const takingsMax = 5;
+
+export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'contextKey' | 'workFolder'> {
+  /** Names this worker in leases and events; made of host and process when absent. */
+  id?: string;
+  times?: Partial<WorkerTimes>;
+}
+
+/** Starts looking for work. Resolves at once; a database that does not answer yet is waited for. */
+export function startWorker(config: StartWorkerConfig, deps: { engine: EtlEngine; log: Log; random?: () => number }): Worker {
+  const id = config.id ?? `${hostname()}-${String(process.pid)}-${randomUUID().slice(0, 4)}`;
+  const onError = (err: unknown): void => deps.log.warn({ err }, 'a connection of the worker broke');
+  // Claim, heartbeat, hint: a beat must never wait for another's connection.
+  const pool = createPool({ url: config.databaseUrl, max: 3, applicationName: `flux worker ${id}`, statementTimeoutMs: 4_000, onError });
+  const announcer = createAnnouncer(pool, onError);
+  const bell = startBell({ url: config.databaseUrl, onError });
+  const draining = new AbortController();
+  const working: WorkerDeps = {
+    config: { ...config, id, times: { ...defaultTimes, ...config.times }, takingsMax },
+    engine: deps.engine,
+    log: deps.log,
+    random: deps.random ?? Math.random,
+    pool,
+    announcer,
+  };
+
+  const done = (async () => {
+    while (!draining.signal.aborted) {
+      const claim = await look(working);
+      if (claim) await work(working, claim, draining.signal);
+      else await bell.wait(working.config.times.pollMs, draining.signal);
+    }
+  })();
+
+  let stopped: Promise<void> | undefined;
+  return {
+    id,
+    stop({ graceMs }) {
+      stopped ??= (async () => {
+        draining.abort();
+        await within(graceMs, done);
+        await Promise.all([announcer.stop(), bell.stop()]);
+        await pool.end();
+      })();
+      return stopped;
+    },
+  };
+}
+
+/** Ends what expired holders left open, then takes a partition. Null when there is none, or the database is away. */
+async function look({ pool, config, log }: WorkerDeps): Promise<Claim | null> {
+  try {
+    const ended = await rescuePartitions(pool);
+    if (ended > 0) log.warn({ ended }, 'ended the sessions of expired leases');
+    return await claimPartition(pool, { id: config.id, leaseMs: config.times.leaseMs });
+  } catch (err) {
+    log.warn({ err }, 'no work can be claimed now');
+    return null;
+  }
+}
+
+async function work(deps: WorkerDeps, claim: Claim, draining: AbortSignal): Promise<void> {
+  const startedAt = performance.now();
+  const outcome = await executePartition(deps, claim, draining);
+  const { runId, partitionNo: partition, kind, epoch } = claim;
+  deps.log.info({ runId, partition, kind, epoch, outcome, ms: Math.round(performance.now() - startedAt) }, 'a partition was worked');
+}
