@@ -141,6 +141,11 @@ export function requireIssuers(config: Config): void {
   }
 }
 
+/** What a child process inherits; here because nobody else reads the environment. */
+export function inheritedEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env };
+}
+
 function withSecretFiles(env: NodeJS.ProcessEnv): { values: Record<string, string>; unread: string[] } {
   const values = Object.fromEntries(
     Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''),

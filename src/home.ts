@@ -13,6 +13,7 @@ export function homePaths(home: string) {
     keys: path.join(home, 'keys'),
     issuer: path.join(home, 'issuer'),
     objects: path.join(home, 'objects'),
+    logs: path.join(home, 'logs'),
     postgres: path.join(home, 'postgres'),
   };
 }

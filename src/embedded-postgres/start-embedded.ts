@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import type { Logger } from 'pino';
+import type { Logger } from '../telemetry/logger.ts';
 
 import { ensureDatabase } from '../db/ensure-database.ts';
 import { FluxError } from '../errors.ts';
