@@ -1,4 +1,22 @@
 import type { RequestContext } from '../src/auth/request-context.ts';
+import type { Connection, Pool } from '../src/db/pool.ts';
+import { inTenant } from '../src/db/transaction.ts';
+import { recordRefusal } from '../src/domain/perform.ts';
+import { FluxError } from '../src/errors.ts';
+import type { Hints, Log } from '../src/events/listen.ts';
+import { createLoaders, type Loaders } from './loaders.ts';
+
+/** What main.ts composes for the API. */
+export interface ApiDeps {
+  /** Logged in as the API's role. */
+  pool: Pool;
+  /** Signs cursors (`cursorKeyOf`). */
+  cursorKey: Buffer;
+  hints: Hints;
+  logger: Log;
+  /** How often streams look without a hint, milliseconds. */
+  pollMs?: number;
+}
 
 /** A field that was refused, for the audit log. */
 export interface Denial {
@@ -10,6 +28,42 @@ export interface Denial {
 
 /** What every resolver gets: the caller, and what main.ts composed for the API. */
 export interface Context extends RequestContext {
+  readonly api: ApiDeps;
+  readonly loaders: Loaders;
   /** Told of each refusal before the caller is; a refusal that cannot be recorded stays a refusal. */
   onDenied?(denial: Denial): Promise<void>;
+}
+
+/** The context of one HTTP request or WebSocket operation. */
+export function createContext(api: ApiDeps, request: RequestContext): Context {
+  const context: Context = {
+    ...request,
+    api,
+    loaders: createLoaders((work) => inTenant(api.pool, request.sealed(), work)),
+    onDenied: (denial) => auditDenial(context, denial),
+  };
+  return Object.freeze(context);
+}
+
+/** Reads under the caller's tenant context, in one transaction. */
+export function read<T>({ api, sealed }: Context, work: (tx: Connection) => Promise<T>): Promise<T> {
+  return inTenant(api.pool, sealed(), work);
+}
+
+/** What the audit log calls a mutation, also one that was refused before it reached its use case. */
+const actions: Record<string, [action: string, resourceType: string]> = {
+  startRun: ['run.start', 'run'],
+  registerConnection: ['connection.register', 'connection'],
+  registerContract: ['contract.register', 'contract'],
+  registerPipeline: ['pipeline.register', 'pipeline'],
+  updateAgency: ['agency.update', 'agency'],
+};
+
+/** Only mutations: a masked field of a list would write an entry for every row that somebody looks at. */
+async function auditDenial(context: Context, { field, required }: Denial): Promise<void> {
+  const [type, name = ''] = field.split('.');
+  if (type !== 'Mutation') return;
+  const [action, resourceType] = actions[name] ?? [`mutation.${name}`, 'mutation'];
+  const error = new FluxError('FORBIDDEN', `${field} needs ${required.map((all) => all.join(' and ')).join(', or ')}`);
+  await recordRefusal(context.api, context, { action, resourceType, resourceId: null, reason: null }, error);
 }

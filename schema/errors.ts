@@ -85,7 +85,7 @@ export const ErrorRef = builder.interfaceRef<FluxError>('Error').implement({
   }),
 });
 
-const IssueRef = builder.objectRef<Issue>('Issue').implement({
+export const IssueRef = builder.objectRef<Issue>('Issue').implement({
   description: 'One broken rule of an input.',
   auth: 'public',
   fields: (t) => ({

@@ -2,11 +2,22 @@
 import { assertScalarType, GraphQLSchema, specifiedDirectives } from 'graphql';
 
 import { builder } from './builder.ts';
-import './classification.ts';
 import { authorizationDirectives } from './directives.ts';
+import './agency.ts';
+import './checkpoint.ts';
+import './classification.ts';
+import './connection.ts';
+import './contract.ts';
 import './errors.ts';
+import './pipeline.ts';
+import './rejected-record.ts';
+import './run.ts';
+import './run-event.ts';
+import './run-parts.ts';
+import './run-progress.ts';
 import './scalars.ts';
 import './viewer.ts';
+import './vocabulary.ts';
 
 /** Building throws an Error that lists every field without an authorization decision. */
 const built = builder.toSchema();

@@ -115,6 +115,9 @@ export function toFluxError(cause: unknown): FluxError {
   const code = (cause as { code?: unknown } | null)?.code;
   const text = cause instanceof Error ? cause.message : String(cause);
   if (code === 'FX001') return new FluxError('CHECKPOINT_CORRUPTED', text, { cause });
+  if (code === '22021' || code === '22P05') {
+    return new FluxError('INVALID_INPUT', 'A text of the input holds a NUL character, which cannot be stored. Remove it.', { cause });
+  }
   const lost = /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect/;
   if (
     (typeof code === 'string' && (transientSystemCodes.has(code) || (/^[0-9A-Z]{5}$/.test(code) && transientSqlStates.test(code)))) ||

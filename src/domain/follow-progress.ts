@@ -1,8 +1,9 @@
 import { type RunTotals, sumPartitions } from '../db/run-partitions-read.ts';
 import { inTenant } from '../db/transaction.ts';
 import { FluxError, toFluxError } from '../errors.ts';
-import { type FollowDeps, type FollowRequest, unknownRun } from '../events/follow.ts';
+import type { FollowDeps, FollowRequest } from '../events/follow.ts';
 import { pause } from '../events/pause.ts';
+import { unknownRun } from '../events/read-after.ts';
 import { abortable } from '../events/stream.ts';
 import { createWaker } from '../events/waker.ts';
 import { progressOf, rateBetween, type RunProgress } from './progress.ts';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 
+import { classifications } from '../auth/principal.ts';
 import { canonicalBytes } from '../canonical-json.ts';
 import { type PipelineDefinition, validatePipelineDefinition } from '../contracts/documents.ts';
 import { requireOffered } from '../contracts/offered.ts';
@@ -11,7 +12,6 @@ import { findPipeline, insertPipeline, type Pipeline } from '../db/pipelines.ts'
 import type { Connection } from '../db/pool.ts';
 import { FluxError, type Issue } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
-import { classificationNames } from './classification.ts';
 import { type Change, perform } from './perform.ts';
 import { nameOf } from './register-connection.ts';
 
@@ -84,7 +84,7 @@ async function addVersion(tx: Connection, caller: Caller, definition: PipelineDe
 }
 
 function told({ name, version, sha256, classification, enabled }: Pipeline): unknown {
-  return { name, version, sha256: sha256.toString('hex'), classification: classificationNames[classification], enabled };
+  return { name, version, sha256: sha256.toString('hex'), classification: classifications[classification], enabled };
 }
 
 /** A version that the caller cannot see holds the number: the name belongs to a pipeline above the clearance. */
@@ -99,7 +99,7 @@ function requireClearance({ principal }: Caller, definition: PipelineDefinition)
   if (level <= principal.clearance) return;
   throw new FluxError(
     'FORBIDDEN',
-    `The pipeline is classified ${String(classificationNames[level])}, above your clearance ${String(classificationNames[principal.clearance])}. Ask somebody who is cleared to register it.`,
+    `The pipeline is classified ${String(classifications[level])}, above your clearance ${String(classifications[principal.clearance])}. Ask somebody who is cleared to register it.`,
   );
 }
 
@@ -113,7 +113,7 @@ async function requireSupported(tx: Connection, definition: PipelineDefinition):
   };
   need('/contentType', definition.contentType, agency.supportedContentTypes);
   need('/useCase', definition.useCase, agency.supportedUseCases);
-  need('/classification', classificationNames[levelOf(definition)] ?? '', classificationNames.slice(0, agency.dataClassification + 1));
+  need('/classification', classifications[levelOf(definition)] ?? '', classifications.slice(0, agency.dataClassification + 1));
   if (issues.length > 0) throw invalid(issues);
 }
 
@@ -139,7 +139,7 @@ async function requireContract(tx: Connection, { name, version }: PipelineDefini
 }
 
 function levelOf({ classification }: PipelineDefinition): number {
-  return classificationNames.indexOf(classification);
+  return classifications.indexOf(classification);
 }
 
 function invalid(issues: readonly Issue[]): FluxError {

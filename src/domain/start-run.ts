@@ -6,7 +6,7 @@ import type { Connection } from '../db/pool.ts';
 import { findRun, insertPlanPartition, insertRun, type Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
-import { unknownRun } from '../events/follow.ts';
+import { unknownRun } from '../events/read-after.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { requireOwnAgency } from './own-agency.ts';
 import { type Change, perform } from './perform.ts';

@@ -1,14 +1,13 @@
 import type { Pool } from '../db/pool.ts';
-import { findEventFloor, readEventPage, type RunEvent, type RunPosition } from '../db/run-events.ts';
+import { readEventPage, type RunEvent, type RunPosition } from '../db/run-events.ts';
 import { isFinalStatus, type RunStatus } from '../db/run-vocabulary.ts';
 import { inTenant } from '../db/transaction.ts';
-import { FluxError, toFluxError } from '../errors.ts';
+import { toFluxError } from '../errors.ts';
 import type { Hints, Log } from './listen.ts';
 import { pause } from './pause.ts';
+import { readAfter, unknownRun } from './read-after.ts';
 import { abortable } from './stream.ts';
 import { createWaker } from './waker.ts';
-
-export type { RunEvent } from '../db/run-events.ts';
 
 /** Events that exist no longer (or not for the reader): never silence. Both ends are included. */
 export interface StreamGap {
@@ -62,13 +61,7 @@ export async function checkFollow(
   { pool }: Pick<FollowDeps, 'pool'>,
   { sealed, runId, afterSeq }: Omit<FollowRequest, 'signal'>,
 ): Promise<void> {
-  await inTenant(pool, sealed(), async (tx) => {
-    const page = await readEventPage(tx, { runId, afterSeq, limit: 1 });
-    if (!page) throw unknownRun(runId);
-    const next = page.events[0]?.seq;
-    const removed = next === undefined ? page.lastSeq > afterSeq : next > afterSeq + 1n;
-    if (afterSeq > 0n && removed) throw cursorExpired(afterSeq, await findEventFloor(tx, runId));
-  });
+  await inTenant(pool, sealed(), (tx) => readAfter(tx, { runId, afterSeq, limit: 1 }));
 }
 
 /**
@@ -142,19 +135,4 @@ function isLate({ events, readAt }: Page): boolean {
 
 function gap(runId: string, fromSeq: bigint, toSeq: bigint): StreamGap {
   return { kind: 'gap', runId, fromSeq, toSeq, reason: 'RETENTION' };
-}
-
-/** One text for "not yours" and "does not exist". */
-export function unknownRun(runId: string): FluxError {
-  return new FluxError('NOT_FOUND', `There is no run ${runId}. List yours with \`runs\`.`, { details: { runId } });
-}
-
-/** @param floor the lowest sequence number that is left; null when none is */
-export function cursorExpired(afterSeq: bigint, floor: bigint | null): FluxError {
-  const left = floor === null ? 'none is left' : `the oldest that is left is ${String(floor)}`;
-  return new FluxError(
-    'CURSOR_EXPIRED',
-    `The cursor points after event ${String(afterSeq)}, but retention has removed later events (${left}). Begin again without a cursor.`,
-    { details: { floor: floor === null ? null : String(floor) } },
-  );
 }

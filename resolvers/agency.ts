@@ -1,0 +1,28 @@
+import { type Agency, readOwnAgency } from '../src/db/agencies-read.ts';
+import { type UpdateAgency, updateAgency as update } from '../src/domain/update-agency.ts';
+import { type Context, read } from './context.ts';
+
+/** The caller's own agency. Another's slug reads as null, whether it exists or not. */
+export async function agency(ctx: Context, slug: string | null | undefined): Promise<Agency | null> {
+  if (slug !== null && slug !== undefined && slug !== ctx.principal.agency) return null;
+  return read(ctx, readOwnAgency);
+}
+
+export interface UpdateAgencyArgs {
+  name?: string | null | undefined;
+  abbreviation?: string | null | undefined;
+  retentionDays?: number | null | undefined;
+  reason?: string | null | undefined;
+  idempotencyKey?: string | null | undefined;
+}
+
+export function updateAgency(ctx: Context, input: UpdateAgencyArgs): Promise<Agency> {
+  const asked: UpdateAgency = {
+    name: input.name ?? null,
+    abbreviation: input.abbreviation ?? null,
+    retentionDays: input.retentionDays ?? null,
+    reason: input.reason ?? null,
+    idempotencyKey: input.idempotencyKey ?? null,
+  };
+  return update(ctx.api, ctx, asked);
+}

@@ -1,0 +1,12 @@
+import { listRejectedRecords, type StoredRejectedRecord } from '../src/db/rejected-records-read.ts';
+import type { Run } from '../src/db/runs.ts';
+import { type Context, read } from './context.ts';
+import { type Page, type PageArgs, pageOf } from './cursor.ts';
+
+export function rejectedRecordsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredRejectedRecord>> {
+  return pageOf(ctx, `rejected:${run.id}`, page, {
+    read: (position, limit) =>
+      read(ctx, (tx) => listRejectedRecords(tx, { runId: run.id, afterRecordNo: BigInt(position?.[0] ?? 0), limit })),
+    positionOf: ({ recordNo }) => [String(recordNo)],
+  });
+}

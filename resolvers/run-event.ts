@@ -1,0 +1,67 @@
+import type { RunEvent } from '../src/db/run-events.ts';
+import type { Run } from '../src/db/runs.ts';
+import { decodeEventCursor, encodeEventCursor } from '../src/events/cursor.ts';
+import { checkFollow, follow, type RunEventItem } from '../src/events/follow.ts';
+import { readAfter, unknownRun } from '../src/events/read-after.ts';
+import { type Context, read } from './context.ts';
+import { type Page, type PageArgs, pageSize } from './cursor.ts';
+import { runIdOf } from './ids.ts';
+import { type Streamed, withFailure } from './stream.ts';
+
+export type { RunEventItem } from '../src/events/follow.ts';
+export { itemOf } from './stream.ts';
+
+export interface RunEventsArgs {
+  runId: string;
+  after?: string | null | undefined;
+}
+
+/** @throws NOT_FOUND, CURSOR_EXPIRED, INVALID_INPUT before anything is streamed */
+export async function runEvents(ctx: Context, args: RunEventsArgs): Promise<AsyncIterableIterator<Streamed<RunEventItem>>> {
+  const { runId, afterSeq } = placeOf(ctx, args);
+  const request = { sealed: () => ctx.sealed(), runId, afterSeq, signal: ctx.signal };
+  await checkFollow(ctx.api, request);
+  return withFailure(follow(ctx.api, request));
+}
+
+/** @throws NOT_FOUND, CURSOR_EXPIRED, INVALID_INPUT, LIMIT_EXCEEDED */
+export function runEventLog(ctx: Context, args: RunEventsArgs & PageArgs): Promise<Page<RunEvent>> {
+  const { runId, afterSeq } = placeOf(ctx, args);
+  const limit = pageSize(args.first);
+  return read(ctx, async (tx) => {
+    const { events } = await readAfter(tx, { runId, afterSeq, limit: limit + 1 });
+    const edges = events.slice(0, limit).map((node) => ({ node, cursor: cursorOf(ctx, node) }));
+    return {
+      edges,
+      pageInfo: {
+        hasNextPage: events.length > limit,
+        hasPreviousPage: afterSeq > 0n,
+        startCursor: edges[0]?.cursor ?? null,
+        endCursor: edges.at(-1)?.cursor ?? null,
+      },
+    };
+  });
+}
+
+export function eventsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<RunEvent>> {
+  return runEventLog(ctx, { ...page, runId: run.id });
+}
+
+/** Where a client goes on after this item, in `runEvents` and `runEventLog` alike. */
+export function cursorOf(ctx: Context, item: RunEventItem): string {
+  const seq = 'kind' in item ? (item.kind === 'gap' ? item.toSeq : item.lastSeq) : item.seq;
+  return encodeEventCursor(ctx.api.cursorKey, { agency: ctx.principal.agency, runId: item.runId, seq });
+}
+
+function placeOf(ctx: Context, { runId: id, after }: RunEventsArgs): { runId: string; afterSeq: bigint } {
+  const runId = runIdOf(id);
+  if (runId === null) throw unknownRun(id);
+  const of = { agency: ctx.principal.agency, runId };
+  return { runId, afterSeq: after === null || after === undefined ? 0n : decodeEventCursor(ctx.api.cursorKey, of, after) };
+}
+
+/** The GraphQL type of an item: each event's type is called as the event. */
+export function typeNameOf(item: RunEventItem): string {
+  if (!('kind' in item)) return item.name;
+  return item.kind === 'gap' ? 'StreamGap' : 'StreamEnd';
+}

@@ -1,0 +1,94 @@
+import type { Pipeline } from '../src/db/pipelines.ts';
+import type { RunPartition } from '../src/db/run-partitions-read.ts';
+import { findRun, listRuns, type Run, type RunFilter } from '../src/db/runs.ts';
+import type { LoadOfRun } from '../src/db/step-counts-read.ts';
+import { progressOf, type RunProgress } from '../src/domain/progress.ts';
+import { reconcile, type Reconciliation } from '../src/domain/reconciliation.ts';
+import type { RunStage, RunStatus } from '../src/domain/run.ts';
+import { startRun as start } from '../src/domain/start-run.ts';
+import { type Context, read } from './context.ts';
+import { type Page, type PageArgs, pageOf } from './cursor.ts';
+import { runIdOf } from './ids.ts';
+
+export async function run(ctx: Context, id: string): Promise<Run | null> {
+  const runId = runIdOf(id);
+  return runId === null ? null : read(ctx, (tx) => findRun(tx, runId));
+}
+
+export interface RunFilterArgs {
+  status?: readonly RunStatus[] | null | undefined;
+  pipeline?: string | null | undefined;
+  contentType?: string | null | undefined;
+  useCase?: string | null | undefined;
+  createdAfter?: Date | null | undefined;
+  createdBefore?: Date | null | undefined;
+}
+
+export interface RunsArgs extends PageArgs {
+  filter?: RunFilterArgs | null | undefined;
+  orderBy?: { direction: 'ASC' | 'DESC' } | null | undefined;
+}
+
+export function runs(ctx: Context, { filter, orderBy, ...page }: RunsArgs): Promise<Page<Run>> {
+  const descending = orderBy?.direction !== 'ASC';
+  return pageOf(ctx, `runs:${descending ? 'desc' : 'asc'}`, page, {
+    read: (position, limit) =>
+      read(ctx, (tx) => listRuns(tx, { filter: toFilter(filter ?? {}), descending, after: position?.[0] ?? null, limit })),
+    positionOf: ({ id }) => [id],
+  });
+}
+
+function toFilter({ status, pipeline, contentType, useCase, createdAfter, createdBefore }: RunFilterArgs): RunFilter {
+  return {
+    statuses: status ?? undefined,
+    pipeline: pipeline ?? undefined,
+    contentType: contentType ?? undefined,
+    useCase: useCase ?? undefined,
+    createdAfter: createdAfter ?? undefined,
+    createdBefore: createdBefore ?? undefined,
+  };
+}
+
+export interface StartRunArgs {
+  pipeline?: string | null | undefined;
+  payload?: unknown;
+  stage?: RunStage | null | undefined;
+  dryRun?: boolean | null | undefined;
+  metadata?: unknown;
+  reason?: string | null | undefined;
+  idempotencyKey?: string | null | undefined;
+}
+
+export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
+  return start(ctx.api, ctx, {
+    pipeline: input.pipeline ?? null,
+    payload: input.payload ?? null,
+    stage: input.stage ?? null,
+    dryRun: input.dryRun ?? null,
+    metadata: input.metadata ?? null,
+    reason: input.reason ?? null,
+    idempotencyKey: input.idempotencyKey ?? null,
+  });
+}
+
+export function pipelineOf(ctx: Context, { pipelineName, pipelineVersion }: Run): Promise<Pipeline | null> {
+  return ctx.loaders.pipeline(pipelineName, pipelineVersion);
+}
+
+export function partitionsOf(ctx: Context, { id }: Run): Promise<RunPartition[]> {
+  return ctx.loaders.partitions(id);
+}
+
+export function loadOf(ctx: Context, { id }: Run): Promise<LoadOfRun | null> {
+  return ctx.loaders.load(id);
+}
+
+export async function progressOfRun(ctx: Context, { id }: Run): Promise<RunProgress | null> {
+  const totals = await ctx.loaders.totals(id);
+  return totals && progressOf(totals);
+}
+
+export async function reconciliationOf(ctx: Context, { id }: Run): Promise<Reconciliation | null> {
+  const [steps, load] = await Promise.all([ctx.loaders.steps(id), ctx.loaders.load(id)]);
+  return reconcile(steps, load);
+}

@@ -1,0 +1,46 @@
+import { type FluxError, toFluxError } from '../src/errors.ts';
+
+/** An item of a stream, or the failure that ended it. */
+export type Streamed<T extends object> = T | Failed;
+
+export class Failed {
+  readonly error: FluxError;
+
+  constructor(error: FluxError) {
+    this.error = error;
+  }
+}
+
+/**
+ * Turns a failure within a stream into its last item. A source that throws makes graphql-ws close the socket, and with it every
+ * other subscription of that client; as an item it becomes an ordinary GraphQL error of this one (`itemOf`).
+ */
+export function withFailure<T extends object>(
+  source: AsyncIterableIterator<T, void, void>,
+): AsyncIterableIterator<Streamed<T>, void, void> & { return(): Promise<IteratorResult<Streamed<T>, void>> } {
+  let failed = false;
+  return {
+    async next() {
+      if (failed) return { done: true, value: undefined };
+      try {
+        return await source.next();
+      } catch (cause) {
+        failed = true;
+        return { done: false, value: new Failed(toFluxError(cause)) };
+      }
+    },
+    async return() {
+      await source.return?.();
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
+/** @throws what ended the stream */
+export function itemOf<T extends object>(item: Streamed<T>): T {
+  if (item instanceof Failed) throw item.error;
+  return item;
+}

@@ -1,0 +1,5 @@
+import type { Run } from '../src/db/runs.ts';
+import { builder } from './builder.ts';
+
+/** Apart from its fields (run.ts), so that what belongs to a run can point back at it. */
+export const RunRef = builder.objectRef<Run>('Run');
