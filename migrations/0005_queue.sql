@@ -78,14 +78,26 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  ended int;
+  holder int;
+  ended int := 0;
 begin
-  select count(*) into ended
-  from flux.run_partitions p
-  join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
-  join pg_stat_activity s on s.pid = p.holder_pid and s.usename = l.role_name and s.datname = current_database()
-  where p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp()
-    and pg_terminate_backend(s.pid);
+  -- A loop, not a condition: the planner may evaluate pg_terminate_backend() on every backend before it joins.
+  for holder in
+    select s.pid
+    from flux.run_partitions p
+    join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
+    join pg_stat_activity s on s.pid = p.holder_pid and s.usename = l.role_name and s.datname = current_database()
+    where p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp()
+  loop
+    begin
+      if pg_terminate_backend(holder) then
+        ended := ended + 1;
+      end if;
+    exception when insufficient_privilege then
+      -- Installed by an admin who could not grant pg_signal_backend: the server has to notice the dead client itself.
+      null;
+    end;
+  end loop;
   return ended;
 end
 $$;

@@ -138,8 +138,11 @@ async function ensurePlatformRoles(admin: Connection, roles: PlatformRoles, cont
     // Rescue must end a frozen backend. Only a superuser (or an admin of that role) can grant it; without it a frozen
     // client's partition waits until the server notices the dead connection, and `flux doctor` says so.
     await tx.query(sql`savepoint signalling`);
+    // `inherit` before the grant: without it the definer is a member and still may not signal (15 reads the role's
+    // attribute, later versions copy it into the membership).
     await tx
-      .query(sql`grant pg_signal_backend to ${ident(roles.definer)}`)
+      .query(sql`alter role ${ident(roles.definer)} inherit`)
+      .then(() => tx.query(sql`grant pg_signal_backend to ${ident(roles.definer)}`))
       .catch(() => tx.query(sql`rollback to savepoint signalling`));
   });
 }
