@@ -12,10 +12,15 @@ export function canonicalText(document: unknown): string {
   try {
     text = canonicalize(document);
   } catch (cause) {
-    throw new FluxError('INVALID_INPUT', `The document has no canonical JSON form (${(cause as Error).message}).`, { cause });
+    throw new FluxError('INVALID_INPUT', `The document has no canonical JSON form (${(cause as Error).message}).`, {
+      cause,
+    });
   }
   if (text === undefined || !text.isWellFormed()) {
-    throw new FluxError('INVALID_INPUT', 'The document has no canonical JSON form (not a JSON value, or broken Unicode).');
+    throw new FluxError(
+      'INVALID_INPUT',
+      'The document has no canonical JSON form (not a JSON value, or broken Unicode).',
+    );
   }
   return text;
 }

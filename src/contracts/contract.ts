@@ -66,9 +66,13 @@ export type Contract = ContractKeywords & {
 /** Every rule that one record breaks, or none. */
 export type RecordCheck = (record: unknown) => Issue[];
 
-const profile = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, ownProperties: true, verbose: true }).compile<Contract>(
-  contractSchema,
-);
+const profile = new Ajv2020({
+  strict: true,
+  strictRequired: false,
+  strictTypes: false,
+  ownProperties: true,
+  verbose: true,
+}).compile<Contract>(contractSchema);
 
 /**
  * Says whether the document is a contract that Flux may compile and run against strangers' records.

@@ -3,14 +3,15 @@ import addFormats, { type FormatName } from 'ajv-formats';
 
 /**
  * How dates and times are written, as the SQL compiler and Ajv must both read them (full match; the calendar is checked
- * besides). Two deviations from RFC 3339, both because no Postgres type could hold the value unchanged: no leap second,
- * and no year 0000. A date-time needs its offset; local-date-time must not have one.
+ * besides). Three deviations from RFC 3339, each because no Postgres type could hold the value unchanged: no leap second, no
+ * year 0000, nothing finer than a microsecond. A date-time needs its offset; local-date-time must not have one.
  */
 export const timePatterns = {
   date: '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])',
-  'local-date-time': '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?',
+  'local-date-time':
+    '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6}0*)?',
   'date-time':
-    '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?' +
+    '[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6}0*)?' +
     '([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])',
 } as const;
 export type TimeFormat = keyof typeof timePatterns;
@@ -18,11 +19,22 @@ export type TimeFormat = keyof typeof timePatterns;
 /** Every format that a contract may name, each one checked. */
 export const contractFormats = [
   ...(['date', 'date-time', 'local-date-time'] as const),
-  ...(['time', 'duration', 'email', 'hostname', 'ipv4', 'ipv6', 'uri', 'uri-reference', 'uuid', 'json-pointer'] as const),
+  ...([
+    'time',
+    'duration',
+    'email',
+    'hostname',
+    'ipv4',
+    'ipv6',
+    'uri',
+    'uri-reference',
+    'uuid',
+    'json-pointer',
+  ] as const),
 ] as const;
 
-/** `addFormats` is the module itself under Node and its default export to the compiler. */
-const plugin = ('default' in addFormats ? addFormats.default : addFormats) as typeof addFormats.default;
+/** A CommonJS module: its function carries itself as `default`, which is the form that the compiler knows too. */
+const plugin = addFormats.default;
 
 export function installFormats(ajv: Ajv): void {
   const own = new Set<string>(Object.keys(timePatterns));
@@ -30,7 +42,10 @@ export function installFormats(ajv: Ajv): void {
   plugin(ajv, { formats: borrowed, mode: 'full', keywords: false });
   for (const [name, pattern] of Object.entries(timePatterns)) {
     const written = new RegExp(`^(?:${pattern})$`, 'u');
-    ajv.addFormat(name, { type: 'string', validate: (text: string) => written.test(text) && isCalendarDay(text.slice(0, 10)) });
+    ajv.addFormat(name, {
+      type: 'string',
+      validate: (text: string) => written.test(text) && isCalendarDay(text.slice(0, 10)),
+    });
   }
 }
 

@@ -250,7 +250,7 @@ export interface PipelineDefinition {
     maxRejectedRatio?: number;
   };
   /**
-   * Applied in order to every record that met the contract; each sees the columns that the one before it left.
+   * Applied in order to every record that met the contract; each sees the columns that the one before it left. The first sees the source's own, in lower case with words joined by _ ("Flight Date" is flight_date, properties.magType is properties_mag_type).
    *
    * @maxItems 50
    */

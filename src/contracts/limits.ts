@@ -29,7 +29,9 @@ export function limitIssues(document: unknown): Issue[] {
   if (size.issue !== null) return [size.issue];
   const bytes = Buffer.byteLength(canonicalText(document));
   if (bytes > contractLimits.bytes) {
-    return [{ path: '', rule: 'maxBytes', message: `holds ${bytes} bytes; at most ${contractLimits.bytes} are allowed` }];
+    return [
+      { path: '', rule: 'maxBytes', message: `holds ${bytes} bytes; at most ${contractLimits.bytes} are allowed` },
+    ];
   }
   const walk = newWalk();
   const issues = subschemasOf(document).flatMap(({ path, node }) => [
@@ -59,7 +61,8 @@ function childrenOf(node: Node): { step: string; value: unknown }[] {
   for (const keyword of [...lists, ...maps]) {
     const inside = Object.hasOwn(node, keyword) ? node[keyword] : null;
     if (inside === null || typeof inside !== 'object') continue;
-    for (const [name, value] of Object.entries(inside)) children.push({ step: `/${keyword}${pointerStep(name)}`, value });
+    for (const [name, value] of Object.entries(inside))
+      children.push({ step: `/${keyword}${pointerStep(name)}`, value });
   }
   return children;
 }
@@ -69,7 +72,13 @@ function referenceIssues(document: unknown, path: string, node: Node): Issue[] {
   if (typeof reference !== 'string') return [];
   const at = `${path}/$ref`;
   if (!/^#(\/|$)/.test(reference)) {
-    return [{ path: at, rule: '$ref', message: `must point inside the document ("#/$defs/…"), found ${JSON.stringify(reference)}` }];
+    return [
+      {
+        path: at,
+        rule: '$ref',
+        message: `must point inside the document ("#/$defs/…"), found ${JSON.stringify(reference)}`,
+      },
+    ];
   }
   if (resolve(document, reference) === undefined) {
     return [{ path: at, rule: '$ref', message: `points at nothing, found ${JSON.stringify(reference)}` }];

@@ -10,7 +10,8 @@ export function measure(document: unknown, depthMax: number): { issue: Issue | n
   for (let at = open.pop(); at !== undefined; at = open.pop()) {
     const { value, path, depth } = at;
     if (value === null || typeof value !== 'object') continue;
-    if (depth === depthMax) return { issue: { path, rule: 'maxDepth', message: `lies deeper than ${depthMax} levels` } };
+    if (depth === depthMax)
+      return { issue: { path, rule: 'maxDepth', message: `lies deeper than ${depthMax} levels` } };
     if (!isPlain(value)) return { issue: { path, rule: 'type', message: 'is not plain JSON' } };
     for (const [name, child] of Object.entries(value)) {
       if (name === '__proto__') return { issue: { path, rule: 'propertyNames', message: 'holds the key __proto__' } };

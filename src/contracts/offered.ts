@@ -20,7 +20,9 @@ export type OfferedDefinition = Omit<PipelineDefinition, 'source' | 'transforms'
  *
  * @throws INVALID_INPUT naming each part that is not offered yet, and what is
  */
-export function requireOffered(definition: PipelineDefinition): asserts definition is PipelineDefinition & OfferedDefinition {
+export function requireOffered(
+  definition: PipelineDefinition,
+): asserts definition is PipelineDefinition & OfferedDefinition {
   const issues: Issue[] = [];
   const formats: readonly string[] = offeredFormats;
   const transforms: readonly string[] = offeredTransforms;

@@ -66,7 +66,8 @@ export function patternProblem(pattern: string, walk: Walk = newWalk()): string 
 function costProblem(tree: PatternNode, walk: Walk): string | null {
   const automaton = read(build(tree));
   const components = loopComponents(automaton);
-  if (choiceBits(automaton, components) > choiceBitsMax) return 'offers too many ways to match one text; write the choices apart';
+  if (choiceBits(automaton, components) > choiceBitsMax)
+    return 'offers too many ways to match one text; write the choices apart';
   if (isExponential(automaton, components, walk)) {
     return 'could take exponential time (a repeat inside a repeat that match the same text)';
   }
@@ -76,7 +77,7 @@ function costProblem(tree: PatternNode, walk: Walk): string | null {
 }
 
 function build(tree: PatternNode): Draft {
-  const draft: Draft = { sets: [[]], follow: [new Map()] };
+  const draft: Draft = { sets: [[]], follow: [new Map<number, number>()] };
   const root = partOf(draft, tree);
   draft.follow[0] = root.first;
   return draft;
@@ -99,7 +100,8 @@ function partOf(draft: Draft, node: PatternNode): Part {
 
 function state(draft: Draft, set: CharacterSet): Part {
   const id = draft.sets.length;
-  if (id > stateCountMax) throw new PatternNotOffered(`is too long (more than ${stateCountMax} characters and classes)`);
+  if (id > stateCountMax)
+    throw new PatternNotOffered(`is too long (more than ${stateCountMax} characters and classes)`);
   draft.sets.push(set);
   draft.follow.push(new Map());
   return { first: new Map([[id, 1]]), last: new Map([[id, 1]]), empty: 0 };
@@ -119,7 +121,11 @@ function join(draft: Draft, left: Part, right: Part): Part {
 }
 
 function either(left: Part, right: Part): Part {
-  return { first: sum(left.first, right.first, 1), last: sum(left.last, right.last, 1), empty: left.empty + right.empty };
+  return {
+    first: sum(left.first, right.first, 1),
+    last: sum(left.last, right.last, 1),
+    empty: left.empty + right.empty,
+  };
 }
 
 function repeat(draft: Draft, { body, min, max }: PatternNode & { kind: 'repeat' }): Part {
@@ -202,7 +208,10 @@ function isExponential(automaton: Automaton, components: number[], walk: Walk): 
     const doubled = [...(automaton.follow[start] as Ways)].some(([target, ways]) => ways > 1 && inside(target));
     if (doubled) return true;
     const forth = pairsFrom(automaton, [start, start], inside, walk);
-    return forth.some(([p, q]) => p !== q && pairsFrom(automaton, [p, q], inside, walk).some((pair) => pair[0] === start && pair[1] === start));
+    return forth.some(
+      ([p, q]) =>
+        p !== q && pairsFrom(automaton, [p, q], inside, walk).some((pair) => pair[0] === start && pair[1] === start),
+    );
   });
 }
 
@@ -238,7 +247,8 @@ function polynomialDegree(automaton: Automaton, components: number[], walk: Walk
     for (const q of loopStates) {
       const [from, to] = [components[p] as number, components[q] as number];
       if (from === to || handsOver.get(from)?.has(to) === true) continue;
-      if (sharesText(automaton, components, p, q, walk)) handsOver.set(from, (handsOver.get(from) ?? new Set()).add(to));
+      if (sharesText(automaton, components, p, q, walk))
+        handsOver.set(from, (handsOver.get(from) ?? new Set()).add(to));
     }
   }
   return Math.max(0, ...handsOver.keys().map(longestFrom(handsOver)));
@@ -248,7 +258,9 @@ function polynomialDegree(automaton: Automaton, components: number[], walk: Walk
 function longestFrom(handsOver: Map<number, Set<number>>): (from: number) => number {
   const known = new Map<number, number>();
   return function longest(from: number): number {
-    const length = known.get(from) ?? Math.max(0, ...(handsOver.get(from) ?? new Set<number>()).values().map((to) => 1 + longest(to)));
+    const length =
+      known.get(from) ??
+      Math.max(0, ...(handsOver.get(from) ?? new Set<number>()).values().map((to) => 1 + longest(to)));
     known.set(from, length);
     return length;
   };

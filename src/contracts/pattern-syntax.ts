@@ -20,7 +20,11 @@ const word: CharacterSet = [...digits, [0x41, 0x5a], [0x5f, 0x5f], [0x61, 0x7a]]
 const space: CharacterSet = [...'\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff']
   .map((each) => [each.charCodeAt(0), each.charCodeAt(0)] as const)
   .concat([[0x2000, 0x200a] as const]);
-const lineEnds: CharacterSet = [[0x0a, 0x0a], [0x0d, 0x0d], [0x2028, 0x2029]];
+const lineEnds: CharacterSet = [
+  [0x0a, 0x0a],
+  [0x0d, 0x0d],
+  [0x2028, 0x2029],
+];
 const controls: Record<string, number> = { t: 9, n: 10, v: 11, f: 12, r: 13, '0': 0 };
 
 /** Thrown for what is valid ECMAScript but not offered; its message completes "the pattern …". */
@@ -178,7 +182,8 @@ class Reader {
   #codePoint(): number {
     if (this.#peek() === '{') return Number.parseInt(this.#until('}').slice(1, -1), 16);
     const unit = this.#unit();
-    const surrogates = unit >= 0xd800 && unit <= 0xdbff && this.#text[this.#at] === '\\' && this.#text[this.#at + 1] === 'u';
+    const surrogates =
+      unit >= 0xd800 && unit <= 0xdbff && this.#text[this.#at] === '\\' && this.#text[this.#at + 1] === 'u';
     if (!surrogates) return unit;
     this.#at += 2;
     return (unit - 0xd800) * 0x400 + (this.#unit() - 0xdc00) + 0x10000;

@@ -11,7 +11,9 @@ export function parseStrictJson(text: string): unknown {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new FluxError('INVALID_INPUT', `Expected JSON, found something else (${(cause as Error).message}).`, { cause });
+    throw new FluxError('INVALID_INPUT', `Expected JSON, found something else (${(cause as Error).message}).`, {
+      cause,
+    });
   }
   refuseAmbiguousKeys(text);
   return value;
@@ -36,10 +38,16 @@ function addKey(keys: Set<string> | null | undefined, key: { text: string; at: n
   const name = JSON.parse(key.text) as string;
   const line = text.slice(0, key.at).split('\n').length;
   if (name === '__proto__') {
-    throw new FluxError('INVALID_INPUT', `The key __proto__ stands in line ${line}; readers disagree about it. Use another name.`);
+    throw new FluxError(
+      'INVALID_INPUT',
+      `The key __proto__ stands in line ${line}; readers disagree about it. Use another name.`,
+    );
   }
   if (keys?.has(name) === true) {
-    throw new FluxError('INVALID_INPUT', `The key ${key.text} stands twice in one object (again in line ${line}). Keep one.`);
+    throw new FluxError(
+      'INVALID_INPUT',
+      `The key ${key.text} stands twice in one object (again in line ${line}). Keep one.`,
+    );
   }
   keys?.add(name);
 }
