@@ -4,12 +4,11 @@ import { toFluxError } from '../errors.ts';
 import { type Sql, toQuery } from './sql.ts';
 
 // Counts are bigint in SQL and must not pass through a double; the reader gets a JavaScript bigint.
-const types = {
-  getTypeParser(oid: number, format?: 'text' | 'binary') {
-    if (oid === pg.types.builtins.INT8) return (text: string) => BigInt(text);
-    return pg.types.getTypeParser(oid, format as 'text');
-  },
-} as pg.CustomTypesConfig;
+const int8 = Number(pg.types.builtins.INT8);
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text') =>
+    oid === int8 ? BigInt : (pg.types.getTypeParser(oid, format) as unknown)) as typeof pg.types.getTypeParser,
+};
 
 /** Where statements run: a pool or an open transaction. The caller decides which, and so the transaction. */
 export interface Queryable {
@@ -22,7 +21,7 @@ export interface Connection extends Queryable {
 }
 
 export interface Pool extends Queryable {
-  /** Lends a connection to `use`; a connection that failed is destroyed, never lent again. */
+  /** Lends a connection to `use`; one that failed, or is left inside a transaction, is destroyed, never lent again. */
   withConnection<T>(use: (connection: Connection) => Promise<T>): Promise<T>;
   /** Counts for metrics. */
   stats(): { total: number; idle: number; waiting: number };
@@ -73,7 +72,7 @@ export function createPool(options: PoolOptions): Pool {
         throw cause;
       } finally {
         client.off('error', onError);
-        client.release(failure !== undefined && !isOrderly(client) ? failure : undefined);
+        client.release(isOrderly(client) ? undefined : (failure ?? true));
       }
     },
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
