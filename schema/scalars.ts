@@ -63,8 +63,8 @@ builder.scalarType('JSON', {
   description: 'Any JSON value (RFC 8259).',
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc8259',
   serialize: toJson,
-  parseValue: toJson,
-  parseLiteral: (node, variables) => fromLiteral(node, variables ?? {}),
+  parseValue: fromWire,
+  parseLiteral: (node, variables) => fromWire(fromLiteral(node, variables ?? {})),
 });
 
 /** Refuses what JSON cannot say, instead of dropping it as JSON.stringify does. */
@@ -78,6 +78,18 @@ function toJson(value: unknown): unknown {
     );
   }
   throw invalid('JSON', 'a JSON value', value);
+}
+
+/** Input may be hashed or stored, and readers disagree about a key `__proto__`. */
+function fromWire(value: unknown): unknown {
+  refuseProto(value);
+  return toJson(value);
+}
+
+function refuseProto(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (Object.hasOwn(value, '__proto__')) throw invalid('JSON', 'keys other than __proto__', '__proto__');
+  for (const item of Object.values(value)) refuseProto(item);
 }
 
 function isPlain(value: object): boolean {
