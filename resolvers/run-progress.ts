@@ -8,11 +8,11 @@ import { type Streamed, withFailure } from './stream.ts';
 /** @throws NOT_FOUND, INVALID_INPUT before anything is streamed */
 export async function runProgress(
   ctx: Context,
-  args: { runId: string; maxPerSecond: number },
+  args: { runId: string; maxPerSecond?: number | null | undefined },
 ): Promise<AsyncIterableIterator<Streamed<RunProgress>>> {
   const runId = runIdOf(args.runId);
   if (runId === null) throw unknownRun(args.runId);
-  const request = { sealed: () => ctx.sealed(), runId, maxPerSecond: args.maxPerSecond, signal: ctx.signal };
+  const request = { sealed: () => ctx.sealed(), runId, maxPerSecond: args.maxPerSecond ?? 4, signal: ctx.signal };
   await checkFollowProgress(ctx.api, request);
   return withFailure(followProgress(ctx.api, request));
 }

@@ -46,7 +46,7 @@ builder.subscriptionField('runProgress', (t) =>
     description: 'The newest snapshot whenever something changed, the first at once; snapshots in between are dropped. Completes with the run.',
     args: {
       runId: t.arg.id({ required: true, description: 'The run, by global id or UUID.' }),
-      maxPerSecond: t.arg.int({ required: true, defaultValue: 4, description: 'Most snapshots a second, 1 to 20.' }),
+      maxPerSecond: t.arg.int({ defaultValue: 4, description: 'Most snapshots a second, 1 to 20.' }),
     },
     subscribe: (_root, args, ctx) => runProgress.runProgress(ctx, args),
     resolve: (item) => itemOf(item),
