@@ -1,0 +1,284 @@
+import { join } from 'node:path';
+import { compileContract, type Contract } from '../contracts/contract.ts';
+import { FluxError } from '../errors.ts';
+import { DuckDbSession } from './duckdb/session.ts';
+import { ident, literal } from './duckdb/sql-text.ts';
+import type { PipelineDefinition, RejectedRecord, StepDeclaration } from './engine-types.ts';
+import { outputColumns, type WrittenColumn } from './export/output-columns.ts';
+import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
+import { modelContract } from './ingest/contract-model.ts';
+import { reasonCountMax } from './ingest/limits.ts';
+import { openReader } from './ingest/open-reader.ts';
+import { showRaw } from './ingest/raw-text.ts';
+import type { Chunk, Position, SourceReader } from './ingest/reader.ts';
+import { assembleRecord } from './ingest/record-shape.ts';
+import type { ChildJob, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
+import { countSteps } from './step-counts.ts';
+import { cutRanges } from './ranges.ts';
+import { ExpressionRules } from './transform/expression.ts';
+import { compileTransforms, type TransformChain } from './transform/transforms.ts';
+
+const recordsPerBatchDefault = 100_000;
+
+/**
+ * One source, one contract, one chain of transforms, in one DuckDB: the whole of what a child process does. States: opened,
+ * then either surveyed, or started and asked for batches until the last.
+ */
+export class BatchSession {
+  readonly #job: ChildJob;
+  readonly #session: DuckDbSession;
+  readonly #reader: SourceReader;
+  readonly #validation: ValidationSql;
+  readonly #chain: TransformChain;
+  readonly #output: readonly WrittenColumn[];
+  readonly #checkRecord: ((record: unknown) => RejectedRecord['reasons']) | null;
+  #batchNo = 0;
+
+  private constructor(
+    job: ChildJob,
+    made: {
+      session: DuckDbSession;
+      reader: SourceReader;
+      validation: ValidationSql;
+      chain: TransformChain;
+      output: readonly WrittenColumn[];
+      checkRecord: ((record: unknown) => RejectedRecord['reasons']) | null;
+    },
+  ) {
+    this.#job = job;
+    this.#session = made.session;
+    this.#reader = made.reader;
+    this.#validation = made.validation;
+    this.#chain = made.chain;
+    this.#output = made.output;
+    this.#checkRecord = made.checkRecord;
+  }
+
+  /** @throws SOURCE_INVALID, CONTRACT_INVALID, INVALID_INPUT as the parts do */
+  static async open(job: ChildJob): Promise<BatchSession> {
+    const session = await DuckDbSession.open({
+      memoryMegabytes: job.memoryMegabytes,
+      paths: [job.objectPath],
+      folders: [job.workFolder],
+    });
+    const contract = readContract(job.contract);
+    const reader = await openReader(session, job, contract);
+    const { columns, checkRecords } = reader.columns;
+    const validation = compileValidation(reader.columns, { rawJson: reader.rawJson });
+    const sample = validation.validated(reader.sample);
+    const rules = await ExpressionRules.load(session);
+    const chain = await compileTransforms({ session, rules }, job.definition.transforms ?? [], { columns, sample });
+    const described = await session.describe(`select ${chain.columns.map(({ name }) => ident(name)).join(', ')} from (${chain.wrap(sample)})`);
+    const output = outputColumns(described);
+    checkKey(job.definition, output);
+    return new BatchSession(job, { session, reader, validation, chain, output, checkRecord: checkRecords ? (contract?.check ?? null) : null });
+  }
+
+  get #steps(): StepDeclaration[] {
+    return [
+      { stage: 'INGEST', step: 'read', kind: 'read' },
+      { stage: 'INGEST', step: 'validate', kind: 'validate' },
+      ...this.#chain.steps,
+      { stage: 'EXPORT', step: 'write', kind: 'write' },
+    ];
+  }
+
+  get #recordsPerBatch(): number {
+    return this.#job.definition.batch?.records ?? recordsPerBatchDefault;
+  }
+
+  async survey(): Promise<SourceSurvey> {
+    const { recordsTotal, marks } = await this.#reader.survey(this.#recordsPerBatch);
+    return {
+      recordsTotal,
+      columns: this.#output.map(({ name, type }) => ({ name, type })),
+      steps: this.#steps,
+      ranges: cutRanges(marks, recordsTotal),
+    };
+  }
+
+  async start(range: Range, cursor: string | null): Promise<void> {
+    const from = cursor === null ? range.from : readCursor(cursor);
+    const passed = (from['record'] ?? from['row'] ?? 0) - range.record;
+    if (passed < 0 || passed > range.records) {
+      throw new FluxError('CHECKPOINT_INCOMPATIBLE', `The cursor ${JSON.stringify(from)} lies outside its partition. Start a new run.`);
+    }
+    await this.#reader.start({ from, records: range.records - passed });
+  }
+
+  /** Prepares the next batch. The file of the batch before stays until the parent removes it. */
+  async next(): Promise<PreparedBatch> {
+    this.#batchNo += 1;
+    const chunk = await this.#reader.next(this.#recordsPerBatch);
+    const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.csv`);
+    try {
+      const refusedByAjv = await this.#materialise(chunk);
+      const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
+      const states = new Map(verdicts.map(([state, count]) => [Number(state), Number(count)]));
+      this.#checkCount(chunk, states);
+      await this.#refuseFailedCasts(states);
+      const rejectedBySql = (states.get(1) ?? 0) > refusedByAjv.length ? await this.#rejectedBySql(chunk) : [];
+      await this.#writeGood(goodFile);
+      const rejected = [...chunk.unreadable, ...chunk.refused, ...rejectedBySql, ...refusedByAjv];
+      return {
+        cursor: JSON.stringify(chunk.next),
+        last: chunk.last || chunk.recordsRead === 0,
+        recordsRead: chunk.recordsRead,
+        bytesRead: chunk.bytesRead,
+        goodFile,
+        goodCount: states.get(0) ?? 0,
+        rejected: rejected.sort((one, other) => one.recordNo - other.recordNo),
+        steps: countSteps(this.#steps, chunk, states),
+        firstRecord: chunk.firstRecord,
+        lastRecord: chunk.lastRecord,
+      };
+    } catch (cause) {
+      throw this.#nameFailure(cause);
+    }
+  }
+
+  close(): void {
+    this.#reader.close();
+    this.#session.close();
+  }
+
+  /** One scan of the source into typed rows with a state. @returns what Ajv refused of what SQL let pass */
+  async #materialise(chunk: Chunk): Promise<RejectedRecord[]> {
+    if (this.#checkRecord === null) {
+      await this.#createBatch(this.#validation.validated(chunk.relation));
+      return [];
+    }
+    await this.#session.run(`create or replace temp table _flux_checked as ${this.#validation.validatedWithJson(chunk.relation)}`);
+    const refused = await this.#checkRecords(chunk, this.#checkRecord);
+    const list = refused.map(({ recordNo }) => recordNo).join(', ');
+    const state = refused.length === 0 ? '_flux_state' : `case when _flux_record in (select unnest([${list}]::bigint[])) then 1 else _flux_state end`;
+    await this.#createBatch(`select * exclude (_flux_json) replace (${state}::integer as _flux_state) from _flux_checked`);
+    await this.#session.run('drop table _flux_checked');
+    return refused;
+  }
+
+  async #createBatch(records: string): Promise<void> {
+    const values = this.#output.map(({ name, expression }) => `${expression} as ${ident(name)}`).join(', ');
+    await this.#session.run(`
+      create or replace temp table _flux_batch as
+      select _flux_record, _flux_state, _flux_broken, _flux_found, _flux_raw, ${values}
+      from (${this.#chain.wrap(records)})`);
+  }
+
+  async #checkRecords(chunk: Chunk, check: (record: unknown) => RejectedRecord['reasons']): Promise<RejectedRecord[]> {
+    const { columns } = this.#reader.columns;
+    const refused: RejectedRecord[] = [];
+    // In slices, since the texts of 100,000 records at once would be most of this process's memory.
+    const slice = 10_000;
+    const [bounds] = await this.#session.rows('select min(_flux_record), max(_flux_record) from _flux_checked where _flux_state = 0');
+    const [lowest, highest] = (bounds ?? []).map(Number) as [number, number];
+    for (let from = lowest; from <= highest; from += slice) {
+      const rows = await this.#session.rows(`
+        select _flux_record, _flux_json
+        from _flux_checked
+        where _flux_state = 0 and _flux_record >= ${from} and _flux_record < ${from + slice}`);
+      for (const [recordNo, json] of rows) {
+        const record = assembleRecord(columns, JSON.parse(String(json)) as unknown[]);
+        const reasons = check(record);
+        if (reasons.length === 0) continue;
+        const place = chunk.rawOf(Number(recordNo));
+        const raw = place.raw ?? showRaw(JSON.stringify(record));
+        refused.push({ recordNo: Number(recordNo), byteOffset: place.byteOffset, reasons: reasons.slice(0, reasonCountMax), raw });
+      }
+    }
+    return refused;
+  }
+
+  async #rejectedBySql(chunk: Chunk): Promise<RejectedRecord[]> {
+    const rows = await this.#session.rows(`
+      select _flux_record, _flux_broken, _flux_found, _flux_raw
+      from _flux_batch
+      where _flux_state = 1 and _flux_broken is not null`);
+    return rows.map(([record, broken, found, raw]) => {
+      const recordNo = Number(record);
+      const place = chunk.rawOf(recordNo);
+      return {
+        recordNo,
+        byteOffset: place.byteOffset,
+        reasons: this.#validation.reasons(broken as boolean[], found as (string | null)[]),
+        raw: place.raw ?? (raw === null ? null : showRaw(String(raw))),
+      };
+    });
+  }
+
+  async #writeGood(path: string): Promise<void> {
+    const columns = ['_flux_record', ...this.#output.map(({ name }) => ident(name))].join(', ');
+    await this.#session.run(`
+      copy (select ${columns} from _flux_batch where _flux_state = 0)
+      to ${literal(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr '')`);
+  }
+
+  /** The splitter and DuckDB are two readers of the same bytes; where they disagree, neither is to be believed. */
+  #checkCount(chunk: Chunk, states: ReadonlyMap<number, number>): void {
+    const rows = [...states.values()].reduce((sum, count) => sum + count, 0);
+    if (rows !== chunk.rowCount) {
+      throw new FluxError(
+        'SOURCE_INVALID',
+        `Two readers disagree about records ${chunk.firstRecord} to ${chunk.lastRecord}: ${chunk.rowCount} and ${rows}. ` +
+          'Nothing of this batch was loaded; report the source to the maintainers.',
+      );
+    }
+  }
+
+  async #refuseFailedCasts(states: ReadonlyMap<number, number>): Promise<void> {
+    const failed = [...states.keys()].find((state) => state < 0);
+    if (failed === undefined) return;
+    const [row] = await this.#session.rows(`
+      select _flux_record, _flux_found[1]
+      from _flux_batch
+      where _flux_state = ${failed}
+      order by _flux_record
+      limit 1`);
+    const step = this.#chain.steps[-failed - 2]?.step ?? 'a cast';
+    throw new FluxError(
+      'TRANSFORM_FAILED',
+      `Transform "${step}" cannot read ${JSON.stringify(row?.[1] ?? null)} of record ${String(row?.[0])} as its type. ` +
+        'Let the contract refuse such values, or derive the column.',
+      { details: { recordNo: Number(row?.[0]) } },
+    );
+  }
+
+  #nameFailure(cause: unknown): unknown {
+    if (cause instanceof FluxError) return cause;
+    const text = cause instanceof Error ? cause.message : String(cause);
+    const [line = ''] = text.split('\n');
+    const isParquet = this.#job.definition.source.format.type === 'parquet';
+    if (isParquet && /parquet|snappy|zstd|corrupt|decompress|TProtocol|IO Error/i.test(text)) {
+      return new FluxError('SOURCE_INVALID', `The Parquet file is damaged (${line}). Correct the source.`, { cause });
+    }
+    if (this.#chain.steps.length > 0) {
+      return new FluxError('TRANSFORM_FAILED', `The transforms failed on the records: ${line}. Correct the pipeline.`, { cause });
+    }
+    return new FluxError('INTERNAL', `Preparing a batch failed: ${line}.`, { cause });
+  }
+}
+
+function readContract(document: ChildJob['contract']) {
+  if (document === null || typeof document === 'boolean') return null;
+  // The worker hands over what `validateContract` accepted at registration.
+  const contract = document as unknown as Contract;
+  return { model: modelContract(contract), check: compileContract(contract) };
+}
+
+function readCursor(cursor: string): Position {
+  const value: unknown = JSON.parse(cursor);
+  const isPosition = typeof value === 'object' && value !== null && Object.values(value).every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
+  if (!isPosition) throw new FluxError('CHECKPOINT_INCOMPATIBLE', `Expected a cursor of this engine, found ${cursor.slice(0, 100)}.`);
+  return value as Position;
+}
+
+function checkKey(definition: PipelineDefinition, output: readonly WrittenColumn[]): void {
+  const missing = (definition.destination.key ?? []).filter((name) => !output.some((column) => column.name === name));
+  if (missing.length === 0) return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    `The destination's key names ${missing.join(', ')}, which the records do not have in the end. ` +
+      `Columns: ${output.map(({ name }) => name).join(', ')}. Correct the pipeline.`,
+    { details: { candidates: output.map(({ name }) => name) } },
+  );
+}

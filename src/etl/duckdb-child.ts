@@ -1,0 +1,38 @@
+/**
+ * The process in which DuckDB works, one for a partition. A crash here, a hostile query or too much memory ends this process
+ * and not the worker. It knows nothing but its job: no database, no key, no environment.
+ */
+import { toFluxError } from '../errors.ts';
+import { BatchSession } from './batch-session.ts';
+import type { ChildReply, ChildRequest } from './protocol.ts';
+
+let session: BatchSession | null = null;
+let turn: Promise<void> = Promise.resolve();
+
+process.on('message', (request: ChildRequest) => {
+  turn = turn.then(() => answer(request));
+});
+// The parent is gone, whether it ended or was killed: so is the reason to work.
+process.on('disconnect', () => process.exit(0));
+
+async function answer(request: ChildRequest): Promise<void> {
+  let reply: ChildReply;
+  try {
+    reply = { id: request.id, ok: true, value: await perform(request) };
+  } catch (cause) {
+    const { code, message, details } = toFluxError(cause);
+    reply = { id: request.id, ok: false, error: { code, message, details } };
+  }
+  process.send?.(reply);
+}
+
+async function perform(request: ChildRequest): Promise<unknown> {
+  if (request.ask === 'open') {
+    session = await BatchSession.open(request.job);
+    return null;
+  }
+  if (session === null) throw new Error('asked before it was opened');
+  if (request.ask === 'survey') return session.survey();
+  if (request.ask === 'start') return session.start(request.range, request.cursor);
+  return session.next();
+}

@@ -1,0 +1,59 @@
+import { ident } from '../duckdb/sql-text.ts';
+import type { RecordColumns } from './columns.ts';
+import { ruleMessage, type SqlRule } from './contract-sql.ts';
+import { typed } from './lexical.ts';
+import type { Issue } from '../../errors.ts';
+import { reasonCountMax } from './limits.ts';
+
+/** A rule with the column that it is about. */
+interface PlacedRule extends SqlRule {
+  column: number;
+}
+
+/** The SQL that turns a source relation (`_flux_record` and cells) into typed records with a verdict. */
+export interface ValidationSql {
+  /** Typed columns under the dataset's names, behind `_flux_record _flux_state _flux_broken _flux_found _flux_raw`. */
+  validated(source: string): string;
+  /** The same with `_flux_json`: the record's values as one JSON array, null for a record that SQL refused. */
+  validatedWithJson(source: string): string;
+  /** Why a record was refused, from its `_flux_broken` and `_flux_found`. */
+  reasons(broken: readonly boolean[], found: readonly (string | null)[]): Issue[];
+}
+
+/** @param rawJson whether `_flux_raw` is made here, because the source has no text of its own */
+export function compileValidation({ columns }: RecordColumns, { rawJson }: { rawJson: boolean }): ValidationSql {
+  const rules: PlacedRule[] = columns.flatMap((column, at) => column.rules.map((rule) => ({ ...rule, column: at })));
+  const reads = columns.flatMap(({ read }, at) => (read === null ? [] : [`${read} as ${typed(at)}`]));
+  const bad = rules.length === 0 ? 'false' : `(${rules.map(({ broken }) => broken).join('\n or ')}) is true`;
+  // Inside case: computed for the refused records only.
+  const broken = rules.length === 0 ? 'null::boolean[]' : `case when _flux_bad then [${rules.map((rule) => `(${rule.broken}) is true`).join(', ')}] end`;
+  const found = `case when _flux_bad then [${columns.map((column) => column.found).join(', ')}]::varchar[] end`;
+  const members = columns.map((column) => `${ident(column.original)}: ${column.found}`).join(', ');
+  const raw = rawJson ? `case when _flux_bad then to_json({${members}})::varchar end` : 'null::varchar';
+  const values = columns.map(({ value, name }) => `${value} as ${ident(name)}`).join(',\n ');
+  const json = `case when not _flux_bad then json_array(${columns.map((column) => column.json).join(', ')})::varchar end`;
+
+  const validated = (source: string, more: string): string => `
+    select _flux_record, _flux_bad::integer as _flux_state, ${broken} as _flux_broken, ${found} as _flux_found, ${raw} as _flux_raw${more},
+      ${values}
+    from (
+      select *, ${bad} as _flux_bad
+      from (select ${['*', ...reads].join(',\n ')} from (${source}))
+    )`;
+  return {
+    validated: (source) => validated(source, ''),
+    validatedWithJson: (source) => validated(source, `, ${json} as _flux_json`),
+    reasons: (verdicts, values) =>
+      rules
+        .filter((_rule, at) => verdicts[at] === true)
+        .slice(0, reasonCountMax)
+        .map((rule) => {
+          const column = columns[rule.column];
+          return {
+            path: column?.field?.pointer ?? `/${column?.original ?? ''}`,
+            rule: rule.keyword,
+            message: ruleMessage(rule, values[rule.column] ?? null, column?.quoted ?? true),
+          };
+        }),
+  };
+}

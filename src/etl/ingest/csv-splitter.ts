@@ -1,0 +1,276 @@
+import { isAscii, isUtf8 } from 'node:buffer';
+import { ByteWindow } from './byte-window.ts';
+import { recordByteCountMax } from './limits.ts';
+
+/** What makes a record no RFC 4180 record. The first one found counts. */
+export type CsvFault = 'fields' | 'quote' | 'carriage-return' | 'nul' | 'encoding' | 'unterminated' | 'length';
+
+export interface CsvDialect {
+  delimiter: string;
+  /** null: a quote is an ordinary character. */
+  quote: string | null;
+}
+
+const ordinary = 0;
+const delimiterByte = 1;
+const lineFeed = 2;
+const carriageReturn = 3;
+const quoteByte = 4;
+
+/**
+ * Finds the records of delimited text by walking its bytes: a record ends at LF or CRLF outside quotes, empty lines are none.
+ * Where a quote is misplaced the record is at fault, and ends where a lenient reader would end it.
+ *
+ * After `next()` returned true the public fields describe one record; they hold until the following call.
+ */
+export class CsvSplitter {
+  readonly #window: ByteWindow;
+  readonly #classes: Uint8Array;
+  readonly #quote: number;
+  readonly #maxBytes: number;
+  #position = 0;
+  #nextNul = -1;
+  #cleanTo = 0;
+  #dirtyTo = 0;
+
+  /** Position of the record in `buffer`, without its line end. */
+  start = 0;
+  end = 0;
+  fieldCount = 0;
+  fault: CsvFault | null = null;
+  /** File offset of the byte that the fault is about. */
+  faultOffset = 0;
+  /** Somewhere behind us there was valid UTF-8 beyond ASCII. */
+  seenMultibyte = false;
+
+  constructor(fd: number, range: { start: number; end: number }, dialect: CsvDialect, maxBytes = recordByteCountMax) {
+    this.#window = new ByteWindow(fd, range.start, range.end);
+    this.#classes = classesOf(dialect);
+    this.#quote = dialect.quote === null ? -1 : dialect.quote.charCodeAt(0);
+    this.#maxBytes = maxBytes;
+  }
+
+  get buffer(): Buffer {
+    return this.#window.buffer;
+  }
+
+  /** File offset of the record. */
+  get offset(): number {
+    return this.#window.base + this.start;
+  }
+
+  /** File offset of what follows the record and its line end. */
+  get nextOffset(): number {
+    return this.#window.base + this.#position;
+  }
+
+  /** Moves to the next record; false at the end. After the faults `unterminated` and `length` there is no next one. */
+  next(): boolean {
+    for (;;) {
+      if (this.fault === 'unterminated' || this.fault === 'length') return false;
+      if (this.#position >= this.#window.length && !this.#refill(this.#position)) return false;
+      if (!this.#scan()) {
+        this.start = this.#position;
+        this.end = this.#window.length;
+        this.fault = 'length';
+        this.faultOffset = this.offset;
+        return true;
+      }
+      if (this.end > this.start) break;
+    }
+    this.#checkBytes();
+    return true;
+  }
+
+  #refill(keepFrom: number): boolean {
+    if (!this.#window.refill(keepFrom)) return false;
+    this.#position -= keepFrom;
+    this.#cleanTo = Math.max(0, this.#cleanTo - keepFrom);
+    this.#dirtyTo = Math.max(0, this.#dirtyTo - keepFrom);
+    this.#nextNul = -1;
+    return true;
+  }
+
+  /** Finds the end of the record at `#position`, reading on where needed; false when it is longer than allowed. */
+  #scan(): boolean {
+    for (;;) {
+      if (this.#scanWindow()) return this.end - this.start <= this.#maxBytes;
+      if (this.#window.length - this.#position > this.#maxBytes) return false;
+      // What was scanned in vain is scanned again: once a block, and the block doubles.
+      this.#refill(this.#position);
+    }
+  }
+
+  /** Walks one record in the window; false when the window ends before the record does. */
+  #scanWindow(): boolean {
+    const { buffer, length, atEnd } = this.#window;
+    const classes = this.#classes;
+    this.start = this.#position;
+    this.fault = null;
+    let fields = 1;
+    let fieldStart = this.start;
+    let at = this.start;
+    while (at < length) {
+      const kind = classes[buffer[at] as number] as number;
+      if (kind === ordinary) {
+        at += 1;
+      } else if (kind === delimiterByte) {
+        fields += 1;
+        at += 1;
+        fieldStart = at;
+      } else if (kind === lineFeed) {
+        return this.#finish(at, at + 1, fields);
+      } else if (kind === carriageReturn) {
+        if (at + 1 === length && !atEnd) return false;
+        if (buffer[at + 1] === 10 && at + 1 < length) return this.#finish(at, at + 2, fields);
+        this.#blame('carriage-return', at);
+        at += 1;
+      } else if (at !== fieldStart) {
+        this.#blame('quote', at);
+        at += 1;
+      } else {
+        const closing = this.#closingQuote(at);
+        if (closing === -1) {
+          if (!atEnd) return false;
+          this.#blame('unterminated', at);
+          this.fault = 'unterminated';
+          return this.#finish(length, length, fields);
+        }
+        at = closing + 1;
+        if (at < length && (classes[buffer[at] as number] === ordinary || classes[buffer[at] as number] === quoteByte)) {
+          this.#blame('quote', at);
+        }
+      }
+    }
+    return atEnd ? this.#finish(length, length, fields) : false;
+  }
+
+  /** Position of the quote that closes the one at `opening`; -1 when the window does not show it. */
+  #closingQuote(opening: number): number {
+    const { buffer, length, atEnd } = this.#window;
+    let at = opening + 1;
+    for (;;) {
+      while (at < length && buffer[at] !== this.#quote) at += 1;
+      if (at >= length) return -1;
+      if (at + 1 === length) return atEnd ? at : -1;
+      if (buffer[at + 1] !== this.#quote) return at;
+      at += 2;
+    }
+  }
+
+  #finish(end: number, next: number, fields: number): true {
+    this.end = end;
+    this.#position = next;
+    this.fieldCount = fields;
+    return true;
+  }
+
+  #blame(fault: CsvFault, at: number): void {
+    if (this.fault !== null) return;
+    this.fault = fault;
+    this.faultOffset = this.#window.base + at;
+  }
+
+  #checkBytes(): void {
+    if (this.#nextNul < this.start) this.#nextNul = this.#findNul();
+    if (this.#nextNul < this.end) this.#blame('nul', this.#nextNul);
+    if (this.end > this.#cleanTo) this.#checkEncoding();
+  }
+
+  #findNul(): number {
+    const found = this.#window.buffer.indexOf(0, this.start);
+    return found === -1 || found >= this.#window.length ? this.#window.length : found;
+  }
+
+  /**
+   * Judges all whole lines of the window at once, since that is nearly free, and single records only where that failed.
+   * A line feed is never part of a multi-byte sequence, so lines can be judged apart.
+   */
+  #checkEncoding(): void {
+    if (this.end > this.#dirtyTo) {
+      const lines = this.#window.buffer.subarray(0, this.#window.length).lastIndexOf(10) + 1;
+      const to = Math.max(this.end, lines);
+      const block = this.#window.buffer.subarray(this.start, to);
+      if (isUtf8(block)) {
+        this.seenMultibyte ||= !isAscii(block);
+        this.#cleanTo = to;
+        return;
+      }
+      this.#dirtyTo = to;
+    }
+    const record = this.#window.buffer.subarray(this.start, this.end);
+    if (isUtf8(record)) this.seenMultibyte ||= !isAscii(record);
+    else this.#blame('encoding', this.start + firstInvalidUtf8(record));
+  }
+}
+
+function classesOf(dialect: CsvDialect): Uint8Array {
+  const classes = new Uint8Array(256);
+  classes[10] = lineFeed;
+  classes[13] = carriageReturn;
+  classes[dialect.delimiter.charCodeAt(0)] = delimiterByte;
+  if (dialect.quote !== null) classes[dialect.quote.charCodeAt(0)] = quoteByte;
+  return classes;
+}
+
+/** Index of the first byte that is no UTF-8; the length when all is. Halves, since validity of a prefix is monotone. */
+export function firstInvalidUtf8(bytes: Uint8Array): number {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let good = 0;
+  let bad = bytes.length;
+  const decodes = (length: number): boolean => {
+    try {
+      // stream: an incomplete sequence at the end is not yet an error.
+      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length), { stream: true });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  if (decodes(bad)) {
+    try {
+      decoder.decode(bytes);
+      return bytes.length;
+    } catch {
+      return bytes.length - 1;
+    }
+  }
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (decodes(middle)) good = middle;
+    else bad = middle;
+  }
+  return bad - 1;
+}
+
+/** The fields of one record that is not at fault. */
+export function parseCsvFields(record: string, dialect: CsvDialect): string[] {
+  const { delimiter, quote } = dialect;
+  const fields: string[] = [];
+  let at = 0;
+  for (;;) {
+    if (quote !== null && record[at] === quote) {
+      let value = '';
+      let from = at + 1;
+      for (;;) {
+        const found = record.indexOf(quote, from);
+        const closing = found === -1 ? record.length : found;
+        value += record.slice(from, closing);
+        from = closing + 2;
+        if (record[closing + 1] !== quote) {
+          at = closing + 1;
+          break;
+        }
+        value += quote;
+      }
+      fields.push(value);
+    } else {
+      const found = record.indexOf(delimiter, at);
+      const end = found === -1 ? record.length : found;
+      fields.push(record.slice(at, end));
+      at = end;
+    }
+    if (at >= record.length) return fields;
+    at += 1;
+  }
+}

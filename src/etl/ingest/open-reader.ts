@@ -1,0 +1,41 @@
+import type { RecordCheck } from '../../contracts/contract.ts';
+import { FluxError } from '../../errors.ts';
+import type { DuckDbSession } from '../duckdb/session.ts';
+import type { ChildJob } from '../protocol.ts';
+import type { ContractModel } from './contract-model.ts';
+import { CsvReader } from './csv-reader.ts';
+import { JsonReader } from './json-reader.ts';
+import { ParquetReader } from './parquet-reader.ts';
+import type { SourceReader } from './reader.ts';
+
+/** @throws INVALID_INPUT the format is not offered yet; SOURCE_INVALID as the readers do */
+export async function openReader(
+  session: DuckDbSession,
+  job: ChildJob,
+  contract: { model: ContractModel; check: RecordCheck } | null,
+): Promise<SourceReader> {
+  const { format } = job.definition.source;
+  switch (format.type) {
+    case 'csv':
+      return new CsvReader(job.objectPath, csvFormat(format), contract?.model ?? null, job.workFolder);
+    case 'tsv':
+      return new CsvReader(job.objectPath, csvFormat({ delimiter: '\t', ...format }), contract?.model ?? null, job.workFolder);
+    case 'json':
+      return new JsonReader(job.objectPath, { lines: false, recordPath: String(format['recordPath'] ?? '') }, contract, job.workFolder);
+    case 'ndjson':
+      return new JsonReader(job.objectPath, { lines: true }, contract, job.workFolder);
+    case 'parquet':
+      return ParquetReader.open(session, { path: job.objectPath, byteCount: job.objectByteCount }, contract?.model ?? null);
+    default:
+      throw new FluxError('INVALID_INPUT', `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet.`);
+  }
+}
+
+function csvFormat(format: Readonly<Record<string, unknown>>) {
+  return {
+    header: format['header'] !== false,
+    columns: (format['columns'] as readonly string[] | undefined) ?? null,
+    delimiter: String(format['delimiter'] ?? ','),
+    quote: format['quote'] === null ? null : String(format['quote'] ?? '"'),
+  };
+}

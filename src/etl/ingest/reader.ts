@@ -1,0 +1,55 @@
+import type { RejectedRecord } from '../engine-types.ts';
+import type { RecordColumns } from './columns.ts';
+
+/** Positions are opaque to all but the reader that made them; JSON objects. */
+export type Position = Readonly<Record<string, number>>;
+
+/** What a look at the whole source found out. */
+export interface Survey {
+  recordsTotal: number;
+  /** Where records that may begin a range stand, with how many records and bytes come before; the first is the beginning. */
+  marks: readonly { position: Position; record: number }[];
+}
+
+/** The records of one batch, ready for SQL. */
+export interface Chunk {
+  /** A query that gives `_flux_record` and the cells. */
+  relation: string;
+  /** Rows that the query must give. */
+  rowCount: number;
+  recordsRead: number;
+  bytesRead: number;
+  firstRecord: number | null;
+  lastRecord: number | null;
+  /** Refused because the source does not hold a record there: the step `read`. */
+  unreadable: RejectedRecord[];
+  /** Refused by the contract before SQL saw them: the step `validate`. */
+  refused: RejectedRecord[];
+  /** Where the next batch begins. */
+  next: Position;
+  last: boolean;
+  /** The record's own text and place, while the chunk is the newest; null when SQL makes the text. */
+  rawOf(recordNo: number): { raw: string | null; byteOffset: number | null };
+}
+
+export interface RangeRequest {
+  from: Position;
+  /** Records of the range. */
+  records: number;
+}
+
+/** Reads one format. Made for one pinned object; all of it happens in the child process. */
+export interface SourceReader {
+  readonly columns: RecordColumns;
+  /** The source relation with no rows, for binding. */
+  readonly sample: string;
+  /** SQL makes the rejected record's text, because the source has none. */
+  readonly rawJson: boolean;
+  /** Reads everything once. @param markEvery records between marks */
+  survey(markEvery: number): Promise<Survey>;
+  /** Begins a range, or goes on in one. */
+  start(range: RangeRequest): Promise<void>;
+  /** The next at most `records` records. */
+  next(records: number): Promise<Chunk>;
+  close(): void;
+}

@@ -1,0 +1,59 @@
+import type { ErrorCode, ErrorDetails } from '../errors.ts';
+import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepDeclaration } from './engine-types.ts';
+
+/**
+ * What a worker and its DuckDB child say to each other, over Node's IPC (structured clone). The child answers each request
+ * once, in order; it ends when its parent does.
+ *
+ *   open   -> ready            compiles the contract and the transforms against the source
+ *   survey -> SourceSurvey     reads the source once from end to end
+ *   start  -> ready            goes to the beginning of a range, or to a cursor in it
+ *   next   -> PreparedBatch    prepares one batch
+ */
+export type ChildRequest =
+  | { id: number; ask: 'open'; job: ChildJob }
+  | { id: number; ask: 'survey' }
+  | { id: number; ask: 'start'; range: Range; cursor: string | null }
+  | { id: number; ask: 'next' };
+
+export type ChildReply =
+  | { id: number; ok: true; value: unknown }
+  | { id: number; ok: false; error: { code: ErrorCode; message: string; details: ErrorDetails } };
+
+/** Everything that a child may know. */
+export interface ChildJob {
+  definition: PipelineDefinition;
+  contract: Readonly<Record<string, unknown>> | boolean | null;
+  objectPath: string;
+  objectByteCount: number;
+  /** The child's own folder, empty. */
+  workFolder: string;
+  memoryMegabytes: number;
+}
+
+/** A partition's part of the source. `record` is the number of records before it. */
+export interface Range {
+  from: Readonly<Record<string, number>>;
+  record: number;
+  records: number;
+}
+
+export interface SourceSurvey {
+  recordsTotal: number;
+  columns: OutputColumn[];
+  steps: StepDeclaration[];
+  ranges: Range[];
+}
+
+export interface PreparedBatch {
+  cursor: string;
+  last: boolean;
+  recordsRead: number;
+  bytesRead: number;
+  goodFile: string;
+  goodCount: number;
+  rejected: RejectedRecord[];
+  steps: StepCount[];
+  firstRecord: number | null;
+  lastRecord: number | null;
+}

@@ -1,0 +1,30 @@
+import type { StepCount, StepDeclaration } from './engine-types.ts';
+import type { Chunk } from './ingest/reader.ts';
+import { stateOfTransform } from './transform/transforms.ts';
+
+/**
+ * Records in and out of each step of a batch. What a step rejects or filters does not reach the next one.
+ *
+ * @param states rows of the batch by `_flux_state`
+ */
+export function countSteps(
+  steps: readonly StepDeclaration[],
+  chunk: Pick<Chunk, 'recordsRead' | 'unreadable' | 'refused'>,
+  states: ReadonlyMap<number, number>,
+): StepCount[] {
+  let records = chunk.recordsRead;
+  let transform = 0;
+  return steps.map((step) => {
+    const recordsIn = records;
+    let recordsRejected = 0;
+    let recordsFiltered = 0;
+    if (step.kind === 'read') recordsRejected = chunk.unreadable.length;
+    if (step.kind === 'validate') recordsRejected = chunk.refused.length + (states.get(1) ?? 0);
+    if (step.stage === 'TRANSFORM') {
+      recordsFiltered = states.get(stateOfTransform(transform)) ?? 0;
+      transform += 1;
+    }
+    records = recordsIn - recordsRejected - recordsFiltered;
+    return { ...step, recordsIn, recordsOut: records, recordsRejected, recordsFiltered };
+  });
+}

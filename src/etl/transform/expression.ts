@@ -1,0 +1,100 @@
+import { FluxError } from '../../errors.ts';
+import type { DuckDbSession } from '../duckdb/session.ts';
+import { literal } from '../duckdb/sql-text.ts';
+
+/** Parts of an expression that look at nothing but the record. Subqueries, windows, stars and parameters are left out. */
+const expressionClasses = new Set(['COLUMN_REF', 'CONSTANT', 'FUNCTION', 'OPERATOR', 'COMPARISON', 'CONJUNCTION', 'CASE', 'CAST', 'BETWEEN']);
+/** DuckDB writes these as macros over scalar functions. */
+const scalarMacros = ['nullif', 'fdiv', 'fmod', 'split_part', 'date_add', 'ifnull', 'round_even'];
+/** Deterministic by DuckDB's word, but about the session, or able to end it. */
+const refusedFunctions = new Set(['error', 'getenv', 'getvariable', 'current_setting', 'currval', 'nextval', 'in_search_path', 'write_log']);
+
+/** Knows which functions an expression may call. One of these lives as long as its session. */
+export class ExpressionRules {
+  readonly #session: DuckDbSession;
+  readonly #functions: ReadonlySet<string>;
+
+  private constructor(session: DuckDbSession, functions: ReadonlySet<string>) {
+    this.#session = session;
+    this.#functions = functions;
+  }
+
+  static async load(session: DuckDbSession): Promise<ExpressionRules> {
+    const rows = await session.rows(`
+      select distinct lower(function_name)
+      from duckdb_functions()
+      where internal
+        and ((function_type = 'scalar' and stability = 'CONSISTENT')
+          or (function_type = 'macro' and function_name in (${scalarMacros.map(literal).join(', ')})))`);
+    const names = rows.map(([name]) => String(name)).filter((name) => !refusedFunctions.has(name) && !name.startsWith('pg_'));
+    return new ExpressionRules(session, new Set(names));
+  }
+
+  /**
+   * Says whether the text is one expression over one record, so that it can stand in a query of ours and give the same
+   * result each time: DuckDB's own parser reads it, and nothing passes that is not on the list.
+   *
+   * @returns the expression, in parentheses
+   * @throws INVALID_INPUT naming what is not offered
+   */
+  async check(text: string, columns: readonly string[], where: string): Promise<string> {
+    // The line ends keep a trailing comment from taking our own text with it.
+    const wrapped = `(\n${text}\n)`;
+    const [row] = text.includes('\0') ? [] : await this.#session.rows(`select json_serialize_sql(${literal(`select ${wrapped}`)})`);
+    const parsed = JSON.parse(String(row?.[0] ?? '{"error":true}')) as ParsedSql;
+    if (parsed.error) throw refused(where, `is no SQL expression (${parsed.error_message ?? 'it does not parse'})`);
+    const nodes = parsed.statements ?? [];
+    const list = nodes[0]?.node.select_list ?? [];
+    const node = nodes[0]?.node;
+    if (nodes.length !== 1 || list.length !== 1 || node?.type !== 'SELECT_NODE' || node.from_table?.type !== 'EMPTY' || node.where_clause) {
+      throw refused(where, 'must be one expression');
+    }
+    this.#walk(list[0], new Set(columns.map((name) => name.toLowerCase())), where);
+    return wrapped;
+  }
+
+  #walk(part: unknown, columns: ReadonlySet<string>, where: string): void {
+    if (Array.isArray(part)) {
+      for (const each of part) this.#walk(each, columns, where);
+      return;
+    }
+    if (typeof part !== 'object' || part === null) return;
+    const expression = part as Record<string, unknown>;
+    if (typeof expression['class'] === 'string') this.#checkOne(expression, columns, where);
+    // A constant's value may hold anything that looks like a node.
+    if (expression['class'] === 'CONSTANT') return;
+    for (const value of Object.values(expression)) this.#walk(value, columns, where);
+  }
+
+  #checkOne(expression: Record<string, unknown>, columns: ReadonlySet<string>, where: string): void {
+    const kind = String(expression['class']);
+    if (!expressionClasses.has(kind)) {
+      throw refused(where, `uses ${kind.toLowerCase()}; offered are columns, constants, operators, casts, case and scalar functions`);
+    }
+    if (kind === 'COLUMN_REF') {
+      const [name = ''] = expression['column_names'] as string[];
+      if (!columns.has(name.toLowerCase())) {
+        throw refused(where, `names the column "${name}", which the record does not have here`, [...columns]);
+      }
+    }
+    if (kind === 'FUNCTION') {
+      const name = String(expression['function_name']).toLowerCase();
+      if (!this.#functions.has(name)) {
+        throw refused(where, `calls ${name}(), which is no deterministic function of one record's values`);
+      }
+    }
+  }
+}
+
+interface ParsedSql {
+  error: boolean;
+  error_message?: string;
+  statements?: { node: { type: string; select_list?: unknown[]; from_table?: { type: string }; where_clause?: unknown } }[];
+}
+
+function refused(where: string, message: string, candidates?: readonly string[]): FluxError {
+  const list = candidates === undefined ? '' : ` Columns here: ${candidates.join(', ')}.`;
+  return new FluxError('INVALID_INPUT', `The SQL of ${where} ${message}.${list} Correct the pipeline.`, {
+    details: { issues: [{ path: where, rule: 'sql', message }], ...(candidates === undefined ? {} : { candidates }) },
+  });
+}
