@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 import { FluxError } from '../../errors.ts';
 
@@ -39,7 +39,8 @@ export async function readSamples(): Promise<AgencySamples[]> {
 /** The folder of the public data that the samples read. @throws UNAVAILABLE the package that ships it is not installed */
 export function sampleDataFolder(): string {
   try {
-    return path.join(path.dirname(createRequire(import.meta.url).resolve('vega-datasets/package.json')), 'data');
+    // The package exports its module alone (build/index.js); the files lie beside it.
+    return path.resolve(path.dirname(fileURLToPath(import.meta.resolve('vega-datasets'))), '../data');
   } catch (cause) {
     throw new FluxError(
       'UNAVAILABLE',
