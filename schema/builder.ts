@@ -60,8 +60,6 @@ export const builder = new SchemaBuilder<{
 
 // The mutation and subscription types stand where their first fields do: a type without fields is no valid schema.
 builder.queryType({ description: 'What can be read.' });
-builder.mutationType({ description: 'What can be asked for. Each leaves an audit entry, also when it is refused.' });
-builder.subscriptionType({ description: 'What can be watched live.' });
 
 /** @throws INVALID_INPUT the text is not a global id in its one canonical spelling */
 function decodeGlobalID(globalId: string): { typename: string; id: string } {

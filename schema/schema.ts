@@ -11,6 +11,7 @@ import './contract.ts';
 import './errors.ts';
 import './pipeline.ts';
 import './rejected-record.ts';
+import './roots.ts';
 import './run.ts';
 import './run-event.ts';
 import './run-parts.ts';
