@@ -84,8 +84,9 @@ function isRequestError(error: Error, origin: GraphQLError): boolean {
   return path === undefined || origin.message.startsWith('Argument "');
 }
 
+// graphql 16.15 says "more that".
 function codeOf(origin: GraphQLError): ErrorCode {
-  return /contains more than \d+ tokens/.test(origin.message) ? 'LIMIT_EXCEEDED' : 'INVALID_INPUT';
+  return /contains more tha[nt] \d+ tokens/.test(origin.message) ? 'LIMIT_EXCEEDED' : 'INVALID_INPUT';
 }
 
 /** The status of a request that fails as a whole, as application/graphql-response+json. */

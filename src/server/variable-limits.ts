@@ -27,7 +27,20 @@ export function variableProblems(
       ({ variable, defaultValue }) => [variable.name.value, defaultValue] as const,
     ),
   );
+  let depth = 0;
+  let tooDeep = false;
+  const nesting = {
+    enter() {
+      depth += 1;
+      tooDeep ||= depth > nestingMax;
+    },
+    leave() {
+      depth -= 1;
+    },
+  };
   visit(document, {
+    ListValue: nesting,
+    ObjectValue: nesting,
     Argument(argument) {
       const size = pageSize(argument, variables, defaults);
       if (size !== null && size > pageSizeMax) {
@@ -37,6 +50,7 @@ export function variableProblems(
       }
     },
   });
+  if (tooDeep) problems.push(`A value is nested more than ${String(nestingMax)} deep.`);
   return problems;
 }
 

@@ -10,8 +10,8 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 
 import { type ExecutionArgs, type ExecutionResult, GraphQLError, type GraphQLSchema } from 'graphql';
-import type { Context as WsContext } from 'graphql-ws';
-import { type Extra, useServer } from 'graphql-ws/use/ws';
+import { makeServer, type Context as WsContext } from 'graphql-ws';
+import type { Extra } from 'graphql-ws/use/ws';
 import { type WebSocket, WebSocketServer } from 'ws';
 
 import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
@@ -20,11 +20,11 @@ import { FluxError, isFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { formatError, logFailure } from './error-format.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
+import { speakProtocol } from './websocket-adapter.ts';
 import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
 
 const messageBytesMax = 64 * 1024;
 const initWaitMs = 3_000;
-const pingMs = 12_000; // a client that does not answer within another 12 s is gone
 const socketsMax = 5_000;
 const socketsPerPrincipalMax = 20;
 const operationsPerSocketMax = 50;
@@ -119,40 +119,36 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     session?.running.delete(id);
   };
 
-  const running = useServer<Record<string, unknown> | undefined>(
-    {
-      connectionInitWaitTimeout: initWaitMs,
-      isProd: production,
-      onConnect,
-      onSubscribe,
-      onOperation: ({ extra: { socket } }, id, _payload, _args, result) => {
-        const session = sessions.get(socket);
-        const controller = session?.running.get(id);
-        if (!session || !controller || !(Symbol.asyncIterator in result)) return undefined;
-        return abortFirst(result as AsyncGenerator<ExecutionResult>, controller, () => {
-          if (!session.expired()) return false;
-          socket.close(forbidden.code, forbidden.reason);
-          return true;
-        });
-      },
-      onNext: ({ extra: { socket } }, _id, _payload, _args, result) =>
-        result.errors ? { data: result.data ?? null, errors: report(sessions.get(socket), result.errors) } : undefined,
-      onError: (socket, id, _payload, errors) => {
-        endOperation(socket, id);
-        return report(sessions.get(socket.extra.socket), errors);
-      },
-      onComplete: endOperation,
-      onClose: ({ extra: { socket } }) => {
-        const session = sessions.get(socket);
-        if (!session) return;
-        sessions.delete(socket);
-        session.end();
-        perPrincipal.leave(session.principal);
-      },
+  const protocol = makeServer<Record<string, unknown> | undefined, Extra>({
+    connectionInitWaitTimeout: initWaitMs,
+    onConnect,
+    onSubscribe,
+    onOperation: ({ extra: { socket } }, id, _payload, _args, result) => {
+      const session = sessions.get(socket);
+      const controller = session?.running.get(id);
+      if (!session || !controller || !(Symbol.asyncIterator in result)) return undefined;
+      return abortFirst(result as AsyncGenerator<ExecutionResult>, controller, () => {
+        if (!session.expired()) return false;
+        socket.close(forbidden.code, forbidden.reason);
+        return true;
+      });
     },
-    sockets,
-    pingMs,
-  );
+    onNext: ({ extra: { socket } }, _id, _payload, _args, result) =>
+      result.errors ? { data: result.data ?? null, errors: report(sessions.get(socket), result.errors) } : undefined,
+    onError: (socket, id, _payload, errors) => {
+      endOperation(socket, id);
+      return report(sessions.get(socket.extra.socket), errors);
+    },
+    onComplete: endOperation,
+    onClose: ({ extra: { socket } }) => {
+      const session = sessions.get(socket);
+      if (!session) return;
+      sessions.delete(socket);
+      session.end();
+      perPrincipal.leave(session.principal);
+    },
+  });
+  speakProtocol(protocol, sockets, logger);
 
   const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
     stream.on('error', () => stream.destroy());
@@ -172,7 +168,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       const timer = setTimeout(() => {
         for (const socket of sockets.clients) socket.terminate();
       }, drainMs);
-      await running.dispose();
+      await new Promise<void>((resolve) => sockets.close(() => resolve()));
       clearTimeout(timer);
     },
   };

@@ -8,7 +8,7 @@ import type { Context, Denial } from '../../../resolvers/context.ts';
 import '../../../schema/authorization.ts';
 import type { AuthDecision } from '../../../schema/directives.ts';
 import { type Role, scopesOf } from '../../../src/auth/roles.ts';
-import { FluxError } from '../../../src/errors.ts';
+import { type FluxError } from '../../../src/errors.ts';
 
 function createBuilder() {
   const builder = new SchemaBuilder<{ Context: Context }>({
@@ -124,7 +124,7 @@ describe('a decision', () => {
   );
   const schema = builder.toSchema();
   const run = (source: string, contextValue: Context): ExecutionResult | Promise<ExecutionResult> =>
-    execute({ schema, document: parse(source), contextValue }) as ExecutionResult | Promise<ExecutionResult>;
+    execute({ schema, document: parse(source), contextValue });
   const codes = ({ errors }: ExecutionResult): unknown[] =>
     (errors ?? []).map(({ originalError, path }) => [(originalError as FluxError).code, path?.join('.')]);
 

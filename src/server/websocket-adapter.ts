@@ -1,0 +1,81 @@
+/**
+ * Joins the graphql-ws protocol to `ws` sockets. graphql-ws' own adapter writes to the console and waits for a stalled client
+ * without end; here what goes wrong is logged and a client that takes nothing for 30 seconds is cut off.
+ */
+import { type Server as ProtocolServer, CloseCode, handleProtocols } from 'graphql-ws';
+import type { Extra } from 'graphql-ws/use/ws';
+import type { WebSocket, WebSocketServer } from 'ws';
+
+import type { Logger } from '../telemetry/logger.ts';
+
+const pingMs = 12_000; // a client that does not answer within another 12 s is gone
+const stallMs = 30_000;
+
+/** Speaks the protocol on every socket that the server opens from now on. */
+export function speakProtocol(protocol: ProtocolServer<Extra>, sockets: WebSocketServer, logger: Logger): void {
+  sockets.options.handleProtocols = handleProtocols;
+  sockets.on('connection', (socket, request) => {
+    // `ws` closes by itself with the code that fits (1009 too large, 1002 not the protocol); unheard, the event ends the process.
+    socket.on('error', (error) => logger.debug({ err: error }, 'a socket failed'));
+    const stopPinging = keepAlive(socket);
+    const closed = protocol.opened(
+      {
+        protocol: socket.protocol,
+        send: (data) => sendOrCutOff(socket, data),
+        close: (code, reason) => socket.close(code, reason),
+        onMessage: (take) =>
+          socket.on('message', (data: Buffer) => {
+            take(data.toString('utf8')).catch((cause: unknown) => closeAfter(socket, cause, logger));
+          }),
+      },
+      { socket, request },
+    );
+    socket.once('close', (code, reason) => {
+      stopPinging();
+      closed(code, reason.toString()).catch((cause: unknown) =>
+        logger.error({ err: cause }, 'a socket did not end cleanly'),
+      );
+    });
+  });
+}
+
+/** Resolves when the bytes have left this process: whoever awaits it sends no faster than the client reads. */
+function sendOrCutOff(socket: WebSocket, data: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (socket.readyState !== socket.OPEN) {
+      resolve();
+      return;
+    }
+    const timer = setTimeout(() => socket.terminate(), stallMs);
+    socket.send(data, (error) => {
+      clearTimeout(timer);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}
+
+function closeAfter(socket: WebSocket, cause: unknown, logger: Logger): void {
+  // The one complaint of graphql-ws that it throws instead of closing: a type that only servers send.
+  if (cause instanceof Error && cause.message.startsWith('Unexpected message of type')) {
+    socket.close(CloseCode.BadRequest, 'Invalid message received');
+    return;
+  }
+  // A send that failed because the client has gone needs nobody's attention.
+  if (socket.readyState !== socket.OPEN) return;
+  logger.error({ err: cause }, 'a message could not be handled');
+  socket.close(CloseCode.InternalServerError, 'Internal server error');
+}
+
+function keepAlive(socket: WebSocket): () => void {
+  let answered = true;
+  socket.on('pong', () => {
+    answered = true;
+  });
+  const timer = setInterval(() => {
+    if (!answered) socket.terminate();
+    answered = false;
+    if (socket.readyState === socket.OPEN) socket.ping();
+  }, pingMs);
+  return () => clearInterval(timer);
+}
