@@ -1,0 +1,144 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createEtlEngine, type EtlDeps } from '../../src/etl/engine.ts';
+import type {
+  BatchesRequest,
+  EtlEngine,
+  PinnedObject,
+  PipelineDefinition,
+  RejectedRecord,
+  SourcePlan,
+  StepCount,
+} from '../../src/etl/engine-types.ts';
+import { createFileStore } from '../../src/objects/file-store.ts';
+
+type Contract = BatchesRequest['contract'];
+
+/** An engine over a folder of its own: source files in, objects and work beside them. */
+export interface EtlBench {
+  engine: EtlEngine;
+  /** Where `put` writes, and what the agency `test` may read. */
+  sources: string;
+  workFolder: string;
+  put(name: string, content: string | Uint8Array): Promise<void>;
+  pin(definition: PipelineDefinition): Promise<PinnedObject>;
+  /** Pins, plans and reads every range to its end. */
+  run(definition: PipelineDefinition, contract: Contract): Promise<EtlResult>;
+  remove(): Promise<void>;
+}
+
+export interface EtlResult {
+  plan: SourcePlan;
+  object: PinnedObject;
+  /** Good rows, fields unquoted; null is null. */
+  rows: (string | null)[][];
+  rejected: RejectedRecord[];
+  read: number;
+  /** Sums by step, in order. */
+  steps: StepCount[];
+  cursors: string[];
+}
+
+export async function etlBench(options: { root?: string } & Partial<EtlDeps> = {}): Promise<EtlBench> {
+  const folder = await mkdtemp(join(tmpdir(), 'flux etl-'));
+  const sources = options.root ?? join(folder, 'sources');
+  const workFolder = join(folder, 'work');
+  await mkdir(sources, { recursive: true });
+  await mkdir(workFolder);
+  const objects = createFileStore({ folder: join(folder, 'objects'), dataKey: Buffer.alloc(32, 7) });
+  const engine = createEtlEngine({ objects, sourceRoots: { test: [sources] }, ...options });
+  const { signal } = new AbortController();
+  const connection = { name: 'files', kind: 'file', config: { roots: ['.'] } };
+  const pin = (definition: PipelineDefinition): Promise<PinnedObject> =>
+    engine.pinSource({ agency: 'test', connection, source: definition.source, signal });
+  return {
+    engine,
+    sources,
+    workFolder,
+    pin,
+    put: (name, content) => writeFile(join(sources, name), content),
+    async run(definition, contract) {
+      const object = await pin(definition);
+      const plan = await engine.planSource({ definition, contract, object, workFolder, signal });
+      return { plan, object, ...(await readAll(engine, plan, { definition, contract, object, workFolder, signal })) };
+    },
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+type ReadResult = Omit<EtlResult, 'plan' | 'object'>;
+
+async function readAll(
+  engine: EtlEngine,
+  plan: SourcePlan,
+  request: Omit<BatchesRequest, 'range' | 'cursor'>,
+): Promise<ReadResult> {
+  const result: ReadResult = { rows: [], rejected: [], read: 0, steps: [], cursors: [] };
+  for (const range of plan.ranges) {
+    for await (const batch of engine.openBatches({ ...request, range, cursor: null })) {
+      // Concatenating millions of rows would measure the test, not the engine.
+      if (batch.goodCount <= 20_000) result.rows.push(...parseCsv(await readFile(batch.goodFile, 'utf8')));
+      result.rejected.push(...batch.rejected);
+      result.read += batch.recordsRead;
+      result.steps = addSteps(result.steps, batch.steps);
+      result.cursors.push(batch.cursor);
+      await batch.release();
+    }
+  }
+  return result;
+}
+
+function addSteps(sums: readonly StepCount[], steps: readonly StepCount[]): StepCount[] {
+  return steps.map((step, at) => {
+    const sum = sums[at];
+    if (sum === undefined) return step;
+    return {
+      ...step,
+      recordsIn: step.recordsIn + sum.recordsIn,
+      recordsOut: step.recordsOut + sum.recordsOut,
+      recordsRejected: step.recordsRejected + sum.recordsRejected,
+      recordsFiltered: step.recordsFiltered + sum.recordsFiltered,
+    };
+  });
+}
+
+/**
+ * Reads CSV as Postgres does: an empty unquoted field is null. A regular expression a field, so that it shares nothing with
+ * the splitter that it is held against.
+ */
+export function parseCsv(text: string, delimiter = ','): (string | null)[][] {
+  const rows: (string | null)[][] = [];
+  const separator = delimiter === '|' ? '\\|' : delimiter;
+  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${separator}\\r\\n][^${separator}\\r\\n]*|))(${separator}|\\r?\\n|$)`, 'gy');
+  let row: (string | null)[] = [];
+  while (field.lastIndex < text.length || row.length > 0) {
+    const match = field.exec(text);
+    if (match === null) throw new Error(`not CSV at ${field.lastIndex}: ${text.slice(field.lastIndex, field.lastIndex + 40)}`);
+    const [, quoted, plain, end] = match;
+    row.push(quoted !== undefined ? quoted.replaceAll('""', '"') : plain === '' ? null : (plain ?? null));
+    if (end === delimiter) continue;
+    rows.push(row);
+    row = [];
+    if (end === '') break;
+  }
+  return rows;
+}
+
+export function definitionOf(
+  path: string,
+  format: PipelineDefinition['source']['format'],
+  more: Partial<PipelineDefinition> = {},
+): PipelineDefinition {
+  return {
+    name: 'tested',
+    source: { connection: 'files', path, format },
+    destination: { type: 'postgres', dataset: 'tested', mode: 'replace' },
+    ...more,
+  };
+}
+
+/** A contract of one level; every property that is named in `required` is. */
+export function contractOf(properties: Record<string, unknown>, more: Record<string, unknown> = {}): Record<string, unknown> {
+  return { $schema: 'https://json-schema.org/draft/2020-12/schema', title: 'Tested', type: 'object', properties, ...more };
+}
