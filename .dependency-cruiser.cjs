@@ -212,7 +212,7 @@ module.exports = {
     room(
       'config-reads-the-environment-only',
       '^src/config[.]ts$',
-      ['^src/auth/', '^src/contracts/'],
+      ['^src/auth/', '^src/contracts/', '^src/(config-keys|home)[.]ts$'],
       'Every process reads its configuration first, before any room is loaded.',
     ),
     room(

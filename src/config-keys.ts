@@ -29,7 +29,10 @@ export function developmentKey(home: string, file: string): Buffer {
       { cause },
     );
   }
-  throw new FluxError('CONFIG_INVALID', `${file} should hold 32 bytes in hex. Restore it: what it sealed is lost with it.`);
+  throw new FluxError(
+    'CONFIG_INVALID',
+    `${file} should hold 32 bytes in hex. Restore it: what it sealed is lost with it.`,
+  );
 }
 
 function create(home: string, file: string): void {

@@ -40,7 +40,7 @@ export interface Config {
   workers: number;
   issuers: readonly IssuerConfig[];
   audience: string;
-  /** 32 bytes: seals tenant contexts and derives the logins' passwords. */
+  /** 32 bytes: seals tenant contexts and derives the logins' passwords. Read it only where it is needed: see loadConfig. */
   contextKey: Buffer;
   /** 32 bytes: keys object addresses and encrypts secrets. */
   dataKey: Buffer;
@@ -48,12 +48,22 @@ export interface Config {
   /** Agency to the folders from which its file connections may read. */
   sourceRoots: Readonly<Record<string, readonly string[]>>;
   logLevel: LogLevel;
+  /** Where the commands find the API, and the token they bring; undefined means what runs on `home`. */
+  clientUrl?: string;
+  clientToken?: string;
   /** Names that look like ours and are not, for `flux config check`. */
   warnings: readonly string[];
 }
 
 /** Named in the design, refused until they do something: a TLS setting that is ignored would be worse than none. */
-const notOffered = ['FLUX_TLS_CERT', 'FLUX_TLS_KEY', 'FLUX_TRUSTED_DOCUMENTS', 'FLUX_FIPS', 'FLUX_AUDIT_KEY', 'FLUX_AUDIT_ANCHOR'];
+const notOffered = [
+  'FLUX_TLS_CERT',
+  'FLUX_TLS_KEY',
+  'FLUX_TRUSTED_DOCUMENTS',
+  'FLUX_FIPS',
+  'FLUX_AUDIT_KEY',
+  'FLUX_AUDIT_ANCHOR',
+];
 
 /** Values that may be secret come from a file too: `<NAME>_FILE` holds its path. */
 const secretNames = [
@@ -63,13 +73,16 @@ const secretNames = [
   'FLUX_SEALER_DATABASE_URL',
   'FLUX_CONTEXT_KEY',
   'FLUX_DATA_KEY',
+  'FLUX_TOKEN',
 ] as const;
 
 const databaseUrl = z
   .url({ protocol: /^postgres(ql)?$/, error: 'should be postgres://user:password@host:port/database' })
   .optional();
 const port = z.coerce.number({ error: 'should be a port, 0 to 65535' }).int().min(0).max(65_535);
-const slug = z.string().regex(/^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$/, 'should be an agency slug such as national-archives');
+const slug = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$/, 'should be an agency slug such as national-archives');
 
 const issuer = z.strictObject({
   issuer: z.string().min(1),
@@ -99,12 +112,15 @@ const schema = z.object({
     .regex(/^file:./, 'should be file:<folder>; other stores are not offered yet')
     .optional(),
   FLUX_SOURCE_ROOTS: json(z.record(slug, z.array(z.string().min(1)))).default({}),
+  FLUX_URL: z.url({ protocol: /^https?$/, error: 'should be the API\u2019s address, http://host:port' }).optional(),
+  FLUX_TOKEN: z.string().optional(),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 type Values = z.infer<typeof schema>;
 
 /**
- * Reads the configuration. In development a missing key is generated and kept in FLUX_HOME/keys.
+ * Reads the configuration. In development a missing key is generated and kept in FLUX_HOME/keys when it is first read, so
+ * that a command which only talks to an API leaves no folder behind.
  *
  * @param env an empty value counts as absent
  * @throws CONFIG_INVALID with every problem at once
@@ -120,9 +136,13 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   problems.push(...notOffered.filter((name) => given[name]).map((name) => `${name} is not offered yet; unset it`));
   if (parsed.success) problems.push(...productionProblems(parsed.data));
   if (!parsed.success || problems.length > 0) {
-    throw new FluxError('CONFIG_INVALID', `The configuration has ${problems.length === 1 ? 'a problem' : 'problems'}: ${problems.join('; ')}.`, {
-      details: { problems },
-    });
+    throw new FluxError(
+      'CONFIG_INVALID',
+      `The configuration has ${problems.length === 1 ? 'a problem' : 'problems'}: ${problems.join('; ')}.`,
+      {
+        details: { problems },
+      },
+    );
   }
   return Object.freeze(toConfig(parsed.data, unknownNames(env)));
 }
@@ -158,7 +178,9 @@ function withSecretFiles(env: NodeJS.ProcessEnv): { values: Record<string, strin
     try {
       values[name] = readFileSync(file, 'utf8').trim();
     } catch (cause) {
-      unread.push(`${name}_FILE names ${file}, which cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'error'})`);
+      unread.push(
+        `${name}_FILE names ${file}, which cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'error'})`,
+      );
     }
   }
   return { values, unread };
@@ -198,13 +220,22 @@ function toConfig(values: Values, warnings: string[]): Config {
     workers: values.FLUX_WORKERS,
     issuers: values.FLUX_ISSUERS as IssuerConfig[],
     audience: values.FLUX_AUDIENCE,
-    contextKey: values.FLUX_CONTEXT_KEY ?? developmentKey(home, path.join(keys, 'context-key')),
-    dataKey: values.FLUX_DATA_KEY ?? developmentKey(home, path.join(keys, 'data-key')),
+    get contextKey() {
+      return values.FLUX_CONTEXT_KEY ?? developmentKey(home, path.join(keys, 'context-key'));
+    },
+    get dataKey() {
+      return values.FLUX_DATA_KEY ?? developmentKey(home, path.join(keys, 'data-key'));
+    },
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
     sourceRoots: Object.fromEntries(
-      Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [agency, roots.map((root) => path.resolve(root))]),
+      Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [
+        agency,
+        roots.map((root) => path.resolve(root)),
+      ]),
     ),
     logLevel: values.LOG_LEVEL,
+    ...present('clientUrl', values.FLUX_URL),
+    ...present('clientToken', values.FLUX_TOKEN),
     warnings,
   };
 }

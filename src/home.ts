@@ -57,7 +57,9 @@ export async function writeSecret(file: string, content: string | Buffer): Promi
     await rename(draft, file);
   } catch (cause) {
     await rm(draft, { force: true });
-    throw new FluxError('CONFIG_INVALID', `Cannot write ${file} (${reason(cause)}). Check who owns FLUX_HOME.`, { cause });
+    throw new FluxError('CONFIG_INVALID', `Cannot write ${file} (${reason(cause)}). Check who owns FLUX_HOME.`, {
+      cause,
+    });
   }
 }
 
@@ -68,12 +70,18 @@ export async function readJson(file: string): Promise<unknown> {
     text = await readFile(file, 'utf8');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new FluxError('CONFIG_INVALID', `Cannot read ${file} (${reason(cause)}). Check who owns FLUX_HOME.`, { cause });
+    throw new FluxError('CONFIG_INVALID', `Cannot read ${file} (${reason(cause)}). Check who owns FLUX_HOME.`, {
+      cause,
+    });
   }
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw new FluxError('CONFIG_INVALID', `${file} should be JSON and is not. Restore it from a backup or remove FLUX_HOME.`, { cause });
+    throw new FluxError(
+      'CONFIG_INVALID',
+      `${file} should be JSON and is not. Restore it from a backup or remove FLUX_HOME.`,
+      { cause },
+    );
   }
 }
 

@@ -84,6 +84,8 @@ async function startOf(pid: number): Promise<string | undefined> {
   // Field 22 of proc(5); the second field holds the program's name, which may contain anything up to the last bracket.
   if (stat !== undefined) return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   if (process.platform === 'linux') return undefined;
-  const { stdout } = await promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(pid)]).catch(() => ({ stdout: '' }));
+  const { stdout } = await promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(pid)]).catch(() => ({
+    stdout: '',
+  }));
   return stdout.trim() || undefined;
 }

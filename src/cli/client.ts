@@ -72,7 +72,9 @@ export function successOf<T extends { __typename: string }>(result: T): T {
   const { code, message } = result as { code?: string; message?: string };
   if (code === undefined || message === undefined || !isCode(code)) return result;
   const { issues, candidates } = result as ErrorDetails;
-  throw new FluxError(code, message, { details: { ...(issues ? { issues } : {}), ...(candidates ? { candidates } : {}) } });
+  throw new FluxError(code, message, {
+    details: { ...(issues ? { issues } : {}), ...(candidates ? { candidates } : {}) },
+  });
 }
 
 async function post(endpoint: string, authorization: string, body: object): Promise<Response> {
@@ -103,8 +105,18 @@ function dataOf<T>(result: WireResult<T> | undefined, status: number): T {
 
 function toError({ message, extensions = {} }: WireError, status: number): FluxError {
   const { code, errorId, issues, candidates } = extensions;
-  const known: ErrorCode = isCode(code) ? code : status === 401 ? 'UNAUTHENTICATED' : status === 400 ? 'INVALID_INPUT' : 'INTERNAL';
-  const details = { ...(errorId ? { errorId } : {}), ...(issues ? { issues } : {}), ...(candidates ? { candidates } : {}) };
+  const known: ErrorCode = isCode(code)
+    ? code
+    : status === 401
+      ? 'UNAUTHENTICATED'
+      : status === 400
+        ? 'INVALID_INPUT'
+        : 'INTERNAL';
+  const details = {
+    ...(errorId ? { errorId } : {}),
+    ...(issues ? { issues } : {}),
+    ...(candidates ? { candidates } : {}),
+  };
   return new FluxError(known, message, { details });
 }
 
@@ -117,11 +129,16 @@ function toSocketError(cause: unknown, url: string): FluxError {
   if (cause instanceof FluxError) return cause;
   if (Array.isArray(cause) && cause.length > 0) return toError(cause[0] as WireError, 200);
   const { code, reason } = cause as { code?: number; reason?: string };
-  if (code === 4401 || code === 4403) return new FluxError('UNAUTHENTICATED', reason ?? 'The token was refused.', { cause });
+  if (code === 4401 || code === 4403)
+    return new FluxError('UNAUTHENTICATED', reason ?? 'The token was refused.', { cause });
   return unreachable(url, cause);
 }
 
 function unreachable(url: string, cause: unknown): FluxError {
   const { origin } = new URL(url);
-  return new FluxError('UNAVAILABLE', `No Flux API answers at ${origin}. Start one with flux up, or say where it is with --url.`, { cause });
+  return new FluxError(
+    'UNAVAILABLE',
+    `No Flux API answers at ${origin}. Start one with flux up, or say where it is with --url.`,
+    { cause },
+  );
 }

@@ -12,7 +12,10 @@ import { ident, literal, sql } from './sql.ts';
 export async function ensureAgencyLogins(tx: Queryable, agency: string, contextKey: Buffer): Promise<void> {
   const { database, superuser } = await whoAmI(tx);
   const [rw, ro] = [agencyRole(database, agency, 'rw'), agencyRole(database, agency, 'ro')];
-  for (const [role, access] of [[rw, 'rw'], [ro, 'ro']] as const) {
+  for (const [role, access] of [
+    [rw, 'rw'],
+    [ro, 'ro'],
+  ] as const) {
     await refuseForeignRole(tx, role, database);
     await ensureRole(tx, role, rolePassword(contextKey, role));
     await tx.query(sql`comment on role ${ident(role)} is ${literal(roleComment(database))}`);

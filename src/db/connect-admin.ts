@@ -7,7 +7,10 @@ import { type Connection, connect } from './pool.ts';
  * @throws UNAVAILABLE the server does not answer
  * @throws CONFIG_INVALID the server refuses the login, or has no such database
  */
-export async function connectAdmin(url: string, applicationName: string): Promise<Connection & { end(): Promise<void> }> {
+export async function connectAdmin(
+  url: string,
+  applicationName: string,
+): Promise<Connection & { end(): Promise<void> }> {
   try {
     return await connect({ url, applicationName });
   } catch (cause) {
@@ -22,15 +25,27 @@ function explain(url: string, cause: unknown): unknown {
   const root = innermost(cause);
   switch (root.code) {
     case '3D000':
-      return new FluxError('CONFIG_INVALID', `The server ${where} has no database ${database}. Create it, or correct DATABASE_URL.`, { cause });
+      return new FluxError(
+        'CONFIG_INVALID',
+        `The server ${where} has no database ${database}. Create it, or correct DATABASE_URL.`,
+        { cause },
+      );
     case '28P01':
     case '28000':
-      return new FluxError('CONFIG_INVALID', `The server ${where} refused the login ${decodeURIComponent(username)}. Correct user and password in DATABASE_URL.`, { cause });
+      return new FluxError(
+        'CONFIG_INVALID',
+        `The server ${where} refused the login ${decodeURIComponent(username)}. Correct user and password in DATABASE_URL.`,
+        { cause },
+      );
     case 'ENOTFOUND':
       return new FluxError('UNAVAILABLE', `There is no host ${where}. Correct DATABASE_URL.`, { cause });
     default:
       if (!(cause instanceof FluxError) || cause.code !== 'UNAVAILABLE') return cause;
-      return new FluxError('UNAVAILABLE', `No PostgreSQL answers at ${where} (${root.code ?? root.message}). Start it, or correct DATABASE_URL.`, { cause });
+      return new FluxError(
+        'UNAVAILABLE',
+        `No PostgreSQL answers at ${where} (${root.code ?? root.message}). Start it, or correct DATABASE_URL.`,
+        { cause },
+      );
   }
 }
 

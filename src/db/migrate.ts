@@ -191,8 +191,9 @@ async function apply(admin: Connection, migration: Migration, roles: PlatformRol
 
 /** The files name the roles of a database called `flux`; elsewhere the installation's own names take their place. */
 function withRoleNames(text: string, roles: PlatformRoles): string {
-  return text.replaceAll(/\bflux_(owner|definer|api|worker|sealer)\b/g, (_all, role: keyof PlatformRoles) =>
-    `"${roles[role].replaceAll('"', '""')}"`,
+  return text.replaceAll(
+    /\bflux_(owner|definer|api|worker|sealer)\b/g,
+    (_all, role: keyof PlatformRoles) => `"${roles[role].replaceAll('"', '""')}"`,
   );
 }
 

@@ -39,7 +39,10 @@ export async function addAgency(deps: Provisioning, document: unknown): Promise<
   const manifest = validateAgencyManifest(document);
   return provision(deps, manifest.slug, async (tx, before) => {
     if (before?.open) {
-      throw new FluxError('INVALID_INPUT', `Agency ${manifest.slug} exists already. Change it with flux agencies update.`);
+      throw new FluxError(
+        'INVALID_INPUT',
+        `Agency ${manifest.slug} exists already. Change it with flux agencies update.`,
+      );
     }
     const row = toRow(manifest, before, deps.retentionFloorDays);
     await (before ? agencies.updateAgencyRow(tx, row) : agencies.insertAgency(tx, row));

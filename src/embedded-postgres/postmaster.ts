@@ -209,11 +209,17 @@ async function freePort(preferred?: number): Promise<number> {
     });
     if (found !== undefined) return found;
   }
-  throw new FluxError('UNAVAILABLE', 'No free port is left on 127.0.0.1 for the embedded Postgres. Close some programs, or set DATABASE_URL.');
+  throw new FluxError(
+    'UNAVAILABLE',
+    'No free port is left on 127.0.0.1 for the embedded Postgres. Close some programs, or set DATABASE_URL.',
+  );
 }
 
 function portTaken(port: number): FluxError {
-  return new FluxError('PORT_IN_USE', `The embedded Postgres lost its port ${String(port)} to another program. Restart flux up.`);
+  return new FluxError(
+    'PORT_IN_USE',
+    `The embedded Postgres lost its port ${String(port)} to another program. Restart flux up.`,
+  );
 }
 
 function didNotStart(cluster: Cluster, said: string): FluxError {
@@ -224,5 +230,8 @@ function didNotStart(cluster: Cluster, said: string): FluxError {
     .map((line) => line.replace(/^.*?(FATAL|ERROR|PANIC|HINT|DETAIL)/, '$1'))
     .join(' ');
   const code = /incompatible with server/.test(said) ? 'DATA_DIRECTORY_INCOMPATIBLE' : 'UNAVAILABLE';
-  return new FluxError(code, `The embedded Postgres did not start${last ? `: ${last}` : ''}. See ${cluster.logFile}, or set DATABASE_URL.`);
+  return new FluxError(
+    code,
+    `The embedded Postgres did not start${last ? `: ${last}` : ''}. See ${cluster.logFile}, or set DATABASE_URL.`,
+  );
 }

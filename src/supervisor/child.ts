@@ -79,7 +79,8 @@ export async function startChild(options: ChildOptions): Promise<Child> {
 
   return {
     name: options.name,
-    current: () => (ready && process.pid !== undefined ? { id: ready.id, pid: process.pid, url: ready.url } : undefined),
+    current: () =>
+      ready && process.pid !== undefined ? { id: ready.id, pid: process.pid, url: ready.url } : undefined,
     async stop(graceMs) {
       stopping.abort();
       await endChild(process, graceMs);
@@ -107,12 +108,21 @@ async function becomesReady(child: ChildProcess, name: string): Promise<Ready> {
         if (message.type === 'ready') resolve(message);
         else fail(message.code, message.message);
       });
-      child.once('error', (error) => fail('UNAVAILABLE', `The ${name} process could not be started: ${error.message}.`));
+      child.once('error', (error) =>
+        fail('UNAVAILABLE', `The ${name} process could not be started: ${error.message}.`),
+      );
       child.once('exit', (code, signal) => {
-        fail('UNAVAILABLE', `The ${name} process ended with ${signal ?? String(code)} before it was ready. Its log says why.`);
+        fail(
+          'UNAVAILABLE',
+          `The ${name} process ended with ${signal ?? String(code)} before it was ready. Its log says why.`,
+        );
       });
       delay(readyDeadlineMs, undefined, { signal: deadline.signal }).then(
-        () => fail('UNAVAILABLE', `The ${name} process was not ready after ${String(readyDeadlineMs / 1000)} s. Its log may say why.`),
+        () =>
+          fail(
+            'UNAVAILABLE',
+            `The ${name} process was not ready after ${String(readyDeadlineMs / 1000)} s. Its log may say why.`,
+          ),
         () => undefined,
       );
     });

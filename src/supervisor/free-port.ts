@@ -14,12 +14,19 @@ export async function requireFreePort(host: string, port: number): Promise<void>
     const code = await tryToListen(host, port);
     if (code === undefined) return;
     if (code !== 'EADDRINUSE') {
-      throw new FluxError('CONFIG_INVALID', `Cannot listen on ${host}:${String(port)} (${code}). Set FLUX_HOST and FLUX_PORT to an address of this machine.`);
+      throw new FluxError(
+        'CONFIG_INVALID',
+        `Cannot listen on ${host}:${String(port)} (${code}). Set FLUX_HOST and FLUX_PORT to an address of this machine.`,
+      );
     }
     if (Date.now() >= until) {
-      throw new FluxError('PORT_IN_USE', `Another program listens on ${host}:${String(port)}. Stop it, or set FLUX_PORT to a free port.`, {
-        details: { host, port },
-      });
+      throw new FluxError(
+        'PORT_IN_USE',
+        `Another program listens on ${host}:${String(port)}. Stop it, or set FLUX_PORT to a free port.`,
+        {
+          details: { host, port },
+        },
+      );
     }
     await delay(100);
   }

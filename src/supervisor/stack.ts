@@ -142,7 +142,12 @@ async function startChildren(
 ): Promise<Children> {
   const { logger, signal } = options;
   let changed = (): void => undefined;
-  const start = async (name: string, command: string, graceMs: number, hooks: Partial<ChildOptions>): Promise<Child> => {
+  const start = async (
+    name: string,
+    command: string,
+    graceMs: number,
+    hooks: Partial<ChildOptions>,
+  ): Promise<Child> => {
     signal?.throwIfAborted();
     const output = options.logs === 'inherit' ? 'inherit' : await openLog(config.home, name, started);
     const child = await startChild({ name, args: [command], env, output, logger, ...hooks });

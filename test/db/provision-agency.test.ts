@@ -7,11 +7,21 @@ import { connect, type Connection } from '../../src/db/pool.ts';
 import { agencyRole, lakeSchema, rolePassword } from '../../src/db/roles.ts';
 import { ident, literal, sql } from '../../src/db/sql.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
-import { addAgency, listAgencies, type Provisioning, removeAgency, updateAgency } from '../../src/domain/provision-agency.ts';
+import {
+  addAgency,
+  listAgencies,
+  type Provisioning,
+  removeAgency,
+  updateAgency,
+} from '../../src/domain/provision-agency.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
-const deps = (): Provisioning => ({ adminUrl: database.adminUrl, contextKey: database.contextKey, actor: 'operator:test' });
+const deps = (): Provisioning => ({
+  adminUrl: database.adminUrl,
+  contextKey: database.contextKey,
+  actor: 'operator:test',
+});
 
 const manifest = (slug: string, more: object = {}): object => ({
   slug,
@@ -35,31 +45,46 @@ describe('adding an agency', () => {
   test('makes logins that are the agency, own the lake and see no other agency', async () => {
     const added = await addAgency(deps(), manifest('alpha'));
     await addAgency(deps(), manifest('beta'));
-    expect(added).toMatchObject({ slug: 'alpha', open: true, enabled: true, retentionDays: 2555, dataClassification: 0, version: 1n });
+    expect(added).toMatchObject({
+      slug: 'alpha',
+      open: true,
+      enabled: true,
+      retentionDays: 2555,
+      dataClassification: 0,
+      version: 1n,
+    });
 
     await asLogin(database.agencyRole('alpha', 'rw'), async (session) => {
       const { rows } = await session.query<{ agency: string }>(sql`select agency_id as agency from flux.agencies`);
       expect(rows).toEqual([{ agency: 'alpha' }]);
       await session.query(sql`create table ${ident(lakeSchema('alpha'), 'readings')} (reading int)`);
       await session.query(sql`insert into ${ident(lakeSchema('alpha'), 'readings')} values (7)`);
-      await expect(session.query(sql`create table ${ident(lakeSchema('beta'), 'stolen')} (x int)`)).rejects.toMatchObject({ code: '42501' });
+      await expect(
+        session.query(sql`create table ${ident(lakeSchema('beta'), 'stolen')} (x int)`),
+      ).rejects.toMatchObject({ code: '42501' });
       await expect(session.query(sql`create table flux.stolen (x int)`)).rejects.toMatchObject({ code: '42501' });
     });
     await asLogin(database.agencyRole('alpha', 'ro'), async (session) => {
       const { rows } = await session.query(sql`select reading from ${ident(lakeSchema('alpha'), 'readings')}`);
       expect(rows).toEqual([{ reading: 7 }]);
-      await expect(session.query(sql`delete from ${ident(lakeSchema('alpha'), 'readings')}`)).rejects.toMatchObject({ code: '42501' });
+      await expect(session.query(sql`delete from ${ident(lakeSchema('alpha'), 'readings')}`)).rejects.toMatchObject({
+        code: '42501',
+      });
     });
     await asLogin(database.agencyRole('beta', 'ro'), async (session) => {
-      await expect(session.query(sql`select from ${ident(lakeSchema('alpha'), 'readings')}`)).rejects.toMatchObject({ code: '42501' });
+      await expect(session.query(sql`select from ${ident(lakeSchema('alpha'), 'readings')}`)).rejects.toMatchObject({
+        code: '42501',
+      });
     });
   });
 
   test('leaves an entry in the audit log of that agency', async () => {
     await addAgency(deps(), manifest('gamma', { retention_days: 0, data_classification: 'CUI' }));
-    const { rows } = await database.admin().query<{ actor: string; action: string; body: Buffer }>(
-      sql`select actor, action, body from flux.audit_entries where agency_id = 'gamma'`,
-    );
+    const { rows } = await database
+      .admin()
+      .query<{ actor: string; action: string; body: Buffer }>(
+        sql`select actor, action, body from flux.audit_entries where agency_id = 'gamma'`,
+      );
     expect(rows).toHaveLength(1);
     expect(rows[0]).toMatchObject({ actor: 'operator:test', action: 'agency.add' });
     expect(JSON.parse(rows[0]?.body.toString() ?? '')).toMatchObject({
@@ -71,7 +96,9 @@ describe('adding an agency', () => {
 
   test('is refused for a slug that exists, and changes nothing', async () => {
     await addAgency(deps(), manifest('delta'));
-    await expect(addAgency(deps(), manifest('delta', { name: 'Another' }))).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+    await expect(addAgency(deps(), manifest('delta', { name: 'Another' }))).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+    });
     const all = await listAgencies(database.adminUrl);
     expect(all.find(({ slug }) => slug === 'delta')).toMatchObject({ name: 'Agency delta', version: 1n });
   });
@@ -223,9 +250,11 @@ test('an admin that is no superuser, as on a managed server, can migrate and pro
     await session.end();
   } finally {
     await database.admin().query(sql`drop database ${ident(name)} with (force)`);
-    const { rows } = await database.admin().query<{ role: string }>(
-      sql`select rolname as role from pg_roles where starts_with(rolname, ${`flux_${name}_`}) or rolname = ${`${name}_admin`} order by rolname desc`,
-    );
+    const { rows } = await database
+      .admin()
+      .query<{ role: string }>(
+        sql`select rolname as role from pg_roles where starts_with(rolname, ${`flux_${name}_`}) or rolname = ${`${name}_admin`} order by rolname desc`,
+      );
     for (const { role } of rows) await database.admin().query(sql`drop role ${ident(role)}`);
   }
 });

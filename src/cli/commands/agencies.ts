@@ -1,0 +1,115 @@
+import { userInfo } from 'node:os';
+
+import { type Command, InvalidArgumentError } from 'commander';
+
+import { classifications } from '../../auth/principal.ts';
+import { loadConfig } from '../../config.ts';
+import { validateAgencyManifest } from '../../contracts/documents.ts';
+import {
+  addAgency,
+  listAgencies,
+  type ProvisionedAgency,
+  type Provisioning,
+  removeAgency,
+  updateAgency,
+} from '../../domain/provision-agency.ts';
+import { findAdminUrl } from '../database.ts';
+import { print, printJson, printTable } from '../output.ts';
+import { readDocument } from '../read-document.ts';
+
+interface ManifestOptions {
+  retentionFloor?: number;
+  json?: boolean;
+}
+
+export function addAgencies(program: Command): void {
+  const agencies = program
+    .command('agencies')
+    .description('Agencies, as the platform operator manages them (with DATABASE_URL, or on what runs on FLUX_HOME).');
+  manifestCommand(
+    agencies,
+    'add',
+    'Add agencies from their manifests; one that was removed is opened again.',
+    addAgency,
+    'added',
+  );
+  manifestCommand(agencies, 'update', 'Write manifests over the present ones.', updateAgency, 'updated');
+  agencies
+    .command('remove')
+    .description('Close an agency: nobody can log in or run anything as it. Its data and its evidence stay.')
+    .argument('<slug>', 'which agency')
+    .option('--json', 'print JSON')
+    .action(async (slug: string, { json }: { json?: boolean }) => {
+      const agency = await removeAgency(await provisioning(undefined), slug);
+      if (json) printJson(toPrinted(agency));
+      else print(`${agency.slug} removed. Its data stay; flux agencies add opens it again.`);
+    });
+  agencies
+    .command('list')
+    .description('List every agency.')
+    .option('--json', 'print JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const all = (await listAgencies(await findAdminUrl(loadConfig()))).map(toPrinted);
+      if (json) return printJson(all);
+      if (all.length === 0) return print('There are no agencies yet. Add one with flux agencies add MANIFEST.');
+      printTable(
+        ['agency', 'status', 'classification', 'retention', 'name'],
+        all.map((a) => [
+          a.slug,
+          a.status,
+          a.dataClassification,
+          a.retentionDays === 0 ? 'for ever' : `${String(a.retentionDays)} days`,
+          a.name,
+        ]),
+      );
+    });
+}
+
+function manifestCommand(
+  parent: Command,
+  name: string,
+  description: string,
+  work: (deps: Provisioning, document: unknown) => Promise<ProvisionedAgency>,
+  done: string,
+): void {
+  parent
+    .command(name)
+    .description(description)
+    .argument('<manifest...>', 'files that meet agency-manifest.schema.json, or - for standard input')
+    .option('--retention-floor <days>', 'days below which the agency’s own admin may not go', days)
+    .option('--json', 'print JSON')
+    .action(async (files: string[], { retentionFloor, json }: ManifestOptions) => {
+      const deps = await provisioning(retentionFloor);
+      const documents = await Promise.all(files.map(readDocument));
+      // One bad manifest of many stops all of them, before the first is written.
+      documents.forEach((document) => validateAgencyManifest(document));
+      const results: ProvisionedAgency[] = [];
+      for (const document of documents) {
+        const agency = await work(deps, document);
+        results.push(agency);
+        if (!json) print(`${agency.slug} ${done}: ${agency.name}`);
+      }
+      if (json) printJson(results.map(toPrinted));
+    });
+}
+
+async function provisioning(retentionFloorDays: number | undefined): Promise<Provisioning> {
+  const config = loadConfig();
+  return {
+    adminUrl: await findAdminUrl(config),
+    contextKey: config.contextKey,
+    actor: `operator:${userInfo().username}`,
+    ...(retentionFloorDays === undefined ? {} : { retentionFloorDays }),
+  };
+}
+
+function toPrinted({ open, dataClassification, ...agency }: ProvisionedAgency) {
+  const status = !open ? 'removed' : agency.enabled ? 'enabled' : 'disabled';
+  return { ...agency, dataClassification: classifications[dataClassification] ?? 'U', status };
+}
+
+function days(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 0 && value <= 36_500) return value;
+  throw new InvalidArgumentError('It should be 0 to 36500.');
+}

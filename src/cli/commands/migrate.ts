@@ -1,0 +1,24 @@
+import type { Command } from 'commander';
+
+import { loadConfig } from '../../config.ts';
+import { migrate } from '../../db/migrate.ts';
+import { findAdminUrl } from '../database.ts';
+import { print, printJson } from '../output.ts';
+
+export function addMigrate(program: Command): void {
+  program
+    .command('migrate')
+    .description(
+      'Bring the database (DATABASE_URL, or what runs on FLUX_HOME) to this version. Safe to run twice or at once.',
+    )
+    .option('--json', 'print JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const config = loadConfig();
+      const { applied } = await migrate(await findAdminUrl(config), { contextKey: config.contextKey });
+      if (json) printJson({ applied });
+      else
+        print(
+          applied.length === 0 ? 'Nothing to do: the database is at this version.' : `Applied ${applied.join(', ')}.`,
+        );
+    });
+}

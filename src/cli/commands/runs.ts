@@ -1,0 +1,197 @@
+import { type Command, InvalidArgumentError } from 'commander';
+
+import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
+import { type ApiClient, successOf } from '../client.ts';
+import { note, print, printJson, printTable } from '../output.ts';
+import { readDocument } from '../read-document.ts';
+import { stopSignal } from '../stop-signal.ts';
+import { watchRun } from '../watch-run.ts';
+
+const startRun = /* GraphQL */ `
+  mutation CliStartRun($input: StartRunInput!) {
+    startRun(input: $input) {
+      __typename
+      ... on Run {
+        id
+        runId
+        status
+        stage
+        createdAt
+        pipeline {
+          name
+          version
+        }
+      }
+      ... on Error {
+        code
+        message
+      }
+      ... on ValidationError {
+        issues {
+          path
+          rule
+          message
+        }
+        candidates
+      }
+    }
+  }
+`;
+const listRuns = /* GraphQL */ `
+  query CliRuns($first: Int, $filter: RunFilter) {
+    runs(first: $first, filter: $filter) {
+      edges {
+        node {
+          id
+          status
+          createdAt
+          startedAt
+          finishedAt
+          pipeline {
+            name
+            version
+          }
+          progress {
+            recordsRead
+            recordsWritten
+            recordsRejected
+            recordsFiltered
+            fraction
+          }
+          failure {
+            code
+            message
+          }
+        }
+      }
+    }
+  }
+`;
+
+interface StartedRun {
+  __typename: string;
+  id: string;
+  pipeline: { name: string; version: number } | null;
+}
+
+interface ListedRun {
+  id: string;
+  status: string;
+  createdAt: string;
+  pipeline: { name: string; version: number } | null;
+  progress: { recordsRead: string; recordsWritten: string; recordsRejected: string; recordsFiltered: string } | null;
+  failure: { code: string; message: string } | null;
+}
+
+interface StartOptions extends ApiOptions {
+  payload?: string;
+  reason?: string;
+  idempotencyKey?: string;
+  dryRun?: boolean;
+  watch?: boolean;
+}
+
+interface ListOptions extends ApiOptions {
+  pipeline?: string;
+  status?: string[];
+  first: number;
+}
+
+export function addRuns(program: Command): void {
+  const runs = program.command('runs').description('Runs of an agency.');
+  withApiOptions(runs.command('start'))
+    .description('Start a run of a pipeline, or of a payload (run-payload.schema.json).')
+    .argument('[pipeline]', 'the pipeline’s name')
+    .option('--payload <file>', 'a payload instead of a name, or - for standard input')
+    .option('--dry-run', 'read and check, write nothing')
+    .option('--reason <text>', 'why, for the audit log')
+    .option('--idempotency-key <key>', 'repeating the command with the same key returns the first run')
+    .option('--watch', 'follow it to its end; exit code 1 unless it completes')
+    .action(start);
+  withApiOptions(runs.command('list'))
+    .description('List runs, newest first.')
+    .option('--pipeline <name>', 'of this pipeline only')
+    .option('--status <status...>', 'in these states only, such as FAILED')
+    .option('--first <count>', 'how many, at most 200', first, 20)
+    .action(list);
+  withApiOptions(runs.command('watch'))
+    .description('Follow a run’s events and progress to its end; exit code 1 unless it completes.')
+    .argument('<id>', 'the run’s id, as start and list print it')
+    .option('--after <cursor>', 'go on after this event')
+    .action(async (id: string, options: ApiOptions & { after?: string }) => {
+      await withApi(options, (api) => watch(api, id, options));
+    });
+}
+
+async function start(pipeline: string | undefined, options: StartOptions, command: Command): Promise<void> {
+  if ((pipeline === undefined) === (options.payload === undefined)) {
+    command.error('error: name a pipeline or give a --payload, one of the two');
+  }
+  const payload = options.payload === undefined ? null : await readDocument(options.payload);
+  await withApi(options, async (api) => {
+    const { startRun: result } = await api.request<{ startRun: StartedRun }>(startRun, {
+      input: {
+        pipeline: pipeline ?? null,
+        payload,
+        reason: options.reason ?? null,
+        idempotencyKey: options.idempotencyKey ?? null,
+        ...(options.dryRun ? { dryRun: true } : {}),
+      },
+    });
+    const run = successOf(result);
+    if (!options.watch) {
+      if (options.json) return printJson(run);
+      return print(
+        `Run ${run.id} of ${run.pipeline?.name ?? 'its pipeline'} is queued. Follow it with flux runs watch ${run.id}`,
+      );
+    }
+    if (!options.json) note(`Run ${run.id} of ${run.pipeline?.name ?? 'its pipeline'} is queued.`);
+    await watch(api, run.id, options);
+  });
+}
+
+async function list(options: ListOptions): Promise<void> {
+  await withApi(options, async (api) => {
+    const filter = {
+      ...(options.pipeline ? { pipeline: options.pipeline } : {}),
+      ...(options.status ? { status: options.status } : {}),
+    };
+    const { runs } = await api.request<{ runs: { edges: { node: ListedRun }[] } }>(listRuns, {
+      first: options.first,
+      filter,
+    });
+    const all = runs.edges.map(({ node }) => node);
+    if (options.json) return printJson(all);
+    if (all.length === 0) return print('There are no runs. Start one with flux runs start PIPELINE.');
+    printTable(
+      ['run', 'pipeline', 'status', 'read', 'written', 'rejected', 'created'],
+      all.map((run) => [
+        run.id,
+        run.pipeline?.name ?? '',
+        run.failure ? `${run.status} (${run.failure.code})` : run.status,
+        run.progress?.recordsRead ?? '',
+        run.progress?.recordsWritten ?? '',
+        run.progress?.recordsRejected ?? '',
+        run.createdAt,
+      ]),
+    );
+  });
+}
+
+async function watch(api: ApiClient, id: string, options: { json?: boolean; after?: string }): Promise<void> {
+  const stop = stopSignal();
+  const status = await watchRun(api, {
+    runId: id,
+    after: options.after ?? null,
+    json: options.json === true,
+    signal: stop,
+  });
+  if (status === undefined) return;
+  process.exitCode = status === 'COMPLETED' ? 0 : 1;
+}
+
+function first(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= 200) return value;
+  throw new InvalidArgumentError('It should be 1 to 200.');
+}

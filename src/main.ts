@@ -1,0 +1,132 @@
+/**
+ * The composition root: puts the rooms together into the two services. Each imports its rooms when it starts, so that the
+ * API's process never loads DuckDB and a worker's never loads GraphQL.
+ */
+import path from 'node:path';
+
+import { type Config, requireIssuers } from './config.ts';
+import { appliedVersion } from './db/installation.ts';
+import { readMigrations, sealKey } from './db/migrate.ts';
+import { createPool, type Pool } from './db/pool.ts';
+import { FluxError } from './errors.ts';
+import type { Service } from './supervisor/child-side.ts';
+import { createLogger, type Logger } from './telemetry/logger.ts';
+
+/** Leaves the supervisor two of its twelve seconds. */
+const workerDrainMs = 10_000;
+const apiConnectionsMax = 10;
+/** No read of the API takes longer; what does is a fault, and must not hold a connection. */
+const apiStatementMs = 15_000;
+
+/**
+ * Starts the API.
+ *
+ * @throws PORT_IN_USE CONFIG_INVALID MIGRATION_MISMATCH UNAVAILABLE
+ */
+export async function startApi(config: Config, databaseUrl: string): Promise<Service> {
+  requireIssuers(config);
+  const [
+    { schema },
+    { createContext },
+    { startServer },
+    { createAuthenticator },
+    { localIssuer },
+    { startHints },
+    { cursorKeyOf },
+  ] = await Promise.all([
+    import('../schema/schema.ts'),
+    import('../resolvers/context.ts'),
+    import('./server/start-server.ts'),
+    import('./auth/authenticator.ts'),
+    import('./auth/local-issuer.ts'),
+    import('./events/listen.ts'),
+    import('./events/cursor.ts'),
+  ]);
+  const logger = createLogger({ service: 'flux-api', level: config.logLevel });
+  const pool = createPool({
+    url: databaseUrl,
+    max: apiConnectionsMax,
+    applicationName: 'flux api',
+    statementTimeoutMs: apiStatementMs,
+    onError: (err) => logger.warn({ err }, 'an idle connection broke'),
+  });
+  const hints = startHints({ url: databaseUrl, logger });
+  const close = async (): Promise<void> => {
+    await hints.stop();
+    await pool.end();
+  };
+  try {
+    await requireMigrated(pool);
+    const authenticator = createAuthenticator({
+      environment: config.environment,
+      issuers: config.issuers,
+      audience: config.audience,
+      ...(config.environment === 'development' ? { localIssuer: await localIssuer(config.home) } : {}),
+      onRefused: (reason) => logger.info({ reason }, 'token refused'),
+    });
+    const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger };
+    const server = await startServer(config, {
+      schema,
+      authenticator,
+      seal: sealKey(config.contextKey),
+      createContext: (request) => createContext(api, request),
+      readiness: { database: () => requireMigrated(pool) },
+      logger,
+    });
+    logger.info({ url: server.url }, 'API is ready');
+    return {
+      id: 'api',
+      url: server.url,
+      async stop() {
+        await server.stop();
+        await close();
+      },
+    };
+  } catch (cause) {
+    await close();
+    throw cause;
+  }
+}
+
+/**
+ * Starts one worker.
+ *
+ * @throws MIGRATION_MISMATCH UNAVAILABLE
+ */
+export async function startWorkerService(config: Config, databaseUrl: string): Promise<Service> {
+  const [{ startWorker }, { createEtlEngine }, { createFileStore }] = await Promise.all([
+    import('./worker/worker.ts'),
+    import('./etl/engine.ts'),
+    import('./objects/file-store.ts'),
+  ]);
+  const log: Logger = createLogger({ service: 'flux-worker', level: config.logLevel });
+  const pool = createPool({ url: databaseUrl, max: 1, applicationName: 'flux worker start' });
+  await requireMigrated(pool).finally(() => pool.end());
+  const engine = createEtlEngine({
+    objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
+    sourceRoots: config.sourceRoots,
+  });
+  const worker = startWorker(
+    { databaseUrl, contextKey: config.contextKey, workFolder: path.join(config.home, 'work') },
+    { engine, log },
+  );
+  log.info({ worker: worker.id }, 'worker is ready');
+  return { id: worker.id, stop: () => worker.stop({ graceMs: workerDrainMs }) };
+}
+
+/** Old code must not work on a newer database, nor new code on an older one. */
+async function requireMigrated(pool: Pool): Promise<void> {
+  const [expected, found] = await Promise.all([
+    readMigrations().then((migrations) => migrations.at(-1)?.version ?? 0),
+    appliedVersion(pool).catch((cause: unknown) => {
+      // 3F000 and 42P01: no such schema, no such table.
+      if (['3F000', '42P01'].includes(String((cause as { code?: unknown }).code))) return 0;
+      throw cause;
+    }),
+  ]);
+  if (found === expected) return;
+  throw new FluxError(
+    'MIGRATION_MISMATCH',
+    `The database is at migration ${String(found)}, this version of Flux needs ${String(expected)}. ${found < expected ? 'Run flux migrate.' : 'Run the newer version.'}`,
+  );
+}
