@@ -12,7 +12,11 @@ export interface Definitions {
 }
 
 /** A checkpoint's stored bytes and their SHA-256. They repeat what identifies them, so that a moved copy does not verify. */
-export function encodeCheckpoint(claim: Claim, position: Position, definitions: Definitions): { body: Buffer; hash: Buffer } {
+export function encodeCheckpoint(
+  claim: Claim,
+  position: Position,
+  definitions: Definitions,
+): { body: Buffer; hash: Buffer } {
   const body = canonicalBytes({
     agency: claim.agencyId,
     run: claim.runId,

@@ -25,6 +25,12 @@ export async function savePosition(
 ): Promise<SavedCheckpoint> {
   const { body, hash } = encodeCheckpoint(claim, position, definitions);
   const status = last ? 'COMPLETED' : 'IN_PROGRESS';
-  const checkpointId = await saveCheckpoint(tx, claim, { version: position.version, status, step: 'write', body, hash });
+  const checkpointId = await saveCheckpoint(tx, claim, {
+    version: position.version,
+    status,
+    step: 'write',
+    body,
+    hash,
+  });
   return { checkpointId, hash };
 }

@@ -59,7 +59,10 @@ export async function loadCheckpoint(db: Queryable, claim: Claim): Promise<Store
 }
 
 /** Recomputes a checkpoint's digest, place and chain; null when there is none of that id. */
-export async function validateCheckpoint(db: Queryable, checkpointId: string): Promise<'VERIFIED' | 'CORRUPTED' | null> {
+export async function validateCheckpoint(
+  db: Queryable,
+  checkpointId: string,
+): Promise<'VERIFIED' | 'CORRUPTED' | null> {
   const { rows } = await db.query<{ integrity: 'VERIFIED' | 'CORRUPTED' | null }>(sql`
     select flux.validate_checkpoint_integrity(${checkpointId}) as integrity
   `);

@@ -43,7 +43,11 @@ function columnDefinition({ name, type }: DatasetColumn): Sql {
 }
 
 /** Creates a dataset's table unless it exists. The caller holds the dataset's row lock. */
-export async function createDatasetTable(tx: Queryable, table: LoadTable, columns: readonly DatasetColumn[]): Promise<void> {
+export async function createDatasetTable(
+  tx: Queryable,
+  table: LoadTable,
+  columns: readonly DatasetColumn[],
+): Promise<void> {
   await tx.query(sql`
     create table if not exists ${datasetTable(table)} (
       _flux_load bigint not null,
@@ -111,7 +115,11 @@ export async function countLoad(tx: Queryable, table: LoadTable): Promise<number
 }
 
 /** Removes the rows of a span of record numbers. @returns how many */
-export async function deleteFromLoad(tx: Queryable, table: LoadTable, span: { first: bigint; last: bigint }): Promise<number> {
+export async function deleteFromLoad(
+  tx: Queryable,
+  table: LoadTable,
+  span: { first: bigint; last: bigint },
+): Promise<number> {
   const { rowCount } = await tx.query(sql`
     delete from ${loadTable(table)}
     where _flux_record between ${span.first} and ${span.last}
@@ -146,13 +154,20 @@ export async function countRowsWithoutKey(tx: Queryable, table: LoadTable, key: 
   const { rows } = await tx.query<{ count: bigint }>(sql`
     select count(*) as count
     from ${loadTable(table)}
-    where ${join(key.map((name) => sql`${ident(name)} is null`), ' or ')}
+    where ${join(
+      key.map((name) => sql`${ident(name)} is null`),
+      ' or ',
+    )}
   `);
   return Number(rows[0]?.count ?? 0n);
 }
 
 /** Keeps of each key the record that came last in the load. @returns rows removed */
-export async function removeEarlierDuplicates(tx: Queryable, table: LoadTable, key: readonly string[]): Promise<number> {
+export async function removeEarlierDuplicates(
+  tx: Queryable,
+  table: LoadTable,
+  key: readonly string[],
+): Promise<number> {
   const columns = join(key.map((name) => ident(name)));
   const { rowCount } = await tx.query(sql`
     delete from ${loadTable(table)} as earlier

@@ -118,7 +118,11 @@ export async function advancePartition(
 }
 
 /** Ends our partition. False when the lease is lost. */
-export async function finishPartition(tx: Queryable, claim: Claim, status: 'COMPLETED' | 'FAILED' | 'CANCELLED'): Promise<boolean> {
+export async function finishPartition(
+  tx: Queryable,
+  claim: Claim,
+  status: 'COMPLETED' | 'FAILED' | 'CANCELLED',
+): Promise<boolean> {
   const { rowCount } = await tx.query(sql`
     update flux.run_partitions
     set status = ${status},
@@ -157,7 +161,11 @@ export interface NewPartition {
 }
 
 /** Adds partitions beside ours, of the same stage and priority. */
-export async function insertPartitions(tx: Queryable, claim: Claim, partitions: readonly NewPartition[]): Promise<void> {
+export async function insertPartitions(
+  tx: Queryable,
+  claim: Claim,
+  partitions: readonly NewPartition[],
+): Promise<void> {
   await tx.query(sql`
     insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage, priority, range)
     select own.agency_id, own.run_id, new."partitionNo", new.kind, own.stage, own.priority, new.range

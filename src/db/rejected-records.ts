@@ -49,7 +49,11 @@ export async function countRejectedRecords(db: Queryable, claim: Claim): Promise
 }
 
 /** Removes a partition's rejected records of a span of record numbers. @returns how many */
-export async function deleteRejectedRecords(tx: Queryable, claim: Claim, span: { first: bigint; last: bigint }): Promise<number> {
+export async function deleteRejectedRecords(
+  tx: Queryable,
+  claim: Claim,
+  span: { first: bigint; last: bigint },
+): Promise<number> {
   const { rowCount } = await tx.query(sql`
     delete from flux.rejected_records
     where agency_id = ${claim.agencyId}

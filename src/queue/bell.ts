@@ -32,6 +32,7 @@ export function startBell(options: { url: string; onError: (error: unknown) => v
       if (stopping.signal.aborted) await opened.end();
     } catch (error) {
       options.onError(error);
+      await connection?.end().catch(() => undefined);
       later();
     }
   };
@@ -39,7 +40,9 @@ export function startBell(options: { url: string; onError: (error: unknown) => v
     connection = undefined;
     if (stopping.signal.aborted) return;
     clearTimeout(timer);
-    timer = setTimeout(() => (opening = open()), reconnectMs);
+    timer = setTimeout(() => {
+      opening = open();
+    }, reconnectMs);
   };
   let opening = open();
 

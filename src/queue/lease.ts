@@ -33,9 +33,13 @@ export function keepLease(db: Queryable, claim: Claim, times: LeaseTimes): Lease
   const lose = (why: string): void => {
     if (stopped) return;
     lost.abort(
-      new FluxError('LEASE_LOST', `The lease of partition ${String(claim.partitionNo)} is lost: ${why}. Nothing more is written.`, {
-        details: { runId: claim.runId },
-      }),
+      new FluxError(
+        'LEASE_LOST',
+        `The lease of partition ${String(claim.partitionNo)} is lost: ${why}. Nothing more is written.`,
+        {
+          details: { runId: claim.runId },
+        },
+      ),
     );
     stop();
   };

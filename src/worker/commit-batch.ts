@@ -25,7 +25,12 @@ export interface Destination {
  *
  * @returns the position after the batch
  */
-export async function commitBatch(work: Work, destination: Destination, before: Position, batch: Batch): Promise<Position> {
+export async function commitBatch(
+  work: Work,
+  destination: Destination,
+  before: Position,
+  batch: Batch,
+): Promise<Position> {
   const { claim, deps, definitions } = work;
   const position = advance(before, { ...batch, rejectedCount: batch.rejected.length });
   const { saved, lastSeq, published } = await fenced(work, async (tx) => {
@@ -47,7 +52,10 @@ async function writeRecords(tx: Connection, work: Work, { table, columns }: Dest
   if (batch.goodCount > 0) {
     const written = await copyIntoLoad(tx, table, columns, batch.goodFile, work.lost);
     if (written !== batch.goodCount) {
-      throw new FluxError('NOT_RECONCILED', `The batch announced ${String(batch.goodCount)} records, and ${String(written)} were written.`);
+      throw new FluxError(
+        'NOT_RECONCILED',
+        `The batch announced ${String(batch.goodCount)} records, and ${String(written)} were written.`,
+      );
     }
   }
   await insertRejectedRecords(tx, work.claim, work.definitions.contract, batch.rejected);
@@ -59,7 +67,13 @@ async function completePartition(tx: Connection, { claim }: Work): Promise<numbe
   return insertPublishWhenDone(tx, claim);
 }
 
-async function auditBatch(tx: Connection, work: Work, position: Position, batch: Batch, saved: SavedCheckpoint): Promise<void> {
+async function auditBatch(
+  tx: Connection,
+  work: Work,
+  position: Position,
+  batch: Batch,
+  saved: SavedCheckpoint,
+): Promise<void> {
   await appendAudit(tx, {
     actor: `worker:${work.deps.config.id}`,
     role: 'worker',
@@ -67,7 +81,11 @@ async function auditBatch(tx: Connection, work: Work, position: Position, batch:
     resourceType: 'run',
     resourceId: work.claim.runId,
     success: true,
-    after: { ...batchData(work, position, batch), checkpointId: saved.checkpointId, checkpointHash: saved.hash.toString('hex') },
+    after: {
+      ...batchData(work, position, batch),
+      checkpointId: saved.checkpointId,
+      checkpointHash: saved.hash.toString('hex'),
+    },
     traceId: work.run.traceId,
   });
 }
@@ -103,7 +121,12 @@ function batchEvents(work: Work, position: Position, batch: Batch, saved: SavedC
       name: 'CheckpointSaved',
       message: `Checkpoint ${number} ${place} saved.`,
       partitionNo,
-      data: { partition: partitionNo, version: position.version, checkpointId: saved.checkpointId, hash: saved.hash.toString('hex') },
+      data: {
+        partition: partitionNo,
+        version: position.version,
+        checkpointId: saved.checkpointId,
+        hash: saved.hash.toString('hex'),
+      },
     },
   ];
   if (batch.rejected.length > 0) {
@@ -113,7 +136,12 @@ function batchEvents(work: Work, position: Position, batch: Batch, saved: SavedC
       step: 'validate',
       message: `${String(batch.rejected.length)} records ${place} broke the contract.`,
       partitionNo,
-      data: { partition: partitionNo, batch: position.version, rejected: batch.rejected.length, rules: countRules(batch) },
+      data: {
+        partition: partitionNo,
+        batch: position.version,
+        rejected: batch.rejected.length,
+        rules: countRules(batch),
+      },
     });
   }
   return events;

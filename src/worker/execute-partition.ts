@@ -27,7 +27,9 @@ export async function executePartition(deps: WorkerDeps, claim: Claim, draining:
     const ending = await attempt(deps, claim, lease.lost, draining);
     if (ending === 'completed') return 'completed';
     if (lease.lost.aborted || isLost(ending)) return abandon(deps, claim, lease.lost.reason);
-    return await withHolder(deps, claim, lease.lost, (holder) => settle(deps, { claim, holder, lost: lease.lost }, ending));
+    return await withHolder(deps, claim, lease.lost, (holder) =>
+      settle(deps, { claim, holder, lost: lease.lost }, ending),
+    );
   } catch (cause) {
     return abandon(deps, claim, cause);
   } finally {
@@ -36,7 +38,12 @@ export async function executePartition(deps: WorkerDeps, claim: Claim, draining:
 }
 
 /** One try; a throw becomes an ending. */
-async function attempt(deps: WorkerDeps, claim: Claim, lost: AbortSignal, draining: AbortSignal): Promise<'completed' | Ending> {
+async function attempt(
+  deps: WorkerDeps,
+  claim: Claim,
+  lost: AbortSignal,
+  draining: AbortSignal,
+): Promise<'completed' | Ending> {
   try {
     return await withHolder(deps, claim, lost, async (holder) => {
       const work = await openWork(deps, { claim, holder, lost }, draining);
@@ -77,6 +84,9 @@ function isLost(ending: Ending): boolean {
 }
 
 function abandon({ log }: WorkerDeps, claim: Claim, cause: unknown): Outcome {
-  log.warn({ err: cause, runId: claim.runId, partition: claim.partitionNo, epoch: claim.epoch }, 'a partition is abandoned');
+  log.warn(
+    { err: cause, runId: claim.runId, partition: claim.partitionNo, epoch: claim.epoch },
+    'a partition is abandoned',
+  );
   return 'abandoned';
 }

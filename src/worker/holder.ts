@@ -35,7 +35,10 @@ export async function withHolder<T>(
     return await use(holder);
   } finally {
     lost.removeEventListener('abort', end);
-    await within(goodbyeMs, holder.end().catch(() => undefined));
+    await within(
+      goodbyeMs,
+      holder.end().catch(() => undefined),
+    );
   }
 }
 

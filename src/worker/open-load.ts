@@ -35,9 +35,13 @@ function requireNames(dataset: string, columns: readonly DatasetColumn[]): void 
   // Such a name could be that of another dataset's load table.
   if (/__l\d+$/.test(dataset)) conflict(`The dataset name ${dataset} ends like a load's. Choose another.`);
   const names = columns.map(({ name }) => name);
-  const unfit = names.filter((name, i) => names.indexOf(name) !== i || name.startsWith('_flux_') || Buffer.byteLength(name) > columnByteCountMax);
+  const unfit = names.filter(
+    (name, i) => names.indexOf(name) !== i || name.startsWith('_flux_') || Buffer.byteLength(name) > columnByteCountMax,
+  );
   if (unfit.length > 0) {
-    conflict(`These columns come twice, begin with _flux_, or are longer than ${String(columnByteCountMax)} bytes: ${unfit.join(', ')}. Rename them.`);
+    conflict(
+      `These columns come twice, begin with _flux_, or are longer than ${String(columnByteCountMax)} bytes: ${unfit.join(', ')}. Rename them.`,
+    );
   }
 }
 
@@ -45,11 +49,18 @@ function requireKey(mode: string, key: readonly string[], columns: readonly Data
   if (mode !== 'merge') return;
   const missing = key.filter((name) => !columns.some((column) => column.name === name));
   if (key.length > 0 && missing.length === 0) return;
-  conflict(`Mode merge needs a key of the output's columns; ${missing.length > 0 ? `${missing.join(', ')} are not among them` : 'none is given'}.`);
+  conflict(
+    `Mode merge needs a key of the output's columns; ${missing.length > 0 ? `${missing.join(', ')} are not among them` : 'none is given'}.`,
+  );
 }
 
-function requireSameColumns(dataset: string, existing: readonly DatasetColumn[], offered: readonly DatasetColumn[]): void {
-  const text = (columns: readonly DatasetColumn[]): string[] => columns.map(({ name, type }) => `${name} ${type}`).sort();
+function requireSameColumns(
+  dataset: string,
+  existing: readonly DatasetColumn[],
+  offered: readonly DatasetColumn[],
+): void {
+  const text = (columns: readonly DatasetColumn[]): string[] =>
+    columns.map(({ name, type }) => `${name} ${type}`).sort();
   const [has, gets] = [text(existing), text(offered)];
   const missing = has.filter((column) => !gets.includes(column));
   const surplus = gets.filter((column) => !has.includes(column));

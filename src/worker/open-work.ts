@@ -45,14 +45,25 @@ function requireNotPoison({ config }: WorkerDeps, { claim }: Held): void {
   );
 }
 
-async function readDefinitions(db: Queryable, run: Run): Promise<Pick<Work, 'definition' | 'definitions' | 'contract'>> {
+async function readDefinitions(
+  db: Queryable,
+  run: Run,
+): Promise<Pick<Work, 'definition' | 'definitions' | 'contract'>> {
   const pipeline = await findPipeline(db, run.pipelineName, run.pipelineVersion);
-  if (!pipeline) throw new FluxError('PIPELINE_NOT_FOUND', `Pipeline ${run.pipelineName} ${String(run.pipelineVersion)} does not exist.`);
+  if (!pipeline)
+    throw new FluxError(
+      'PIPELINE_NOT_FOUND',
+      `Pipeline ${run.pipelineName} ${String(run.pipelineVersion)} does not exist.`,
+    );
   const definition = withSourceOf(run, JSON.parse(pipeline.definition) as PipelineDefinition);
   const name = { pipeline: { name: pipeline.name, version: pipeline.version } };
   if (pipeline.contractName === null) return { definition, definitions: { ...name, contract: null }, contract: null };
   const contract = await findContract(db, pipeline.contractName, pipeline.contractVersion);
-  if (!contract) throw new FluxError('NOT_FOUND', `Contract ${pipeline.contractName} ${String(pipeline.contractVersion)} does not exist.`);
+  if (!contract)
+    throw new FluxError(
+      'NOT_FOUND',
+      `Contract ${pipeline.contractName} ${String(pipeline.contractVersion)} does not exist.`,
+    );
   return {
     definition,
     definitions: { ...name, contract: { name: contract.name, version: contract.version } },
@@ -71,7 +82,11 @@ async function makeFolder(root: string, held: Held): Promise<string> {
   try {
     return await clearedFolder(root, held);
   } catch (cause) {
-    throw new FluxError('UNAVAILABLE', `The worker cannot write below ${root} (${(cause as Error).message}). Make room, or correct its owner.`, { cause });
+    throw new FluxError(
+      'UNAVAILABLE',
+      `The worker cannot write below ${root} (${(cause as Error).message}). Make room, or correct its owner.`,
+      { cause },
+    );
   }
 }
 

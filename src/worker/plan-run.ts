@@ -24,7 +24,11 @@ export async function planRun(work: Work): Promise<void> {
 async function pin({ deps, holder, claim, definition }: Work, signal: AbortSignal): Promise<PinnedObject> {
   const { source } = definition;
   const connection = await findConnection(holder, source.connection);
-  if (!connection) throw new FluxError('SOURCE_INVALID', `Connection ${source.connection} does not exist. Register it, then start a new run.`);
+  if (!connection)
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `Connection ${source.connection} does not exist. Register it, then start a new run.`,
+    );
   const { name, kind, config } = connection;
   return deps.engine.pinSource({ agency: claim.agencyId, connection: { name, kind, config }, source, signal });
 }
@@ -61,7 +65,12 @@ function planEvents(object: PinnedObject, plan: SourcePlan, load: OpenedLoad): N
       partitionNo: 0,
       data: planData(object, plan, load),
     },
-    ...stepStages.map((stage): NewRunEvent => ({ name: 'StageStarted', stage, message: `${stage} started.`, data: {} })),
+    ...stepStages.map((stage): NewRunEvent => ({
+      name: 'StageStarted',
+      stage,
+      message: `${stage} started.`,
+      data: {},
+    })),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { appendAudit } from '../audit/append.ts';
+import { cleanupExpiredCheckpoints } from '../db/checkpoints.ts';
 import { countLoad } from '../db/lake.ts';
 import { findLoad, lockDataset, publishLoad } from '../db/loads.ts';
 import { finishPartition } from '../db/partitions.ts';
@@ -58,6 +59,17 @@ export async function publishRun(work: Work): Promise<void> {
     });
   });
   deps.announcer.run(claim.runId);
+  await tidy(work);
+}
+
+/** Partitions whose expired checkpoints one run's end removes: more than a run adds, and a short statement still. */
+const tidyLimit = 200;
+
+/** Each completed run clears away what has expired of its agency. The run is over, so a failure here fails nothing. */
+async function tidy({ holder, claim, deps }: Work): Promise<void> {
+  await cleanupExpiredCheckpoints(holder, tidyLimit).catch((err: unknown) =>
+    deps.log.warn({ err, runId: claim.runId }, 'expired checkpoints could not be removed'),
+  );
 }
 
 async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[], destination: number): Promise<Totals> {
@@ -66,9 +78,13 @@ async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[],
   const recordsTotal = run.recordsTotal === null ? null : Number(run.recordsTotal);
   const differences = findDifferences({ steps, recordsTotal, destination, rejected });
   if (differences.length > 0) {
-    throw new FluxError('NOT_RECONCILED', `The run does not add up: ${differences.join('; ')}. Nothing was published.`, {
-      details: { runId: claim.runId, differences },
-    });
+    throw new FluxError(
+      'NOT_RECONCILED',
+      `The run does not add up: ${differences.join('; ')}. Nothing was published.`,
+      {
+        details: { runId: claim.runId, differences },
+      },
+    );
   }
   return { read: steps[0]?.recordsIn ?? 0, written: destination, rejected, filtered: sumOf(steps, 'recordsFiltered') };
 }

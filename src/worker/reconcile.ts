@@ -33,7 +33,12 @@ export function findDifferences({ steps, recordsTotal, destination, rejected }: 
 }
 
 function stepDifference({ step, recordsIn, recordsOut, recordsRejected, recordsFiltered }: StepTotal): string[] {
-  return difference(`${step} took in`, recordsIn, `${step} accounts for`, recordsOut + recordsRejected + recordsFiltered);
+  return difference(
+    `${step} took in`,
+    recordsIn,
+    `${step} accounts for`,
+    recordsOut + recordsRejected + recordsFiltered,
+  );
 }
 
 function difference(left: string, a: number, right: string, b: number): string[] {

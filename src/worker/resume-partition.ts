@@ -23,7 +23,11 @@ export async function resumePartition(work: Work, destination: Destination): Pro
   return resumption.position;
 }
 
-async function undoAfter(work: Work, { table }: Destination, { position, checkpointId, corrupted }: Resumption): Promise<void> {
+async function undoAfter(
+  work: Work,
+  { table }: Destination,
+  { position, checkpointId, corrupted }: Resumption,
+): Promise<void> {
   const { claim, deps, run } = work;
   await fenced(work, async (tx) => {
     // The checkpoints cannot be believed; the run's history says which records their batches held.
@@ -34,7 +38,13 @@ async function undoAfter(work: Work, { table }: Destination, { position, checkpo
     await deleteCheckpointsAfter(tx, claim, position.version);
     await setStepCounts(tx, claim, position.steps);
     requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: false }));
-    const data = { partition: claim.partitionNo, rejectedVersions: [...corrupted], resumesFrom: position.version, checkpointId, undone };
+    const data = {
+      partition: claim.partitionNo,
+      rejectedVersions: [...corrupted],
+      resumesFrom: position.version,
+      checkpointId,
+      undone,
+    };
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',

@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto';
 
 import { appendAudit } from '../audit/append.ts';
-import { cancelOtherPartitions, finishPartition, lockPartitions, readTakings, returnPartition } from '../db/partitions.ts';
+import {
+  cancelOtherPartitions,
+  finishPartition,
+  lockPartitions,
+  readTakings,
+  returnPartition,
+} from '../db/partitions.ts';
 import { findRun } from '../db/runs.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
@@ -68,7 +74,10 @@ async function retry(deps: WorkerDeps, held: Held, error: FluxError, takings: nu
       },
     ]);
   });
-  deps.log.warn({ err: error, runId: claim.runId, partition: claim.partitionNo, delayMs }, 'a partition is tried again');
+  deps.log.warn(
+    { err: error, runId: claim.runId, partition: claim.partitionNo, delayMs },
+    'a partition is tried again',
+  );
   deps.announcer.run(claim.runId);
   return 'retried';
 }
@@ -100,7 +109,12 @@ async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Out
           name: 'RunFailed',
           message: failure.message,
           partitionNo: claim.partitionNo,
-          data: { ...failure, partition: claim.partitionNo, cancelledPartitions: cancelled, issues: error.details.issues ?? [] },
+          data: {
+            ...failure,
+            partition: claim.partitionNo,
+            cancelledPartitions: cancelled,
+            issues: error.details.issues ?? [],
+          },
         },
       ],
       { from: ['PENDING', 'IN_PROGRESS', 'CANCELLING'], to: 'FAILED', finishes: true, failure },
@@ -111,7 +125,11 @@ async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Out
 }
 
 /** What people are told. The text of an unexpected failure may hold anything, so it stays in the log under an id. */
-function describe({ log }: WorkerDeps, { claim }: Held, error: FluxError): { class: string; code: string; message: string } {
+function describe(
+  { log }: WorkerDeps,
+  { claim }: Held,
+  error: FluxError,
+): { class: string; code: string; message: string } {
   const named = { class: error.class, code: error.code };
   if (error.code !== 'INTERNAL') {
     log.warn({ err: error, runId: claim.runId, partition: claim.partitionNo }, 'a run failed');

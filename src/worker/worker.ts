@@ -35,11 +35,20 @@ export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'c
 }
 
 /** Starts looking for work. Resolves at once; a database that does not answer yet is waited for. */
-export function startWorker(config: StartWorkerConfig, deps: { engine: EtlEngine; log: Log; random?: () => number }): Worker {
+export function startWorker(
+  config: StartWorkerConfig,
+  deps: { engine: EtlEngine; log: Log; random?: () => number },
+): Worker {
   const id = config.id ?? `${hostname()}-${String(process.pid)}-${randomUUID().slice(0, 4)}`;
   const onError = (err: unknown): void => deps.log.warn({ err }, 'a connection of the worker broke');
   // Claim, heartbeat, hint: a beat must never wait for another's connection.
-  const pool = createPool({ url: config.databaseUrl, max: 3, applicationName: `flux worker ${id}`, statementTimeoutMs: 4_000, onError });
+  const pool = createPool({
+    url: config.databaseUrl,
+    max: 3,
+    applicationName: `flux worker ${id}`,
+    statementTimeoutMs: 4_000,
+    onError,
+  });
   const announcer = createAnnouncer(pool, onError);
   const bell = startBell({ url: config.databaseUrl, onError });
   const draining = new AbortController();
@@ -91,5 +100,8 @@ async function work(deps: WorkerDeps, claim: Claim, draining: AbortSignal): Prom
   const startedAt = performance.now();
   const outcome = await executePartition(deps, claim, draining);
   const { runId, partitionNo: partition, kind, epoch } = claim;
-  deps.log.info({ runId, partition, kind, epoch, outcome, ms: Math.round(performance.now() - startedAt) }, 'a partition was worked');
+  deps.log.info(
+    { runId, partition, kind, epoch, outcome, ms: Math.round(performance.now() - startedAt) },
+    'a partition was worked',
+  );
 }

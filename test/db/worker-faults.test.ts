@@ -36,7 +36,9 @@ async function one<T extends object>(query: Sql): Promise<T> {
   return rows[0] as T;
 }
 const runOf = (runId: string) =>
-  one<{ status: string; failure_code: string | null; failure_message: string; last_seq: bigint }>(sql`select * from flux.runs where run_id = ${runId}`);
+  one<{ status: string; failure_code: string | null; failure_message: string; last_seq: bigint }>(
+    sql`select * from flux.runs where run_id = ${runId}`,
+  );
 const eventsOf = async (runId: string) =>
   (
     await database.admin().query<{ seq: bigint; name: string; data: Record<string, unknown>; message: string }>(sql`
@@ -53,21 +55,31 @@ const available = (runId: string) =>
 
 let serial = 0;
 /** A run of a pipeline and dataset of its own. */
-async function queue(values: FakeSource['values']): Promise<{ runId: string; dataset: string; values: FakeSource['values'] }> {
+async function queue(
+  values: FakeSource['values'],
+): Promise<{ runId: string; dataset: string; values: FakeSource['values'] }> {
   serial += 1;
   const dataset = `d${String(serial)}`;
   await bench.addPipeline({ agency: 'faa', name: dataset, dataset });
   return { runId: await bench.queueRun('faa', dataset), dataset, values };
 }
 const loaded = async (dataset: string): Promise<number[]> => {
-  const { rows } = await database.admin().query<{ query_to_xml: string }>(
-    sql`select query_to_xml(${`select value from lake_faa.${dataset}__l1 order by _flux_record`}, true, false, '')::text as query_to_xml`,
-  );
+  const { rows } = await database
+    .admin()
+    .query<{ query_to_xml: string }>(
+      sql`select query_to_xml(${`select value from lake_faa.${dataset}__l1 order by _flux_record`}, true, false, '')::text as query_to_xml`,
+    );
   return [...(rows[0]?.query_to_xml ?? '').matchAll(/<value>(\d+)</g)].map(([, value]) => Number(value));
 };
 
 async function nextBatch(deps: WorkerDeps, claim: Claim): Promise<Batch> {
-  const request = { range: { partition: 1, from: 0, to: 4 }, cursor: null, signal: alive, contract: null, workFolder: deps.config.workFolder };
+  const request = {
+    range: { partition: 1, from: 0, to: 4 },
+    cursor: null,
+    signal: alive,
+    contract: null,
+    workFolder: deps.config.workFolder,
+  };
   const batches = deps.engine.openBatches({ ...request, definition: {} as never, object: {} as never });
   for await (const batch of batches) return batch;
   throw new Error(`no batch for ${claim.runId}`);
@@ -84,7 +96,8 @@ describe('fencing', () => {
       const before = await runOf(runId);
       await expire(zombie);
       const table = { schema: work.lake, dataset, loadNo: 1n };
-      const commit = async () => commitBatch(work, { table, columns: ['id', 'value'] }, beginning, await nextBatch(deps, zombie));
+      const commit = async () =>
+        commitBatch(work, { table, columns: ['id', 'value'] }, beginning, await nextBatch(deps, zombie));
       await expect(commit()).rejects.toMatchObject({ code: 'LEASE_LOST' });
 
       const heir = await bench.claim('heir');
@@ -93,7 +106,11 @@ describe('fencing', () => {
       expect(await runOf(runId)).toEqual(before);
       expect(await loaded(dataset)).toEqual([]);
       expect(await one(sql`select count(*)::int as n from flux.checkpoints where run_id = ${runId}`)).toEqual({ n: 0 });
-      expect(await one(sql`select count(*)::int as n from flux.audit_entries where resource_id = ${runId} and action = 'batch.commit'`)).toEqual({ n: 0 });
+      expect(
+        await one(
+          sql`select count(*)::int as n from flux.audit_entries where resource_id = ${runId} and action = 'batch.commit'`,
+        ),
+      ).toEqual({ n: 0 });
     });
   });
 
@@ -128,7 +145,11 @@ describe('fencing', () => {
       batchRecords: 2,
       beforeBatch: async ({ batch, signal }) => {
         if (batch !== 2) return;
-        await database.admin().query(sql`update flux.run_partitions set epoch = epoch + 1 where run_id = ${runId} and status = 'EXECUTING'`);
+        await database
+          .admin()
+          .query(
+            sql`update flux.run_partitions set epoch = epoch + 1 where run_id = ${runId} and status = 'EXECUTING'`,
+          );
         await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
       },
     });
@@ -150,9 +171,13 @@ describe('takeover', () => {
     url.password = rolePassword(database.contextKey, frozen.role);
     const holder = await connect({ url: url.href, applicationName: 'frozen' });
     try {
-      await holder.query(sql`update flux.run_partitions set holder_pid = pg_backend_pid() where run_id = ${runId} and epoch = ${frozen.epoch}`);
+      await holder.query(
+        sql`update flux.run_partitions set holder_pid = pg_backend_pid() where run_id = ${runId} and epoch = ${frozen.epoch}`,
+      );
       await holder.query(sql`begin`);
-      await holder.query(sql`select from flux.run_partitions where run_id = ${runId} and partition_no = ${frozen.partitionNo} for key share`);
+      await holder.query(
+        sql`select from flux.run_partitions where run_id = ${runId} and partition_no = ${frozen.partitionNo} for key share`,
+      );
       await expire(frozen);
       await expect(bench.claim('heir')).rejects.toThrow(/found none/);
 
@@ -165,7 +190,10 @@ describe('takeover', () => {
       await holder.end().catch(() => undefined);
     }
     const events = await eventsOf(runId);
-    expect(events.find(({ name }) => name === 'PartitionTakenOver')?.data).toMatchObject({ partition: 1, epoch: frozen.epoch + 1 });
+    expect(events.find(({ name }) => name === 'PartitionTakenOver')?.data).toMatchObject({
+      partition: 1,
+      epoch: frozen.epoch + 1,
+    });
     expect(await loaded(dataset)).toEqual([1, 2, 3, 4]);
   });
 
@@ -187,7 +215,9 @@ describe('takeover', () => {
     await expire(first);
     expect(await bench.drain(await bench.deps(fakeEngine(source)))).toEqual(['completed', 'completed']);
     expect(await loaded(dataset)).toEqual([1, 2, 4, 5, 6]);
-    const batches = (await eventsOf(runId)).filter(({ name }) => name === 'BatchCommitted').map(({ data }) => [data['batch'], data['epoch']]);
+    const batches = (await eventsOf(runId))
+      .filter(({ name }) => name === 'BatchCommitted')
+      .map(({ data }) => [data['batch'], data['epoch']]);
     expect(batches).toEqual([
       [1, 1],
       [2, 1],
@@ -206,7 +236,9 @@ describe('a batch happens once', () => {
       const work = await openWork(deps, { claim, holder, lost: alive }, alive);
       const destination = { table: { schema: work.lake, dataset, loadNo: 1n }, columns: ['id', 'value'] };
       await commitBatch(work, destination, beginning, await nextBatch(deps, claim));
-      await expect(commitBatch(work, destination, beginning, await nextBatch(deps, claim))).rejects.toMatchObject({ code: '23505' });
+      await expect(commitBatch(work, destination, beginning, await nextBatch(deps, claim))).rejects.toMatchObject({
+        code: '23505',
+      });
     });
     expect(await loaded(dataset)).toEqual([1, 2]);
     expect((await eventsOf(runId)).filter(({ name }) => name === 'BatchCommitted')).toHaveLength(1);
@@ -223,7 +255,8 @@ describe('a batch happens once', () => {
           batches += 1;
           yield batch;
           // The first batch has committed; to the worker its reply was lost.
-          if (batches === 1) throw Object.assign(new Error('Connection terminated unexpectedly'), { code: 'ECONNRESET' });
+          if (batches === 1)
+            throw Object.assign(new Error('Connection terminated unexpectedly'), { code: 'ECONNRESET' });
         }
       },
     });
@@ -244,7 +277,11 @@ describe('a batch happens once', () => {
       fenced({ claim, holder, lost: alive }, async (tx) => {
         const batch = await nextBatch(deps, claim);
         await copyIntoLoad(tx, { schema: 'lake_faa', dataset, loadNo: 1n }, ['id', 'value'], batch.goodFile, alive);
-        await database.admin().query(sql`select pg_terminate_backend(holder_pid) from flux.run_partitions where run_id = ${runId} and partition_no = 1`);
+        await database
+          .admin()
+          .query(
+            sql`select pg_terminate_backend(holder_pid) from flux.run_partitions where run_id = ${runId} and partition_no = 1`,
+          );
         await tx.query(sql`select 1`);
       }),
     );
@@ -285,10 +322,19 @@ describe('checkpoints', () => {
     expect((await runOf(runId)).status).toBe('COMPLETED');
     expect(await loaded(dataset)).toEqual([1, 3, 5, 6, 7, 8]);
     const rejected = (await eventsOf(runId)).find(({ name }) => name === 'CheckpointRejected');
-    expect(rejected?.data).toMatchObject({ partition: 1, rejectedVersions: [3, 2], resumesFrom: 1, undone: { written: 3, rejected: 1 } });
-    const audit = await one(sql`select success, error_code from flux.audit_entries where resource_id = ${runId} and action = 'checkpoint.reject'`);
+    expect(rejected?.data).toMatchObject({
+      partition: 1,
+      rejectedVersions: [3, 2],
+      resumesFrom: 1,
+      undone: { written: 3, rejected: 1 },
+    });
+    const audit = await one(
+      sql`select success, error_code from flux.audit_entries where resource_id = ${runId} and action = 'checkpoint.reject'`,
+    );
     expect(audit).toEqual({ success: false, error_code: 'CHECKPOINT_CORRUPTED' });
-    const counts = await one(sql`select records_read::int as read, records_rejected::int as rejected from flux.run_partitions where run_id = ${runId} and partition_no = 1`);
+    const counts = await one(
+      sql`select records_read::int as read, records_rejected::int as rejected from flux.run_partitions where run_id = ${runId} and partition_no = 1`,
+    );
     expect(counts).toEqual({ read: 8, rejected: 2 });
   });
 
@@ -329,7 +375,12 @@ describe('retries', () => {
   it('fails the run as poison at the fifth failure without a committed batch, and names the last cause', async () => {
     const { runId, values } = await queue([1]);
     const deps = await bench.deps(
-      fakeEngine({ values, partitions: 1, batchRecords: 2, beforePin: () => Promise.reject(new FluxError('SOURCE_UNAVAILABLE', 'The share is not mounted.')) }),
+      fakeEngine({
+        values,
+        partitions: 1,
+        batchRecords: 2,
+        beforePin: () => Promise.reject(new FluxError('SOURCE_UNAVAILABLE', 'The share is not mounted.')),
+      }),
     );
     const outcomes = [];
     for (let i = 0; i < 5; i += 1) {
@@ -381,16 +432,29 @@ describe('retries', () => {
       beforeBatch: () => Promise.reject(new FluxError('TRANSFORM_FAILED', 'year(\0flight_date) has no value.')),
     });
     expect(await bench.drain(await bench.deps(engine))).toEqual(['completed', 'failed']);
-    expect(await runOf(runId)).toMatchObject({ status: 'FAILED', failure_code: 'TRANSFORM_FAILED', failure_message: 'year(␀flight_date) has no value.' });
-    const { rows } = await database.admin().query(sql`select partition_no, status from flux.run_partitions where run_id = ${runId} order by 1`);
+    expect(await runOf(runId)).toMatchObject({
+      status: 'FAILED',
+      failure_code: 'TRANSFORM_FAILED',
+      failure_message: 'year(␀flight_date) has no value.',
+    });
+    const { rows } = await database
+      .admin()
+      .query<{ status: string }>(
+        sql`select partition_no, status from flux.run_partitions where run_id = ${runId} order by 1`,
+      );
     expect(rows.map(({ status }) => status)).toEqual(['COMPLETED', 'FAILED', 'CANCELLED']);
     const events = await eventsOf(runId);
-    expect(events.at(-1)).toMatchObject({ name: 'RunFailed', data: { code: 'TRANSFORM_FAILED', cancelledPartitions: 1 } });
+    expect(events.at(-1)).toMatchObject({
+      name: 'RunFailed',
+      data: { code: 'TRANSFORM_FAILED', cancelledPartitions: 1 },
+    });
   });
 
   it('keeps the text of an unexpected failure in the log, under the id that the run shows', async () => {
     const { runId, values } = await queue([1]);
-    const deps = await bench.deps(fakeEngine({ values, partitions: 1, batchRecords: 2, beforePin: () => Promise.reject(new Error('secret')) }));
+    const deps = await bench.deps(
+      fakeEngine({ values, partitions: 1, batchRecords: 2, beforePin: () => Promise.reject(new Error('secret')) }),
+    );
     await bench.drain(deps);
     const run = await runOf(runId);
     expect(run.failure_message).not.toMatch(/secret/);
@@ -405,12 +469,18 @@ describe('retries', () => {
       partitions: 1,
       batchRecords: 2,
       beforeBatch: async () => {
-        await database.admin().query(sql`update flux.runs set status = 'CANCELLED', finished_at = clock_timestamp() where run_id = ${runId}`);
+        await database
+          .admin()
+          .query(
+            sql`update flux.runs set status = 'CANCELLED', finished_at = clock_timestamp() where run_id = ${runId}`,
+          );
       },
     });
     expect(await bench.drain(await bench.deps(engine))).toEqual(['completed', 'abandoned']);
     expect((await eventsOf(runId)).map(({ name }) => name)).not.toContain('BatchCommitted');
-    expect(await one(sql`select status from flux.run_partitions where run_id = ${runId} and partition_no = 1`)).toEqual({ status: 'CANCELLED' });
+    expect(await one(sql`select status from flux.run_partitions where run_id = ${runId} and partition_no = 1`)).toEqual(
+      { status: 'CANCELLED' },
+    );
   });
 });
 

@@ -28,7 +28,9 @@ describe('a whole run', () => {
     const outcomes = await bench.drain(await bench.deps(engine));
 
     expect(outcomes).toEqual(['completed', 'completed', 'completed', 'completed']);
-    const run = await one<{ status: string; records_total: bigint }>(sql`select * from flux.runs where run_id = ${runId}`);
+    const run = await one<{ status: string; records_total: bigint }>(
+      sql`select * from flux.runs where run_id = ${runId}`,
+    );
     expect(run).toMatchObject({ status: 'COMPLETED', records_total: 10n, failure_code: null });
 
     const { rows: events } = await database.admin().query<{ name: string; seq: bigint; trace_id: string }>(sql`
@@ -55,9 +57,13 @@ describe('a whole run', () => {
     expect(events.filter(({ name }) => name === 'BatchCommitted')).toHaveLength(6);
     expect(new Set(events.map(({ trace_id }) => trace_id))).toEqual(new Set(['trace-1']));
 
-    const { rows } = await database.agencyPool('nasa', 'ro').query(sql`select id, value from lake_nasa.whole order by id`);
+    const { rows } = await database
+      .agencyPool('nasa', 'ro')
+      .query(sql`select id, value from lake_nasa.whole order by id`);
     expect(rows).toHaveLength(8);
-    const rejected = await one<{ record_no: bigint; reasons: unknown }>(sql`select * from flux.rejected_records where run_id = ${runId}`);
+    const rejected = await one<{ record_no: bigint; reasons: unknown }>(
+      sql`select * from flux.rejected_records where run_id = ${runId}`,
+    );
     expect(rejected).toMatchObject({ record_no: 3n, contract_name: 'numbers', contract_version: 1, raw: 'bad' });
     const counts = await one(sql`
       select sum(records_read)::int as read, sum(records_written)::int as written, sum(records_rejected)::int as rejected,
@@ -68,8 +74,15 @@ describe('a whole run', () => {
     const { rows: audit } = await database.admin().query<{ action: string; body: Buffer }>(sql`
       select action, body from flux.audit_entries where resource_id = ${runId} order by at
     `);
-    expect(audit.map(({ action }) => action)).toEqual(['run.plan', ...Array.from({ length: 6 }, () => 'batch.commit'), 'run.complete']);
-    expect(JSON.parse((audit[0] as { body: Buffer }).body.toString())).toMatchObject({ traceId: 'trace-1', agencyId: 'nasa' });
+    expect(audit.map(({ action }) => action)).toEqual([
+      'run.plan',
+      ...Array.from({ length: 6 }, () => 'batch.commit'),
+      'run.complete',
+    ]);
+    expect(JSON.parse((audit[0] as { body: Buffer }).body.toString())).toMatchObject({
+      traceId: 'trace-1',
+      agencyId: 'nasa',
+    });
   });
 
   it('leaves the load invisible to the lake’s readers while it is open', async () => {
@@ -111,14 +124,22 @@ describe('a whole run', () => {
 });
 
 describe('publishing', () => {
-  const load = async (pipeline: string, values: (number | 'bad' | 'drop')[], columns?: { name: string; type: 'bigint' | 'text' }[]) => {
+  const load = async (
+    pipeline: string,
+    values: (number | 'bad' | 'drop')[],
+    columns?: { name: string; type: 'bigint' | 'text' }[],
+  ) => {
     const runId = await bench.queueRun('nasa', pipeline);
     const source = { values, partitions: 1, batchRecords: 100, ...(columns ? { columns } : {}) };
     await bench.drain(await bench.deps(fakeEngine(source)));
-    return one<{ status: string; failure_code: string | null; failure_message: string }>(sql`select * from flux.runs where run_id = ${runId}`);
+    return one<{ status: string; failure_code: string | null; failure_message: string }>(
+      sql`select * from flux.runs where run_id = ${runId}`,
+    );
   };
   const values = async (dataset: string): Promise<number[]> => {
-    const { rows } = await database.admin().query<{ value: bigint }>(sql`select value from ${ident('lake_nasa', dataset)} order by 1`);
+    const { rows } = await database
+      .admin()
+      .query<{ value: bigint }>(sql`select value from ${ident('lake_nasa', dataset)} order by 1`);
     return rows.map(({ value }) => Number(value));
   };
 
@@ -134,7 +155,9 @@ describe('publishing', () => {
     await load('rep', [1, 2]);
     await load('rep', [7]);
     expect(await values('rep')).toEqual([7]);
-    const { rows } = await database.admin().query(sql`select status from flux.loads where dataset = 'rep' order by load_no`);
+    const { rows } = await database
+      .admin()
+      .query(sql`select status from flux.loads where dataset = 'rep' order by load_no`);
     expect(rows).toEqual([{ status: 'SUPERSEDED' }, { status: 'PUBLISHED' }]);
     expect(await one(sql`select to_regclass('lake_nasa.rep__l1') as gone`)).toEqual({ gone: null });
   });
@@ -176,17 +199,23 @@ describe('publishing', () => {
       },
     });
     await bench.drain(deps);
-    expect(await one(sql`select * from flux.runs where run_id = ${runId}`)).toMatchObject({ failure_code: 'DESTINATION_CONFLICT' });
+    expect(await one(sql`select * from flux.runs where run_id = ${runId}`)).toMatchObject({
+      failure_code: 'DESTINATION_CONFLICT',
+    });
     expect(await values('nullkey')).toEqual([]);
   });
 
   it('refuses an output whose columns are not the dataset’s, and says which', async () => {
     await bench.addPipeline({ agency: 'nasa', name: 'cols', dataset: 'cols' });
     await load('cols', [1]);
-    const run = await load('cols', [2], [
-      { name: 'id', type: 'text' },
-      { name: 'value', type: 'bigint' },
-    ]);
+    const run = await load(
+      'cols',
+      [2],
+      [
+        { name: 'id', type: 'text' },
+        { name: 'value', type: 'bigint' },
+      ],
+    );
     expect(run).toMatchObject({ status: 'FAILED', failure_code: 'DESTINATION_CONFLICT' });
     expect(run.failure_message).toMatch(/Only the dataset: id bigint\. Only the output: id text\./);
   });
@@ -194,11 +223,17 @@ describe('publishing', () => {
   it('takes the same columns in another order', async () => {
     await bench.addPipeline({ agency: 'nasa', name: 'order', dataset: 'order_of' });
     await load('order', [10]);
-    await load('order', [20], [
-      { name: 'value', type: 'bigint' },
-      { name: 'id', type: 'bigint' },
-    ]);
-    const { rows } = await database.admin().query<{ id: bigint; value: bigint }>(sql`select id, value from lake_nasa.order_of order by value`);
+    await load(
+      'order',
+      [20],
+      [
+        { name: 'value', type: 'bigint' },
+        { name: 'id', type: 'bigint' },
+      ],
+    );
+    const { rows } = await database
+      .admin()
+      .query<{ id: bigint; value: bigint }>(sql`select id, value from lake_nasa.order_of order by value`);
     expect(rows).toEqual([
       { id: 1n, value: 10n },
       { id: 1n, value: 20n },
@@ -207,7 +242,12 @@ describe('publishing', () => {
 
   it.each([
     [[{ name: '_flux_load', type: 'bigint' as const }]],
-    [[{ name: 'a', type: 'bigint' as const }, { name: 'a', type: 'bigint' as const }]],
+    [
+      [
+        { name: 'a', type: 'bigint' as const },
+        { name: 'a', type: 'bigint' as const },
+      ],
+    ],
     [[{ name: 'x'.repeat(64), type: 'bigint' as const }]],
   ])('refuses columns that no table can have: %j', async (columns) => {
     const name = `names-${String(columns.length)}-${String(columns[0]?.name.length)}`;
@@ -235,13 +275,19 @@ describe('publishing', () => {
     const run = await load('strict', [1, 'bad', 3]);
     expect(run).toMatchObject({ status: 'FAILED', failure_code: 'CONTRACT_VIOLATED' });
     expect(await values('strict')).toEqual([]);
-    expect(await one(sql`select count(*)::int as n from flux.rejected_records r join flux.runs using (agency_id, run_id) where pipeline_name = 'strict'`)).toEqual({ n: 1 });
+    expect(
+      await one(
+        sql`select count(*)::int as n from flux.rejected_records r join flux.runs using (agency_id, run_id) where pipeline_name = 'strict'`,
+      ),
+    ).toEqual({ n: 1 });
   });
 
   it('fails a run whose counts do not add up, with the difference', async () => {
     await bench.addPipeline({ agency: 'nasa', name: 'short', dataset: 'short' });
     const runId = await bench.queueRun('nasa', 'short');
-    await bench.drain(await bench.deps(fakeEngine({ values: [1, 2, 3], partitions: 1, batchRecords: 2, recordsTotal: 4 })));
+    await bench.drain(
+      await bench.deps(fakeEngine({ values: [1, 2, 3], partitions: 1, batchRecords: 2, recordsTotal: 4 })),
+    );
     const run = await one<{ failure_message: string }>(sql`select * from flux.runs where run_id = ${runId}`);
     expect(run).toMatchObject({ status: 'FAILED', failure_code: 'NOT_RECONCILED' });
     expect(run.failure_message).toMatch(/the source holds 4, read took in 3 \(difference -1\)/);
@@ -251,9 +297,17 @@ describe('publishing', () => {
   it('fails a run whose batch wrote another number of rows than it announced', async () => {
     await bench.addPipeline({ agency: 'nasa', name: 'lying', dataset: 'lying' });
     const runId = await bench.queueRun('nasa', 'lying');
-    const engine = fakeEngine({ values: [1, 2, 3], partitions: 1, batchRecords: 5, changeBatch: (batch) => ({ ...batch, goodCount: 2 }) });
+    const engine = fakeEngine({
+      values: [1, 2, 3],
+      partitions: 1,
+      batchRecords: 5,
+      changeBatch: (batch) => ({ ...batch, goodCount: 2 }),
+    });
     await bench.drain(await bench.deps(engine));
-    expect(await one(sql`select * from flux.runs where run_id = ${runId}`)).toMatchObject({ failure_code: 'NOT_RECONCILED', last_seq: expect.anything() });
+    expect(await one(sql`select * from flux.runs where run_id = ${runId}`)).toMatchObject({
+      failure_code: 'NOT_RECONCILED',
+      last_seq: expect.anything(),
+    });
   });
 
   it('fails a run of which a row was taken from the load behind its back', async () => {

@@ -74,7 +74,11 @@ async function* batchesOf(source: FakeSource, request: BatchesRequest): AsyncGen
   for (;;) {
     const end = Math.min(at + source.batchRecords, to);
     const batch = await makeBatch(source, request, { at, end, last: end >= to });
-    await source.beforeBatch?.({ partition, batch: Math.floor((at - from) / source.batchRecords) + 1, signal: request.signal });
+    await source.beforeBatch?.({
+      partition,
+      batch: Math.floor((at - from) / source.batchRecords) + 1,
+      signal: request.signal,
+    });
     request.signal.throwIfAborted();
     yield source.changeBatch?.(batch) ?? batch;
     if (batch.last) return;
@@ -93,7 +97,14 @@ async function makeBatch(
   const lines = good.map(({ no, value }) => [no, ...names.map((name) => (name === 'id' ? no : value))].join(','));
   const rejected: RejectedRecord[] = values.flatMap((value, i) =>
     value === 'bad'
-      ? [{ recordNo: at + i + 1, byteOffset: (at + i) * 10, reasons: [{ path: '/value', rule: 'type', message: 'expected a number' }], raw: 'bad' }]
+      ? [
+          {
+            recordNo: at + i + 1,
+            byteOffset: (at + i) * 10,
+            reasons: [{ path: '/value', rule: 'type', message: 'expected a number' }],
+            raw: 'bad',
+          },
+        ]
       : [],
   );
   await mkdir(workFolder, { recursive: true });

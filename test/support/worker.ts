@@ -52,7 +52,8 @@ export interface WorkerBench {
 export function useWorkerBench(database: TestDatabase): WorkerBench {
   const cleanups: (() => Promise<unknown>)[] = [];
   const log: LogLine[] = [];
-  const level = (name: string) => (fields: object, message: string) => log.push({ level: name, fields: { ...fields }, message });
+  const level = (name: string) => (fields: object, message: string) =>
+    log.push({ level: name, fields: { ...fields }, message });
   const logger = { info: level('info'), warn: level('warn'), error: level('error') };
 
   afterEach(async () => {
@@ -147,7 +148,13 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
     },
     async start(engine, more = {}) {
       const worker = startWorker(
-        { databaseUrl: database.workerUrl, contextKey: database.contextKey, workFolder: await folder(), times, ...more },
+        {
+          databaseUrl: database.workerUrl,
+          contextKey: database.contextKey,
+          workFolder: await folder(),
+          times,
+          ...more,
+        },
         { engine, log: logger },
       );
       cleanups.push(() => worker.stop({ graceMs: 5_000 }));
