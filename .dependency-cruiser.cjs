@@ -177,7 +177,7 @@ module.exports = {
     room(
       'schema-declares',
       '^schema/',
-      ['^resolvers/', '^src/(auth|domain|events)/', '^src/db/run-vocabulary[.]ts$', '^src/contracts/'],
+      ['^resolvers/', '^src/(auth|domain|events)/', '^src/db/', '^src/contracts/'],
       'schema/ says what is offered. A statement or a worker in there turns the declaration into the implementation.',
     ),
     {
