@@ -2,6 +2,8 @@ import { type Agency, readOwnAgency } from '../src/db/agencies-read.ts';
 import { type UpdateAgency, updateAgency as update } from '../src/domain/update-agency.ts';
 import { type Context, read } from './context.ts';
 
+export type { Agency } from '../src/db/agencies-read.ts';
+
 /** The caller's own agency. Another's slug reads as null, whether it exists or not. */
 export async function agency(ctx: Context, slug: string | null | undefined): Promise<Agency | null> {
   if (slug !== null && slug !== undefined && slug !== ctx.principal.agency) return null;

@@ -4,13 +4,16 @@ import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 import { isUuid } from './ids.ts';
 
+export type { StoredCheckpoint } from '../src/db/checkpoints-read.ts';
+
 export async function checkpointById(ctx: Context, id: string): Promise<StoredCheckpoint | null> {
   return isUuid(id) ? read(ctx, (tx) => findCheckpoint(tx, id)) : null;
 }
 
 export function checkpointsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredCheckpoint>> {
   return pageOf(ctx, `checkpoints:${run.id}`, page, {
-    read: (position, limit) => read(ctx, (tx) => listCheckpoints(tx, { runId: run.id, after: position && toPosition(position), limit })),
+    read: (position, limit) =>
+      read(ctx, (tx) => listCheckpoints(tx, { runId: run.id, after: position && toPosition(position), limit })),
     positionOf: ({ partitionNo, version }) => [String(partitionNo), String(version)],
   });
 }
@@ -41,7 +44,13 @@ export function countsOf(checkpoint: StoredCheckpoint): CheckpointCounts | null 
   const counts = bodyOf(checkpoint)?.['counts'] as Partial<Record<keyof CheckpointCounts, number | string>> | undefined;
   if (!counts) return null;
   const count = (name: keyof CheckpointCounts): bigint => BigInt(counts[name] ?? 0);
-  return { read: count('read'), written: count('written'), rejected: count('rejected'), filtered: count('filtered'), bytes: count('bytes') };
+  return {
+    read: count('read'),
+    written: count('written'),
+    rejected: count('rejected'),
+    filtered: count('filtered'),
+    bytes: count('bytes'),
+  };
 }
 
 function bodyOf({ body, integrity }: StoredCheckpoint): Record<string, unknown> | null {

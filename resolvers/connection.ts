@@ -3,6 +3,8 @@ import { registerConnection as register } from '../src/domain/register-connectio
 import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 
+export type { SourceConnection } from '../src/db/connections.ts';
+
 export function connection(ctx: Context, name: string): Promise<SourceConnection | null> {
   return read(ctx, (tx) => findConnection(tx, name));
 }

@@ -4,7 +4,12 @@ import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 import { versionedNameOf } from './ids.ts';
 
-export function contract(ctx: Context, { name, version }: { name: string; version?: number | null | undefined }): Promise<Contract | null> {
+export type { Contract } from '../src/db/contracts.ts';
+
+export function contract(
+  ctx: Context,
+  { name, version }: { name: string; version?: number | null | undefined },
+): Promise<Contract | null> {
   return read(ctx, (tx) => findContract(tx, name, version ?? null));
 }
 

@@ -54,6 +54,10 @@ export async function pageOf<T>(
 export function pageSize(first: number | null | undefined): number {
   const size = first ?? pageDefault;
   if (size < 1) throw new FluxError('INVALID_INPUT', `first is ${String(size)}; pass 1 to ${String(pageLimit)}.`);
-  if (size > pageLimit) throw new FluxError('LIMIT_EXCEEDED', `first is ${String(size)}; pass at most ${String(pageLimit)} and page on with after.`);
+  if (size > pageLimit)
+    throw new FluxError(
+      'LIMIT_EXCEEDED',
+      `first is ${String(size)}; pass at most ${String(pageLimit)} and page on with after.`,
+    );
   return size;
 }

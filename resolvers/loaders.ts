@@ -21,7 +21,10 @@ const batchLimit = 200; // as many as a page has
 
 export function createLoaders(read: Read): Loaders {
   const ofRun = <Row extends { runId: string }>(list: (tx: Connection, runIds: readonly string[]) => Promise<Row[]>) =>
-    batched((runIds) => read((tx) => list(tx, runIds)), (row: Row) => row.runId);
+    batched(
+      (runIds) => read((tx) => list(tx, runIds)),
+      (row: Row) => row.runId,
+    );
   const partitions = ofRun(listPartitions);
   const totals = ofRun(sumPartitions);
   const steps = ofRun(sumSteps);
@@ -46,7 +49,10 @@ function toVersion(key: string): { name: string; version: number } {
 }
 
 /** Collects the keys that are asked for until the event loop comes round, and reads them together. */
-function batched<Row>(list: (keys: readonly string[]) => Promise<Row[]>, keyOf: (row: Row) => string): (key: string) => Promise<Row[]> {
+function batched<Row>(
+  list: (keys: readonly string[]) => Promise<Row[]>,
+  keyOf: (row: Row) => string,
+): (key: string) => Promise<Row[]> {
   let waiting: { keys: Set<string>; rows: Promise<Map<string, Row[]>> } | undefined;
   const collect = (): NonNullable<typeof waiting> => {
     const keys = new Set<string>();

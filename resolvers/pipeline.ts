@@ -7,8 +7,13 @@ import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 import { versionedNameOf } from './ids.ts';
 
+export type { Pipeline } from '../src/db/pipelines.ts';
+
 /** A version of a pipeline, the current one if none is named. */
-export function pipeline(ctx: Context, { name, version }: { name: string; version?: number | null | undefined }): Promise<Pipeline | null> {
+export function pipeline(
+  ctx: Context,
+  { name, version }: { name: string; version?: number | null | undefined },
+): Promise<Pipeline | null> {
   return read(ctx, (tx) => findPipeline(tx, name, version ?? null));
 }
 

@@ -3,6 +3,8 @@ import type { Run } from '../src/db/runs.ts';
 import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 
+export type { StoredRejectedRecord } from '../src/db/rejected-records-read.ts';
+
 export function rejectedRecordsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredRejectedRecord>> {
   return pageOf(ctx, `rejected:${run.id}`, page, {
     read: (position, limit) =>

@@ -17,7 +17,10 @@ export interface RunEventsArgs {
 }
 
 /** @throws NOT_FOUND, CURSOR_EXPIRED, INVALID_INPUT before anything is streamed */
-export async function runEvents(ctx: Context, args: RunEventsArgs): Promise<AsyncIterableIterator<Streamed<RunEventItem>>> {
+export async function runEvents(
+  ctx: Context,
+  args: RunEventsArgs,
+): Promise<AsyncIterableIterator<Streamed<RunEventItem>>> {
   const { runId, afterSeq } = placeOf(ctx, args);
   const request = { sealed: () => ctx.sealed(), runId, afterSeq, signal: ctx.signal };
   await checkFollow(ctx.api, request);
@@ -57,7 +60,10 @@ function placeOf(ctx: Context, { runId: id, after }: RunEventsArgs): { runId: st
   const runId = runIdOf(id);
   if (runId === null) throw unknownRun(id);
   const of = { agency: ctx.principal.agency, runId };
-  return { runId, afterSeq: after === null || after === undefined ? 0n : decodeEventCursor(ctx.api.cursorKey, of, after) };
+  return {
+    runId,
+    afterSeq: after === null || after === undefined ? 0n : decodeEventCursor(ctx.api.cursorKey, of, after),
+  };
 }
 
 /** The GraphQL type of an item: each event's type is called as the event. */

@@ -10,6 +10,10 @@ import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 import { runIdOf } from './ids.ts';
 
+export type { RunPartition } from '../src/db/run-partitions-read.ts';
+export type { Run } from '../src/db/runs.ts';
+export type { LoadOfRun, StepTotals } from '../src/db/step-counts-read.ts';
+
 export async function run(ctx: Context, id: string): Promise<Run | null> {
   const runId = runIdOf(id);
   return runId === null ? null : read(ctx, (tx) => findRun(tx, runId));
@@ -33,7 +37,9 @@ export function runs(ctx: Context, { filter, orderBy, ...page }: RunsArgs): Prom
   const descending = orderBy?.direction !== 'ASC';
   return pageOf(ctx, `runs:${descending ? 'desc' : 'asc'}`, page, {
     read: (position, limit) =>
-      read(ctx, (tx) => listRuns(tx, { filter: toFilter(filter ?? {}), descending, after: position?.[0] ?? null, limit })),
+      read(ctx, (tx) =>
+        listRuns(tx, { filter: toFilter(filter ?? {}), descending, after: position?.[0] ?? null, limit }),
+      ),
     positionOf: ({ id }) => [id],
   });
 }

@@ -1,11 +1,10 @@
 import * as agencies from '../resolvers/agency.ts';
-import type { Agency } from '../src/db/agencies-read.ts';
 import { idempotencyKeyDescription, mutationErrors, reasonDescription } from './arguments.ts';
 import { builder } from './builder.ts';
 import { ClassificationRef } from './classification.ts';
 import { ContentTypeRef, UseCaseRef } from './vocabulary.ts';
 
-export const AgencyRef = builder.objectRef<Agency>('Agency');
+export const AgencyRef = builder.objectRef<agencies.Agency>('Agency');
 
 builder.node(AgencyRef, {
   description: 'A tenant: one federal agency. A caller sees its own and no other.',
@@ -73,7 +72,10 @@ builder.mutationField('updateAgency', (t) =>
     nullable: false,
     auth: { scopes: [['agency:write']] },
     description: 'Changes the caller’s own agency.',
-    errors: { types: [...mutationErrors], union: { name: 'UpdateAgencyResult', description: 'The agency as it is now, or why not.' } },
+    errors: {
+      types: [...mutationErrors],
+      union: { name: 'UpdateAgencyResult', description: 'The agency as it is now, or why not.' },
+    },
     args: { input: t.arg({ type: UpdateAgencyInput, required: true, description: 'What to change.' }) },
     resolve: (_root, { input }, ctx) => agencies.updateAgency(ctx, input),
   }),

@@ -1,4 +1,4 @@
-import { builder } from './builder.ts';
+import type { builder } from './builder.ts';
 import { AuthorizationError, DataIsolationError, TransientError, ValidationError } from './errors.ts';
 
 /** The failures that every mutation can expect. */

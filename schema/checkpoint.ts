@@ -1,5 +1,4 @@
 import * as checkpoints from '../resolvers/checkpoint.ts';
-import type { StoredCheckpoint } from '../src/db/checkpoints-read.ts';
 import { builder } from './builder.ts';
 import { RunRef } from './run-ref.ts';
 
@@ -28,13 +27,21 @@ const CheckpointCountsRef = builder.objectRef<checkpoints.CheckpointCounts>('Che
   fields: (t) => ({
     read: t.expose('read', { type: 'BigInt', nullable: false, description: 'Records read.' }),
     written: t.expose('written', { type: 'BigInt', nullable: false, description: 'Records written.' }),
-    rejected: t.expose('rejected', { type: 'BigInt', nullable: false, description: 'Records refused by the contract.' }),
-    filtered: t.expose('filtered', { type: 'BigInt', nullable: false, description: 'Records left out by a declared rule.' }),
+    rejected: t.expose('rejected', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Records refused by the contract.',
+    }),
+    filtered: t.expose('filtered', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Records left out by a declared rule.',
+    }),
     bytes: t.expose('bytes', { type: 'BigInt', nullable: false, description: 'Bytes of the source.' }),
   }),
 });
 
-export const CheckpointRef = builder.objectRef<StoredCheckpoint>('Checkpoint');
+export const CheckpointRef = builder.objectRef<checkpoints.StoredCheckpoint>('Checkpoint');
 
 builder.node(CheckpointRef, {
   description: 'A durable position of a partition with its counts, chained by SHA-256.',
@@ -50,7 +57,11 @@ builder.node(CheckpointRef, {
     partition: t.exposeInt('partitionNo', { nullable: false, description: 'The partition’s number.' }),
     version: t.exposeInt('version', { nullable: false, description: 'From 1, one a batch.' }),
     epoch: t.exposeInt('epoch', { nullable: false, description: 'The taking of the partition that saved it.' }),
-    status: t.expose('status', { type: CheckpointStatusRef, nullable: false, description: 'Where the partition stood.' }),
+    status: t.expose('status', {
+      type: CheckpointStatusRef,
+      nullable: false,
+      description: 'Where the partition stood.',
+    }),
     step: t.exposeString('step', { nullable: false, description: 'The step that it was saved after.' }),
     cursor: t.string({
       auth: { scopes: [['data:read']] },
@@ -71,10 +82,17 @@ builder.node(CheckpointRef, {
       description: 'That of the version before; null for the first.',
       resolve: (checkpoint) => checkpoint.previousHash?.toString('hex') ?? null,
     }),
-    integrity: t.expose('integrity', { type: IntegrityRef, nullable: false, description: 'Whether the stored bytes are those that were saved.' }),
+    integrity: t.expose('integrity', {
+      type: IntegrityRef,
+      nullable: false,
+      description: 'Whether the stored bytes are those that were saved.',
+    }),
     createdAt: t.expose('createdAt', { type: 'DateTime', nullable: false, description: 'When it was saved.' }),
     expiresAt: t.expose('expiresAt', { type: 'DateTime', description: 'When it may be removed; null: kept.' }),
   }),
 });
 
-export const CheckpointPageRef = builder.connectionObject({ type: CheckpointRef, name: 'CheckpointConnection' }, { name: 'CheckpointEdge' });
+export const CheckpointPageRef = builder.connectionObject(
+  { type: CheckpointRef, name: 'CheckpointConnection' },
+  { name: 'CheckpointEdge' },
+);

@@ -1,9 +1,8 @@
 import * as connections from '../resolvers/connection.ts';
-import type { SourceConnection } from '../src/db/connections.ts';
 import { idempotencyKeyDescription, mutationErrors, pageArgs, reasonDescription } from './arguments.ts';
 import { builder } from './builder.ts';
 
-export const SourceConnectionRef = builder.objectRef<SourceConnection>('SourceConnection');
+export const SourceConnectionRef = builder.objectRef<connections.SourceConnection>('SourceConnection');
 
 builder.node(SourceConnectionRef, {
   description: 'An agency’s named access to a source. A pipeline names one and reaches nothing else.',
@@ -22,7 +21,11 @@ builder.node(SourceConnectionRef, {
     }),
     version: t.expose('version', { type: 'BigInt', nullable: false, description: 'Rises with every change.' }),
     createdBy: t.exposeString('createdBy', { nullable: false, description: 'Who registered it first.' }),
-    createdAt: t.expose('createdAt', { type: 'DateTime', nullable: false, description: 'When it was registered first.' }),
+    createdAt: t.expose('createdAt', {
+      type: 'DateTime',
+      nullable: false,
+      description: 'When it was registered first.',
+    }),
     updatedAt: t.expose('updatedAt', { type: 'DateTime', nullable: false, description: 'When it last changed.' }),
   }),
 });
@@ -56,7 +59,8 @@ const RegisterConnectionInput = builder.inputType('RegisterConnectionInput', {
     definition: t.field({
       type: 'JSON',
       required: true,
-      description: 'The document of schemas/v1/connection.schema.json: `{"name": …, "kind": "file", "config": {"roots": […]}}`.',
+      description:
+        'The document of schemas/v1/connection.schema.json: `{"name": …, "kind": "file", "config": {"roots": […]}}`.',
     }),
     reason: t.string({ description: reasonDescription }),
     idempotencyKey: t.string({ description: idempotencyKeyDescription }),

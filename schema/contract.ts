@@ -1,9 +1,8 @@
 import * as contracts from '../resolvers/contract.ts';
-import type { Contract } from '../src/db/contracts.ts';
 import { idempotencyKeyDescription, mutationErrors, pageArgs, reasonDescription } from './arguments.ts';
 import { builder } from './builder.ts';
 
-export const ContractRef = builder.objectRef<Contract>('Contract');
+export const ContractRef = builder.objectRef<contracts.Contract>('Contract');
 
 builder.node(ContractRef, {
   description: 'One immutable version of a JSON Schema (2020-12) that every record of a source must meet.',
@@ -29,7 +28,10 @@ builder.node(ContractRef, {
   }),
 });
 
-const ContractPageRef = builder.connectionObject({ type: ContractRef, name: 'ContractConnection' }, { name: 'ContractEdge' });
+const ContractPageRef = builder.connectionObject(
+  { type: ContractRef, name: 'ContractConnection' },
+  { name: 'ContractEdge' },
+);
 
 builder.queryFields((t) => ({
   contract: t.field({
@@ -56,7 +58,11 @@ const RegisterContractInput = builder.inputType('RegisterContractInput', {
   description: 'A contract’s next version.',
   fields: (t) => ({
     name: t.string({ required: true, description: '1 to 63 of a-z, 0-9 and -.' }),
-    document: t.field({ type: 'JSON', required: true, description: 'A JSON Schema (2020-12) of one record, within schemas/v1/contract.schema.json.' }),
+    document: t.field({
+      type: 'JSON',
+      required: true,
+      description: 'A JSON Schema (2020-12) of one record, within schemas/v1/contract.schema.json.',
+    }),
     reason: t.string({ description: reasonDescription }),
     idempotencyKey: t.string({ description: idempotencyKeyDescription }),
   }),

@@ -1,5 +1,4 @@
 import * as pipelines from '../resolvers/pipeline.ts';
-import type { Pipeline } from '../src/db/pipelines.ts';
 import { idempotencyKeyDescription, mutationErrors, pageArgs, reasonDescription } from './arguments.ts';
 import { builder } from './builder.ts';
 import { ClassificationRef } from './classification.ts';
@@ -7,7 +6,7 @@ import { SourceConnectionRef } from './connection.ts';
 import { ContractRef } from './contract.ts';
 import { ContentTypeRef, UseCaseRef } from './vocabulary.ts';
 
-export const PipelineRef = builder.objectRef<Pipeline>('Pipeline');
+export const PipelineRef = builder.objectRef<pipelines.Pipeline>('Pipeline');
 
 builder.node(PipelineRef, {
   description: 'One immutable version of a definition: source, contract, transforms, destination, use case.',
@@ -18,7 +17,11 @@ builder.node(PipelineRef, {
     name: t.exposeString('name', { nullable: false, description: 'Shared by all versions.' }),
     version: t.exposeInt('version', { nullable: false, description: 'From 1; the highest is the current one.' }),
     title: t.exposeString('title', { nullable: false, description: 'For people.' }),
-    contentType: t.expose('contentType', { type: ContentTypeRef, nullable: false, description: 'What its records are made of.' }),
+    contentType: t.expose('contentType', {
+      type: ContentTypeRef,
+      nullable: false,
+      description: 'What its records are made of.',
+    }),
     useCase: t.expose('useCase', { type: UseCaseRef, nullable: false, description: 'What its result is for.' }),
     classification: t.expose('classification', {
       type: ClassificationRef,
@@ -52,7 +55,10 @@ builder.node(PipelineRef, {
   }),
 });
 
-const PipelinePageRef = builder.connectionObject({ type: PipelineRef, name: 'PipelineConnection' }, { name: 'PipelineEdge' });
+const PipelinePageRef = builder.connectionObject(
+  { type: PipelineRef, name: 'PipelineConnection' },
+  { name: 'PipelineEdge' },
+);
 
 builder.queryFields((t) => ({
   pipeline: t.field({
@@ -78,7 +84,11 @@ builder.queryFields((t) => ({
 const RegisterPipelineInput = builder.inputType('RegisterPipelineInput', {
   description: 'A pipeline’s next version.',
   fields: (t) => ({
-    definition: t.field({ type: 'JSON', required: true, description: 'The document of schemas/v1/pipeline.schema.json.' }),
+    definition: t.field({
+      type: 'JSON',
+      required: true,
+      description: 'The document of schemas/v1/pipeline.schema.json.',
+    }),
     reason: t.string({ description: reasonDescription }),
     idempotencyKey: t.string({ description: idempotencyKeyDescription }),
   }),
@@ -89,7 +99,8 @@ builder.mutationField('registerPipeline', (t) =>
     type: PipelineRef,
     nullable: false,
     auth: { scopes: [['pipeline:write']] },
-    description: 'Registers the next version of a pipeline, the current one from then on. Runs keep the version they started with.',
+    description:
+      'Registers the next version of a pipeline, the current one from then on. Runs keep the version they started with.',
     errors: {
       types: [...mutationErrors],
       union: { name: 'RegisterPipelineResult', description: 'The new version, or why not.' },

@@ -1,4 +1,4 @@
-import type { StoredRejectedRecord } from '../src/db/rejected-records-read.ts';
+import type { StoredRejectedRecord } from '../resolvers/rejected-record.ts';
 import { builder } from './builder.ts';
 import { IssueRef } from './errors.ts';
 
@@ -6,9 +6,16 @@ const RejectedRecordRef = builder.objectRef<StoredRejectedRecord>('RejectedRecor
   description: 'A record that the contract refused, kept with every reason.',
   auth: { scopes: [['data:read']] },
   fields: (t) => ({
-    recordNo: t.expose('recordNo', { type: 'BigInt', nullable: false, description: 'Its number in the source, from 1.' }),
+    recordNo: t.expose('recordNo', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Its number in the source, from 1.',
+    }),
     partitionNo: t.exposeInt('partitionNo', { nullable: false, description: 'The partition that read it.' }),
-    byteOffset: t.expose('byteOffset', { type: 'BigInt', description: 'Where it begins in the pinned source, where that is known.' }),
+    byteOffset: t.expose('byteOffset', {
+      type: 'BigInt',
+      description: 'Where it begins in the pinned source, where that is known.',
+    }),
     contractName: t.exposeString('contractName', { description: 'The contract that refused it.' }),
     contractVersion: t.exposeInt('contractVersion', { description: 'That contract’s version.' }),
     reasons: t.field({

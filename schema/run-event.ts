@@ -1,7 +1,6 @@
 import * as runEvents from '../resolvers/run-event.ts';
-import type { RunEvent } from '../src/db/run-events.ts';
 import { type EventName, eventNames } from '../src/domain/run.ts';
-import type { StreamEnd, StreamGap } from '../src/events/follow.ts';
+import type { RunEvent, StreamEnd, StreamGap } from '../src/events/follow.ts';
 import { pageArgs } from './arguments.ts';
 import { builder } from './builder.ts';
 import { RunStageRef, RunStatusRef } from './vocabulary.ts';
@@ -13,7 +12,11 @@ export const RunEventRef = builder.interfaceRef<RunEvent>('RunEvent').implement(
   fields: (t) => ({
     id: t.exposeID('id', { nullable: false, description: 'Unique among all events.' }),
     runId: t.exposeID('runId', { nullable: false, description: 'The run’s UUID.' }),
-    seq: t.expose('seq', { type: 'BigInt', nullable: false, description: 'Place in the run’s history, from 1, without holes.' }),
+    seq: t.expose('seq', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Place in the run’s history, from 1, without holes.',
+    }),
     cursor: t.string({
       nullable: false,
       description: 'Where `runEvents` and `runEventLog` go on after this event.',
@@ -74,7 +77,10 @@ const StreamGapRef = builder.objectRef<StreamGap>('StreamGap').implement({
     runId: t.exposeID('runId', { nullable: false, description: 'The run’s UUID.' }),
     fromSeq: t.expose('fromSeq', { type: 'BigInt', nullable: false, description: 'The first that is missing.' }),
     toSeq: t.expose('toSeq', { type: 'BigInt', nullable: false, description: 'The last that is missing.' }),
-    reason: t.exposeString('reason', { nullable: false, description: '`RETENTION`: removed because their time was over.' }),
+    reason: t.exposeString('reason', {
+      nullable: false,
+      description: '`RETENTION`: removed because their time was over.',
+    }),
     cursor: t.string({
       nullable: false,
       description: 'Where the stream goes on after the gap.',
@@ -84,7 +90,8 @@ const StreamGapRef = builder.objectRef<StreamGap>('StreamGap').implement({
 });
 
 const StreamEndRef = builder.objectRef<StreamEnd>('StreamEnd').implement({
-  description: 'The attempt is over and its last event has been delivered; the subscription completes. After a resume the same cursor goes on.',
+  description:
+    'The attempt is over and its last event has been delivered; the subscription completes. After a resume the same cursor goes on.',
   auth: { scopes: [['run:read']] },
   fields: (t) => ({
     runId: t.exposeID('runId', { nullable: false, description: 'The run’s UUID.' }),
@@ -105,7 +112,10 @@ const RunEventItemRef = builder.unionType('RunEventItem', {
   resolveType: (item) => runEvents.typeNameOf(item),
 });
 
-export const RunEventPageRef = builder.connectionObject({ type: RunEventRef, name: 'RunEventConnection' }, { name: 'RunEventEdge' });
+export const RunEventPageRef = builder.connectionObject(
+  { type: RunEventRef, name: 'RunEventConnection' },
+  { name: 'RunEventEdge' },
+);
 
 builder.queryField('runEventLog', (t) =>
   t.field({

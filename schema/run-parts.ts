@@ -1,6 +1,4 @@
-import type { RunPartition } from '../src/db/run-partitions-read.ts';
-import type { Run } from '../src/db/runs.ts';
-import type { LoadOfRun, StepTotals } from '../src/db/step-counts-read.ts';
+import type { LoadOfRun, Run, RunPartition, StepTotals } from '../resolvers/run.ts';
 import type { Reconciliation } from '../src/domain/reconciliation.ts';
 import { builder } from './builder.ts';
 import { PartitionKindRef, PartitionStatusRef, RunStageRef } from './vocabulary.ts';
@@ -11,7 +9,10 @@ export const RunFailureRef = builder.objectRef<NonNullable<Run['failure']>>('Run
   fields: (t) => ({
     class: t.exposeString('class', { nullable: false, description: 'What kind of failure; see ErrorClass.' }),
     code: t.exposeString('code', { nullable: false, description: 'Stable code; docs/errors.md lists all.' }),
-    message: t.exposeString('message', { nullable: false, description: 'What was expected, what was found, what to do.' }),
+    message: t.exposeString('message', {
+      nullable: false,
+      description: 'What was expected, what was found, what to do.',
+    }),
   }),
 });
 
@@ -27,11 +28,26 @@ export const RunPartitionRef = builder.objectRef<RunPartition>('RunPartition').i
     takings: t.exposeInt('takings', { nullable: false, description: 'Takings since the last committed batch.' }),
     recordsRead: t.expose('recordsRead', { type: 'BigInt', nullable: false, description: 'Records read.' }),
     recordsWritten: t.expose('recordsWritten', { type: 'BigInt', nullable: false, description: 'Records written.' }),
-    recordsRejected: t.expose('recordsRejected', { type: 'BigInt', nullable: false, description: 'Records refused by the contract.' }),
-    recordsFiltered: t.expose('recordsFiltered', { type: 'BigInt', nullable: false, description: 'Records left out by a declared rule.' }),
-    bytesRead: t.expose('bytesRead', { type: 'BigInt', nullable: false, description: 'Bytes of the source behind them.' }),
+    recordsRejected: t.expose('recordsRejected', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Records refused by the contract.',
+    }),
+    recordsFiltered: t.expose('recordsFiltered', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Records left out by a declared rule.',
+    }),
+    bytesRead: t.expose('bytesRead', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Bytes of the source behind them.',
+    }),
     worker: t.exposeString('worker', { description: 'Who holds it now.' }),
-    leaseExpiresAt: t.expose('leaseExpiresAt', { type: 'DateTime', description: 'When the holder loses it without a heartbeat.' }),
+    leaseExpiresAt: t.expose('leaseExpiresAt', {
+      type: 'DateTime',
+      description: 'When the holder loses it without a heartbeat.',
+    }),
     startedAt: t.expose('startedAt', { type: 'DateTime', description: 'When it was first taken.' }),
     finishedAt: t.expose('finishedAt', { type: 'DateTime', description: 'When it ended.' }),
     updatedAt: t.expose('updatedAt', { type: 'DateTime', nullable: false, description: 'When it last changed.' }),
@@ -43,10 +59,17 @@ export const LoadRef = builder.objectRef<LoadOfRun>('Load').implement({
   auth: { scopes: [['run:read']] },
   fields: (t) => ({
     dataset: t.exposeString('dataset', { nullable: false, description: 'The dataset.' }),
-    loadNo: t.expose('loadNo', { type: 'BigInt', nullable: false, description: 'Its number in the dataset, as `_flux_load` has it.' }),
+    loadNo: t.expose('loadNo', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Its number in the dataset, as `_flux_load` has it.',
+    }),
     mode: t.exposeString('mode', { nullable: false, description: '`append`, `replace` or `merge`.' }),
     status: t.exposeString('status', { nullable: false, description: '`OPEN`, `PUBLISHED` or `SUPERSEDED`.' }),
-    recordCount: t.expose('recordCount', { type: 'BigInt', description: 'By the destination’s own count, once published.' }),
+    recordCount: t.expose('recordCount', {
+      type: 'BigInt',
+      description: 'By the destination’s own count, once published.',
+    }),
     openedAt: t.expose('openedAt', { type: 'DateTime', nullable: false, description: 'When it was opened.' }),
     publishedAt: t.expose('publishedAt', { type: 'DateTime', description: 'When it became visible.' }),
   }),
@@ -56,19 +79,34 @@ const StepCountRef = builder.objectRef<StepTotals>('StepCount').implement({
   description: 'Records in and out of one step, summed over the run’s partitions.',
   auth: { scopes: [['run:read']] },
   fields: (t) => ({
-    position: t.exposeInt('position', { nullable: false, description: 'Its place in the order in which records pass the steps.' }),
+    position: t.exposeInt('position', {
+      nullable: false,
+      description: 'Its place in the order in which records pass the steps.',
+    }),
     stage: t.exposeString('stage', { nullable: false, description: 'INGEST, TRANSFORM or EXPORT.' }),
     step: t.exposeString('step', { nullable: false, description: 'Its name.' }),
-    kind: t.exposeString('kind', { nullable: false, description: 'What it does to the number of records: read, validate, row, filter, write.' }),
+    kind: t.exposeString('kind', {
+      nullable: false,
+      description: 'What it does to the number of records: read, validate, row, filter, write.',
+    }),
     recordsIn: t.expose('recordsIn', { type: 'BigInt', nullable: false, description: 'Taken in.' }),
     recordsOut: t.expose('recordsOut', { type: 'BigInt', nullable: false, description: 'Let out.' }),
-    recordsRejected: t.expose('recordsRejected', { type: 'BigInt', nullable: false, description: 'Refused by the contract.' }),
-    recordsFiltered: t.expose('recordsFiltered', { type: 'BigInt', nullable: false, description: 'Left out by a declared rule.' }),
+    recordsRejected: t.expose('recordsRejected', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Refused by the contract.',
+    }),
+    recordsFiltered: t.expose('recordsFiltered', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Left out by a declared rule.',
+    }),
   }),
 });
 
 export const ReconciliationRef = builder.objectRef<Reconciliation>('Reconciliation').implement({
-  description: 'Whether a run adds up: in = out + rejected + filtered at every step, and the destination counts what was written.',
+  description:
+    'Whether a run adds up: in = out + rejected + filtered at every step, and the destination counts what was written.',
   auth: { scopes: [['run:read']] },
   fields: (t) => ({
     balanced: t.boolean({
@@ -77,11 +115,26 @@ export const ReconciliationRef = builder.objectRef<Reconciliation>('Reconciliati
       resolve: (reconciliation) => reconciliation.differences.length === 0,
     }),
     differences: t.exposeStringList('differences', { nullable: false, description: 'What does not add up, in words.' }),
-    recordsRead: t.expose('recordsRead', { type: 'BigInt', nullable: false, description: 'What the first step took in.' }),
-    recordsWritten: t.expose('recordsWritten', { type: 'BigInt', nullable: false, description: 'What the last step let out.' }),
+    recordsRead: t.expose('recordsRead', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'What the first step took in.',
+    }),
+    recordsWritten: t.expose('recordsWritten', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'What the last step let out.',
+    }),
     recordsRejected: t.expose('recordsRejected', { type: 'BigInt', nullable: false, description: 'Of all steps.' }),
     recordsFiltered: t.expose('recordsFiltered', { type: 'BigInt', nullable: false, description: 'Of all steps.' }),
-    destinationCount: t.expose('destinationCount', { type: 'BigInt', description: 'The destination’s own count, once the load is published.' }),
-    steps: t.expose('steps', { type: [StepCountRef], nullable: false, description: 'Each step, in the order in which records pass them.' }),
+    destinationCount: t.expose('destinationCount', {
+      type: 'BigInt',
+      description: 'The destination’s own count, once the load is published.',
+    }),
+    steps: t.expose('steps', {
+      type: [StepCountRef],
+      nullable: false,
+      description: 'Each step, in the order in which records pass them.',
+    }),
   }),
 });

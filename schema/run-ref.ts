@@ -1,4 +1,4 @@
-import type { Run } from '../src/db/runs.ts';
+import type { Run } from '../resolvers/run.ts';
 import { builder } from './builder.ts';
 
 /** Apart from its fields (run.ts), so that what belongs to a run can point back at it. */

@@ -46,7 +46,11 @@ builder.node(RunRef, {
     }),
     attempt: t.exposeInt('attempt', { nullable: false, description: 'From 1; one more at each resume.' }),
     stage: t.expose('stage', { type: RunStageRef, nullable: false, description: 'What it was asked to do.' }),
-    contentType: t.expose('contentType', { type: ContentTypeRef, nullable: false, description: 'What its records are made of.' }),
+    contentType: t.expose('contentType', {
+      type: ContentTypeRef,
+      nullable: false,
+      description: 'What its records are made of.',
+    }),
     useCase: t.expose('useCase', { type: UseCaseRef, nullable: false, description: 'What its result is for.' }),
     dryRun: t.boolean({
       nullable: false,
@@ -133,7 +137,12 @@ const OrderDirectionRef = builder.enumType('OrderDirection', {
 const RunOrderInput = builder.inputType('RunOrder', {
   description: 'The order of runs: by the time at which they were asked for.',
   fields: (t) => ({
-    direction: t.field({ type: OrderDirectionRef, required: true, defaultValue: 'DESC', description: 'The newest first if absent.' }),
+    direction: t.field({
+      type: OrderDirectionRef,
+      required: true,
+      defaultValue: 'DESC',
+      description: 'The newest first if absent.',
+    }),
   }),
 });
 
@@ -170,7 +179,10 @@ const StartRunInput = builder.inputType('StartRunInput', {
     }),
     stage: t.field({ type: RunStageRef, description: 'What to do; FULL if absent.' }),
     dryRun: t.boolean({ description: 'Read and check, write nothing.' }),
-    metadata: t.field({ type: 'JSON', description: 'The caller’s own notes, kept with the run: an object of texts, numbers and booleans.' }),
+    metadata: t.field({
+      type: 'JSON',
+      description: 'The caller’s own notes, kept with the run: an object of texts, numbers and booleans.',
+    }),
     reason: t.string({ description: 'Why; kept with the run and in the audit log. At most 2000 characters.' }),
     idempotencyKey: t.string({ description: idempotencyKeyDescription }),
   }),
@@ -182,7 +194,10 @@ builder.mutationField('startRun', (t) =>
     nullable: false,
     auth: { scopes: [['run:write']] },
     description: 'Queues a run.',
-    errors: { types: [...mutationErrors], union: { name: 'StartRunResult', description: 'The queued run, or why not.' } },
+    errors: {
+      types: [...mutationErrors],
+      union: { name: 'StartRunResult', description: 'The queued run, or why not.' },
+    },
     args: { input: t.arg({ type: StartRunInput, required: true, description: 'What to run.' }) },
     resolve: (_root, { input }, ctx) => runs.startRun(ctx, input),
   }),

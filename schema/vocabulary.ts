@@ -1,5 +1,5 @@
 import { contentTypes, useCases } from '../src/domain/vocabulary.ts';
-import { partitionKinds, partitionStatuses, runStages, runStatuses } from '../src/domain/run.ts';
+import type { partitionKinds, partitionStatuses, runStages, runStatuses } from '../src/domain/run.ts';
 import { builder } from './builder.ts';
 
 export const RunStatusRef = builder.enumType('RunStatus', {

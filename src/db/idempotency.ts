@@ -8,7 +8,12 @@ export interface FirstResult {
 }
 
 /** Lock spaces, so that a key and a name of equal text do not wait for each other. */
-const lockSpaces = { idempotency: 0x666c0001, contract: 0x666c0002, pipeline: 0x666c0003, connection: 0x666c0004 } as const;
+const lockSpaces = {
+  idempotency: 0x666c0001,
+  contract: 0x666c0002,
+  pipeline: 0x666c0003,
+  connection: 0x666c0004,
+} as const;
 
 /**
  * Makes equal requests take turns until the transaction ends: of two at once, the second sees what the first did.

@@ -56,7 +56,11 @@ export interface RunFilter {
   createdBefore?: Date | undefined;
 }
 
-type RunRow = Omit<Run, 'failure'> & { failureClass: string | null; failureCode: string | null; failureMessage: string | null };
+type RunRow = Omit<Run, 'failure'> & {
+  failureClass: string | null;
+  failureCode: string | null;
+  failureMessage: string | null;
+};
 
 const runColumns = sql`
   agency_id as "agency",
@@ -121,7 +125,10 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
 }
 
 /** Inserts the partition that every run starts with: a worker takes it, pins the source and cuts the rest. */
-export async function insertPlanPartition(db: Queryable, { runId, stage }: { runId: string; stage: RunStage }): Promise<void> {
+export async function insertPlanPartition(
+  db: Queryable,
+  { runId, stage }: { runId: string; stage: RunStage },
+): Promise<void> {
   await db.query(sql`
     insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage)
     values (flux.current_agency(), ${runId}, 0, 'PLAN', ${stage})
@@ -174,6 +181,8 @@ function runConditions(filter: RunFilter): Sql[] {
 
 function toRun({ failureClass, failureCode, failureMessage, ...run }: RunRow): Run {
   const failure =
-    failureCode === null ? null : { class: failureClass ?? 'TERMINAL', code: failureCode, message: failureMessage ?? '' };
+    failureCode === null
+      ? null
+      : { class: failureClass ?? 'TERMINAL', code: failureCode, message: failureMessage ?? '' };
   return { ...run, failure };
 }

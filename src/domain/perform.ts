@@ -50,7 +50,11 @@ export interface Performed<T> {
  * @throws IDEMPOTENCY_CONFLICT the key was used with another request
  * @throws whatever the change throws
  */
-export async function perform<T, Checked>(deps: DomainDeps, caller: Caller, ask: Ask<T, Checked>): Promise<Performed<T>> {
+export async function perform<T, Checked>(
+  deps: DomainDeps,
+  caller: Caller,
+  ask: Ask<T, Checked>,
+): Promise<Performed<T>> {
   try {
     requireFitting(ask);
     const checked = ask.check();
@@ -131,7 +135,10 @@ const keyLengthMax = 255;
 const reasonLengthMax = 2_000; // characters; the audit log is not a place for documents
 
 function requireFitting({ idempotencyKey, reason }: Asked): void {
-  if (idempotencyKey !== null && (idempotencyKey.length < 1 || idempotencyKey.length > keyLengthMax || hasNul(idempotencyKey))) {
+  if (
+    idempotencyKey !== null &&
+    (idempotencyKey.length < 1 || idempotencyKey.length > keyLengthMax || hasNul(idempotencyKey))
+  ) {
     throw new FluxError(
       'INVALID_INPUT',
       `idempotencyKey has ${String(idempotencyKey.length)} characters; pass 1 to ${String(keyLengthMax)}, such as a UUID.`,

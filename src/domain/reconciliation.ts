@@ -43,14 +43,18 @@ function differencesOf(steps: readonly StepTotals[], last: StepTotals, destinati
     const accounted = step.recordsOut + step.recordsRejected + step.recordsFiltered;
     const before = steps[i - 1];
     return [
-      ...(step.recordsIn === accounted ? [] : [`${step.step}: ${String(step.recordsIn)} in, ${String(accounted)} accounted for`]),
+      ...(step.recordsIn === accounted
+        ? []
+        : [`${step.step}: ${String(step.recordsIn)} in, ${String(accounted)} accounted for`]),
       ...(before === undefined || before.recordsOut === step.recordsIn
         ? []
         : [`${before.step} let out ${String(before.recordsOut)}, ${step.step} took in ${String(step.recordsIn)}`]),
     ];
   });
   if (destinationCount !== null && destinationCount !== last.recordsOut) {
-    differences.push(`${last.step} let out ${String(last.recordsOut)}, the destination counts ${String(destinationCount)}`);
+    differences.push(
+      `${last.step} let out ${String(last.recordsOut)}, the destination counts ${String(destinationCount)}`,
+    );
   }
   return differences;
 }

@@ -16,7 +16,11 @@ export interface RegisterConnection extends Asked {
  *
  * @throws INVALID_INPUT
  */
-export async function registerConnection(deps: DomainDeps, caller: Caller, input: RegisterConnection): Promise<SourceConnection> {
+export async function registerConnection(
+  deps: DomainDeps,
+  caller: Caller,
+  input: RegisterConnection,
+): Promise<SourceConnection> {
   const { value } = await perform<SourceConnection, ConnectionDocument>(deps, caller, {
     action: 'connection.register',
     resourceType: 'connection',
@@ -36,7 +40,10 @@ async function save(tx: Connection, caller: Caller, definition: ConnectionDocume
   await lockName(tx, 'connection', name);
   const before = await findConnection(tx, name);
   if (before && before.kind !== kind) {
-    throw new FluxError('INVALID_INPUT', `The connection ${name} is of kind ${before.kind} and stays so. Register another name for kind ${kind}.`);
+    throw new FluxError(
+      'INVALID_INPUT',
+      `The connection ${name} is of kind ${before.kind} and stays so. Register another name for kind ${kind}.`,
+    );
   }
   const after = await saveConnection(tx, {
     name,
@@ -65,6 +72,7 @@ function required(connection: SourceConnection | null, name: string): SourceConn
 
 /** The name that an unchecked document gives itself, for the audit entry of its refusal. */
 export function nameOf(document: unknown): string | null {
-  const name = typeof document === 'object' && document !== null ? (document as Record<string, unknown>)['name'] : undefined;
+  const name =
+    typeof document === 'object' && document !== null ? (document as Record<string, unknown>)['name'] : undefined;
   return typeof name === 'string' && /^[a-z0-9][a-z0-9-]{0,62}$/.test(name) ? name : null;
 }

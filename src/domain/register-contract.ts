@@ -32,21 +32,30 @@ export async function registerContract(deps: DomainDeps, caller: Caller, input: 
     request: { name: input.name, document: input.document ?? null },
     check: () => {
       if (nameOf(input) === null) {
-        throw new FluxError('INVALID_INPUT', 'The contract’s name must be 1 to 63 of a-z, 0-9 and -, and not begin with -.');
+        throw new FluxError(
+          'INVALID_INPUT',
+          'The contract’s name must be 1 to 63 of a-z, 0-9 and -, and not begin with -.',
+        );
       }
       return validateContract(input.document);
     },
     change: (tx, document) => addVersion(tx, caller, input.name, document),
     again: async (tx, { name, version }) => {
       const contract = await findContract(tx, String(name), Number(version));
-      if (!contract) throw new FluxError('NOT_FOUND', `There is no contract ${String(name)} version ${String(version)}.`);
+      if (!contract)
+        throw new FluxError('NOT_FOUND', `There is no contract ${String(name)} version ${String(version)}.`);
       return contract;
     },
   });
   return value;
 }
 
-async function addVersion(tx: Connection, caller: Caller, name: string, document: ContractDocument): Promise<Change<Contract>> {
+async function addVersion(
+  tx: Connection,
+  caller: Caller,
+  name: string,
+  document: ContractDocument,
+): Promise<Change<Contract>> {
   await lockName(tx, 'contract', name);
   const canonical = canonicalBytes(document);
   const contract = await insertContract(tx, {

@@ -44,7 +44,8 @@ export async function registerPipeline(deps: DomainDeps, caller: Caller, input: 
     change: (tx, definition) => addVersion(tx, caller, definition),
     again: async (tx, { name, version }) => {
       const pipeline = await findPipeline(tx, String(name), Number(version));
-      if (!pipeline) throw new FluxError('NOT_FOUND', `There is no pipeline ${String(name)} version ${String(version)}.`);
+      if (!pipeline)
+        throw new FluxError('NOT_FOUND', `There is no pipeline ${String(name)} version ${String(version)}.`);
       return pipeline;
     },
   });
@@ -108,12 +109,20 @@ async function requireSupported(tx: Connection, definition: PipelineDefinition):
   const issues: Issue[] = [];
   const need = (path: string, found: string, supported: readonly string[]): void => {
     if (!supported.includes(found)) {
-      issues.push({ path, rule: 'supported', message: `${found} is not supported by the agency; supported: ${supported.join(', ')}` });
+      issues.push({
+        path,
+        rule: 'supported',
+        message: `${found} is not supported by the agency; supported: ${supported.join(', ')}`,
+      });
     }
   };
   need('/contentType', definition.contentType, agency.supportedContentTypes);
   need('/useCase', definition.useCase, agency.supportedUseCases);
-  need('/classification', classifications[levelOf(definition)] ?? '', classifications.slice(0, agency.dataClassification + 1));
+  need(
+    '/classification',
+    classifications[levelOf(definition)] ?? '',
+    classifications.slice(0, agency.dataClassification + 1),
+  );
   if (issues.length > 0) throw invalid(issues);
 }
 
@@ -121,21 +130,34 @@ async function requireConnection(tx: Connection, name: string): Promise<void> {
   if (await findConnection(tx, name)) return;
   const candidates = (await listConnections(tx, { after: null, limit: 20 })).map((connection) => connection.name);
   const known = candidates.length > 0 ? `Registered are: ${candidates.join(', ')}.` : 'None is registered.';
-  throw new FluxError('INVALID_INPUT', `There is no connection ${name}. ${known} Register the connection first (registerConnection).`, {
-    details: { candidates, issues: [{ path: '/source/connection', rule: 'exists', message: `there is no connection ${name}` }] },
-  });
+  throw new FluxError(
+    'INVALID_INPUT',
+    `There is no connection ${name}. ${known} Register the connection first (registerConnection).`,
+    {
+      details: {
+        candidates,
+        issues: [{ path: '/source/connection', rule: 'exists', message: `there is no connection ${name}` }],
+      },
+    },
+  );
 }
 
 async function requireContract(tx: Connection, { name, version }: PipelineDefinition['contract']): Promise<void> {
   if (await findContract(tx, name, version)) return;
   const newest = await findContract(tx, name, null);
   const known = newest ? `Its newest version is ${String(newest.version)}.` : 'No contract of that name is registered.';
-  throw new FluxError('INVALID_INPUT', `There is no contract ${name} version ${String(version)}. ${known} Register the contract first (registerContract).`, {
-    details: {
-      candidates: newest ? [`${name}@${String(newest.version)}`] : [],
-      issues: [{ path: '/contract', rule: 'exists', message: `there is no contract ${name} version ${String(version)}` }],
+  throw new FluxError(
+    'INVALID_INPUT',
+    `There is no contract ${name} version ${String(version)}. ${known} Register the contract first (registerContract).`,
+    {
+      details: {
+        candidates: newest ? [`${name}@${String(newest.version)}`] : [],
+        issues: [
+          { path: '/contract', rule: 'exists', message: `there is no contract ${name} version ${String(version)}` },
+        ],
+      },
     },
-  });
+  );
 }
 
 function levelOf({ classification }: PipelineDefinition): number {

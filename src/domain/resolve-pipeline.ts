@@ -42,7 +42,10 @@ export async function resolvePipeline(tx: Connection, { name, purpose }: Wanted)
 async function resolveByName(tx: Connection, name: string, purpose: Wanted['purpose']): Promise<Pipeline> {
   const pipeline = await findPipeline(tx, name, null);
   if (!pipeline?.enabled) {
-    throw notFound(`There is ${pipeline ? 'a' : 'no'} pipeline ${name}${pipeline ? ', but it is not enabled' : ''}.`, await enabledNames(tx));
+    throw notFound(
+      `There is ${pipeline ? 'a' : 'no'} pipeline ${name}${pipeline ? ', but it is not enabled' : ''}.`,
+      await enabledNames(tx),
+    );
   }
   if (purpose && (purpose.contentType !== pipeline.contentType || purpose.useCase !== pipeline.useCase)) {
     throw new FluxError(
@@ -59,6 +62,7 @@ async function enabledNames(tx: Connection): Promise<string[]> {
 }
 
 function notFound(what: string, candidates: string[]): FluxError {
-  const help = candidates.length > 0 ? `Enabled are: ${candidates.join(', ')}.` : 'None is enabled: register one first.';
+  const help =
+    candidates.length > 0 ? `Enabled are: ${candidates.join(', ')}.` : 'None is enabled: register one first.';
   return new FluxError('PIPELINE_NOT_FOUND', `${what} ${help}`, { details: { candidates } });
 }

@@ -101,7 +101,10 @@ async function wakeWorkers({ pool, logger }: DomainDeps, runId: string): Promise
 function wantedOf(caller: Caller, input: StartRun): Wanted {
   const { pipeline, payload } = input;
   if ((pipeline === null) === (payload === null || payload === undefined)) {
-    throw new FluxError('INVALID_INPUT', 'Pass either `pipeline`, the name of a pipeline, or `payload`, a bare payload; exactly one of them.');
+    throw new FluxError(
+      'INVALID_INPUT',
+      'Pass either `pipeline`, the name of a pipeline, or `payload`, a bare payload; exactly one of them.',
+    );
   }
   const wanted = pipeline === null ? wantedByPayload(caller, input) : wantedByName(caller, input, pipeline);
   requireOffered(wanted.payload, wanted.stage);
@@ -136,7 +139,10 @@ function wantedByPayload(caller: Caller, input: StartRun): Wanted {
   });
   const stage = payload.stage.toUpperCase() as RunStage;
   if (input.stage !== null && given['stage'] !== undefined && stage !== input.stage) {
-    throw new FluxError('INVALID_INPUT', `The input asks for stage ${input.stage}, its payload for ${payload.stage}. Name one stage.`);
+    throw new FluxError(
+      'INVALID_INPUT',
+      `The input asks for stage ${input.stage}, its payload for ${payload.stage}. Name one stage.`,
+    );
   }
   return {
     name: payload.metadata.pipeline ?? null,
@@ -159,13 +165,19 @@ function asObject(value: unknown, name: string): Record<string, unknown> {
 
 function requireOffered({ dry_run, checkpoint_id }: Wanted['payload'], stage: RunStage): void {
   if (stage !== 'FULL') {
-    throw new FluxError('INVALID_INPUT', `The stage ${stage} is not offered yet; offered: FULL. Leave the stage out, or ask for full.`);
+    throw new FluxError(
+      'INVALID_INPUT',
+      `The stage ${stage} is not offered yet; offered: FULL. Leave the stage out, or ask for full.`,
+    );
   }
   if (dry_run) {
     throw new FluxError('INVALID_INPUT', 'A dry run is not offered yet; offered: dryRun false. Leave it out.');
   }
   if (checkpoint_id !== null && checkpoint_id !== undefined) {
-    throw new FluxError('INVALID_INPUT', 'A fork from a checkpoint is not offered yet; offered: a run from the beginning. Leave checkpoint_id out.');
+    throw new FluxError(
+      'INVALID_INPUT',
+      'A fork from a checkpoint is not offered yet; offered: a run from the beginning. Leave checkpoint_id out.',
+    );
   }
 }
 
@@ -175,7 +187,11 @@ function requirePathInside(source: string | null): void {
   throw new FluxError(
     'INVALID_INPUT',
     'source must be a path relative to a root of the pipeline’s connection, without `..` and backslashes.',
-    { details: { issues: [{ path: '/source', rule: 'pattern', message: 'expected a relative path inside the connection' }] } },
+    {
+      details: {
+        issues: [{ path: '/source', rule: 'pattern', message: 'expected a relative path inside the connection' }],
+      },
+    },
   );
 }
 

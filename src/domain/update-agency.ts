@@ -32,7 +32,10 @@ export async function updateAgency(deps: DomainDeps, caller: Caller, input: Upda
       requireText('name', name);
       requireText('abbreviation', abbreviation);
       if (retentionDays !== null && retentionDays < 0) {
-        throw new FluxError('INVALID_INPUT', `retentionDays is ${String(retentionDays)}; pass 0 (without end) or more.`);
+        throw new FluxError(
+          'INVALID_INPUT',
+          `retentionDays is ${String(retentionDays)}; pass 0 (without end) or more.`,
+        );
       }
     },
     change: (tx) => change(tx, input),
@@ -73,7 +76,11 @@ function lengthOf(days: number): number {
 }
 
 function requireText(field: string, text: string | null): void {
-  if (text === null || (text.trim() !== '' && text.length <= textLengthMax && !text.includes('\0') && text.isWellFormed())) return;
+  if (
+    text === null ||
+    (text.trim() !== '' && text.length <= textLengthMax && !text.includes('\0') && text.isWellFormed())
+  )
+    return;
   throw new FluxError('INVALID_INPUT', `${field} must have 1 to ${String(textLengthMax)} characters.`);
 }
 

@@ -9,6 +9,8 @@ import { readAfter, unknownRun } from './read-after.ts';
 import { abortable } from './stream.ts';
 import { createWaker } from './waker.ts';
 
+export type { RunEvent } from '../db/run-events.ts';
+
 /** Events that exist no longer (or not for the reader): never silence. Both ends are included. */
 export interface StreamGap {
   kind: 'gap';
@@ -115,7 +117,9 @@ async function readPatiently(deps: FollowDeps, request: FollowRequest, afterSeq:
   const { sealed, runId, signal } = request;
   for (let failures = 0; !signal.aborted; failures += 1) {
     try {
-      const page = await inTenant(deps.pool, sealed(), (tx) => readEventPage(tx, { runId, afterSeq, limit: pageLimit }));
+      const page = await inTenant(deps.pool, sealed(), (tx) =>
+        readEventPage(tx, { runId, afterSeq, limit: pageLimit }),
+      );
       if (page) return page;
       throw unknownRun(runId);
     } catch (cause) {

@@ -71,7 +71,7 @@ export function startHints(options: ListenOptions): Hints & { stop(): Promise<vo
   };
 
   const done = (async () => {
-    for (let failures = 0; !stopping.signal.aborted; ) {
+    for (let failures = 0; !stopping.signal.aborted;) {
       const outcome = await listenOnce(options, { wake, stands, signal: stopping.signal });
       stats.listening = false;
       if (stopping.signal.aborted) return;
@@ -79,7 +79,10 @@ export function startHints(options: ListenOptions): Hints & { stop(): Promise<vo
       stats.reconnects += 1;
       wakeAll();
       options.logger.warn({ err: outcome.error, failures }, 'hints are interrupted; readers poll until they are back');
-      await pause(Math.min(reconnectMs.most, reconnectMs.first * 2 ** failures) * (0.5 + Math.random() / 2), stopping.signal);
+      await pause(
+        Math.min(reconnectMs.most, reconnectMs.first * 2 ** failures) * (0.5 + Math.random() / 2),
+        stopping.signal,
+      );
     }
   })();
 
@@ -134,7 +137,9 @@ async function listenOnce(options: ListenOptions, ear: Ear): Promise<{ stood: bo
     if (!heard.signal.aborted) {
       throw broken.signal.aborted
         ? broken.signal.reason
-        : new Error('a notification of our own did not come back: is there a transaction pooler in between? LISTEN needs a direct connection');
+        : new Error(
+            'a notification of our own did not come back: is there a transaction pooler in between? LISTEN needs a direct connection',
+          );
     }
     stood = true;
     options.logger.info({}, 'listening for hints');

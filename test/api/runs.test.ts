@@ -103,11 +103,16 @@ const register = (what: string): string =>
   `mutation ($input: Register${what}Input!) { register${what}(input: $input) { __typename ... on Error { code message } } }`;
 
 interface Started {
-  startRun: { __typename: string; id: string; runId: string; code?: string; candidates?: string[] } & Record<string, unknown>;
+  startRun: { __typename: string; id: string; runId: string; code?: string; candidates?: string[] } & Record<
+    string,
+    unknown
+  >;
 }
 
 async function newRun(): Promise<Started['startRun']> {
-  const { startRun: run } = await get<Started>('nasa/operator', startRun, { input: { pipeline: 'readings', reason: 'test' } });
+  const { startRun: run } = await get<Started>('nasa/operator', startRun, {
+    input: { pipeline: 'readings', reason: 'test' },
+  });
   expect(run.__typename).toBe('Run');
   return run;
 }
@@ -116,7 +121,9 @@ describe('registering and running over GraphQL', () => {
   it('goes from nothing to a queued run', async () => {
     const connection = await get('nasa/admin', register('Connection'), { input: { definition: connectionDocument } });
     expect(connection).toEqual({ registerConnection: { __typename: 'SourceConnection' } });
-    const contract = await get('nasa/operator', register('Contract'), { input: { name: 'reading', document: contractDocument } });
+    const contract = await get('nasa/operator', register('Contract'), {
+      input: { name: 'reading', document: contractDocument },
+    });
     expect(contract).toEqual({ registerContract: { __typename: 'Contract' } });
     const pipeline = await get('nasa/operator', register('Pipeline'), { input: { definition: pipelineDocument() } });
     expect(pipeline).toEqual({ registerPipeline: { __typename: 'Pipeline' } });
@@ -148,12 +155,19 @@ describe('registering and running over GraphQL', () => {
     const { data, errors } = await ask('nasa/viewer', startRun, { input: { pipeline: 'readings' } });
     expect(data).toBeNull();
     expect(errors?.[0]?.extensions).toMatchObject({ code: 'FORBIDDEN', class: 'AUTHORIZATION' });
-    expect((await auditOf(database, 'nasa')).at(-1)).toMatchObject({ action: 'run.start', success: false, error_code: 'FORBIDDEN' });
+    expect((await auditOf(database, 'nasa')).at(-1)).toMatchObject({
+      action: 'run.start',
+      success: false,
+      error_code: 'FORBIDDEN',
+    });
   });
 
   it('changes the agency for its admin', async () => {
-    const update = 'mutation ($input: UpdateAgencyInput!) { updateAgency(input: $input) { __typename ... on Agency { name } ... on Error { code } } }';
-    expect(await get('nasa/admin', update, { input: { name: 'NASA' } })).toEqual({ updateAgency: { __typename: 'Agency', name: 'NASA' } });
+    const update =
+      'mutation ($input: UpdateAgencyInput!) { updateAgency(input: $input) { __typename ... on Agency { name } ... on Error { code } } }';
+    expect(await get('nasa/admin', update, { input: { name: 'NASA' } })).toEqual({
+      updateAgency: { __typename: 'Agency', name: 'NASA' },
+    });
   });
 });
 
@@ -172,7 +186,13 @@ describe('reading over GraphQL', () => {
       }`,
     );
     expect(found).toMatchObject({
-      pipeline: { name: 'readings', version: 1, classification: 'U', contract: { name: 'reading' }, connection: { config: { roots: ['.'] } } },
+      pipeline: {
+        name: 'readings',
+        version: 1,
+        classification: 'U',
+        contract: { name: 'reading' },
+        connection: { config: { roots: ['.'] } },
+      },
       pipelines: { edges: [{ node: { name: 'readings' } }], pageInfo: { hasNextPage: false } },
       contract: { document: contractDocument },
       connections: { edges: [{ node: { name: 'files' } }] },
@@ -180,19 +200,36 @@ describe('reading over GraphQL', () => {
     });
     const ids = ['pipeline', 'contract', 'connection', 'agency'].map((name) => found[name]?.id);
     const nodes = `query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }`;
-    const types = ['Pipeline', 'Contract', 'SourceConnection', 'Agency'].map((__typename, i) => ({ __typename, id: ids[i] }));
+    const types = ['Pipeline', 'Contract', 'SourceConnection', 'Agency'].map((__typename, i) => ({
+      __typename,
+      id: ids[i],
+    }));
     expect(await get('nasa/viewer', nodes, { ids })).toEqual({ nodes: types });
     expect((await ask('noaa/admin', nodes, { ids })).data).toEqual({ nodes: [null, null, null, null] });
   });
 
   it('shows an agency nothing of another', async () => {
     const { id, runId } = await newRun();
-    const query = 'query ($id: ID!) { run(id: $id) { status } node(id: $id) { id } agency(slug: "nasa") { slug } pipeline(name: "readings") { name } runs { edges { node { id } } } }';
-    expect(await get('noaa/admin/5', query, { id })).toEqual({ run: null, node: null, agency: null, pipeline: null, runs: { edges: [] } });
-    const { errors } = await ask('noaa/admin/5', 'query ($id: ID!) { runEventLog(runId: $id) { edges { cursor } } }', { id });
+    const query =
+      'query ($id: ID!) { run(id: $id) { status } node(id: $id) { id } agency(slug: "nasa") { slug } pipeline(name: "readings") { name } runs { edges { node { id } } } }';
+    expect(await get('noaa/admin/5', query, { id })).toEqual({
+      run: null,
+      node: null,
+      agency: null,
+      pipeline: null,
+      runs: { edges: [] },
+    });
+    const { errors } = await ask('noaa/admin/5', 'query ($id: ID!) { runEventLog(runId: $id) { edges { cursor } } }', {
+      id,
+    });
     expect(errors?.[0]?.extensions).toMatchObject({ code: 'NOT_FOUND' });
-    expect(await get('nasa/viewer', 'query ($id: ID!) { run(id: $id) { runId } }', { id: runId })).toEqual({ run: { runId } });
-    expect(await get('nasa/viewer', '{ run(id: "nothing") { runId } agency(slug: "no-such") { slug } }')).toEqual({ run: null, agency: null });
+    expect(await get('nasa/viewer', 'query ($id: ID!) { run(id: $id) { runId } }', { id: runId })).toEqual({
+      run: { runId },
+    });
+    expect(await get('nasa/viewer', '{ run(id: "nothing") { runId } agency(slug: "no-such") { slug } }')).toEqual({
+      run: null,
+      agency: null,
+    });
   });
 
   it('masks what a role may not read, and shows the rest', async () => {
@@ -208,7 +245,11 @@ describe('reading over GraphQL', () => {
       events: { edges: [{ node: { __typename: 'RunQueued', name: 'RunQueued', data: null } }] },
     });
     expect(errors?.map(({ path, extensions }) => [path?.join('.'), extensions['code']])).toEqual(
-      expect.arrayContaining([['run.payload', 'FORBIDDEN'], ['run.rejectedRecords', 'FORBIDDEN'], ['run.events.edges.0.node.data', 'FORBIDDEN']]),
+      expect.arrayContaining([
+        ['run.payload', 'FORBIDDEN'],
+        ['run.rejectedRecords', 'FORBIDDEN'],
+        ['run.events.edges.0.node.data', 'FORBIDDEN'],
+      ]),
     );
   });
 
@@ -222,12 +263,27 @@ describe('reading over GraphQL', () => {
     expect(newest.runs.edges.map(({ node }) => node.id)).toEqual([made[2], made[1]]);
     const next = await get<Runs>('nasa/viewer', query, { first: 1, after: newest.runs.pageInfo.endCursor });
     expect(next.runs.edges.map(({ node }) => node.id)).toEqual([made[0]]);
-    const oldest = await get<Runs>('nasa/viewer', query, { orderBy: { direction: 'ASC' }, filter: { status: ['PENDING'], pipeline: 'readings', contentType: 'TEXT', useCase: 'RESEARCH', createdAfter: '2020-01-01T00:00:00Z', createdBefore: '2120-01-01T00:00:00Z' } });
+    const oldest = await get<Runs>('nasa/viewer', query, {
+      orderBy: { direction: 'ASC' },
+      filter: {
+        status: ['PENDING'],
+        pipeline: 'readings',
+        contentType: 'TEXT',
+        useCase: 'RESEARCH',
+        createdAfter: '2020-01-01T00:00:00Z',
+        createdBefore: '2120-01-01T00:00:00Z',
+      },
+    });
     expect(oldest.runs.edges.slice(-3).map(({ node }) => node.id)).toEqual(made);
     expect((await get<Runs>('nasa/viewer', query, { filter: { status: ['FAILED'] } })).runs.edges).toEqual([]);
-    const wrong = await ask('nasa/viewer', query, { orderBy: { direction: 'ASC' }, after: newest.runs.pageInfo.endCursor });
+    const wrong = await ask('nasa/viewer', query, {
+      orderBy: { direction: 'ASC' },
+      after: newest.runs.pageInfo.endCursor,
+    });
     expect(wrong.errors?.[0]?.extensions).toMatchObject({ code: 'INVALID_INPUT' });
-    expect((await ask('nasa/viewer', query, { first: 0 })).errors?.[0]?.extensions).toMatchObject({ code: 'INVALID_INPUT' });
+    expect((await ask('nasa/viewer', query, { first: 0 })).errors?.[0]?.extensions).toMatchObject({
+      code: 'INVALID_INPUT',
+    });
   });
 
   it('shows a run’s parts: partitions, counts, load, checkpoints and rejected records', async () => {
@@ -243,11 +299,23 @@ describe('reading over GraphQL', () => {
       rejectedRecords { edges { node { recordNo raw reasons { path rule message } } } }
       failure { code }
     } }`;
-    const { run } = await get<{ run: Record<string, unknown> & { checkpoints: { edges: { cursor: string; node: { id: string } }[] } } }>('nasa/operator', query, { id });
+    const { run } = await get<{
+      run: Record<string, unknown> & { checkpoints: { edges: { cursor: string; node: { id: string } }[] } };
+    }>('nasa/operator', query, { id });
     expect(run).toMatchObject({
       pipeline: { name: 'readings', version: 1 },
-      progress: { stage: 'FULL', step: 'batches', recordsRead: '10', recordsTotal: '40', fraction: 0.25, estimateSource: 'EXACT' },
-      partitions: [{ partitionNo: 0, kind: 'PLAN' }, { partitionNo: 1, kind: 'BATCHES', recordsRead: '10' }],
+      progress: {
+        stage: 'FULL',
+        step: 'batches',
+        recordsRead: '10',
+        recordsTotal: '40',
+        fraction: 0.25,
+        estimateSource: 'EXACT',
+      },
+      partitions: [
+        { partitionNo: 0, kind: 'PLAN' },
+        { partitionNo: 1, kind: 'BATCHES', recordsRead: '10' },
+      ],
       load: { dataset: 'readings', loadNo: '1', status: 'OPEN', recordCount: null },
       reconciliation: {
         balanced: false,
@@ -256,10 +324,26 @@ describe('reading over GraphQL', () => {
         recordsWritten: '8',
         recordsRejected: '1',
         destinationCount: null,
-        steps: [{ step: 'read', recordsIn: '10', recordsOut: '9' }, { step: 'write', recordsIn: '9', recordsOut: '8' }],
+        steps: [
+          { step: 'read', recordsIn: '10', recordsOut: '9' },
+          { step: 'write', recordsIn: '9', recordsOut: '8' },
+        ],
       },
       checkpoints: {
-        edges: [{ node: { partition: 1, version: 1, status: 'IN_PROGRESS', cursor: '{"offset":10}', integrity: 'VERIFIED', previousHash: null, counts: { read: '10', rejected: '1' }, run: { runId } } }],
+        edges: [
+          {
+            node: {
+              partition: 1,
+              version: 1,
+              status: 'IN_PROGRESS',
+              cursor: '{"offset":10}',
+              integrity: 'VERIFIED',
+              previousHash: null,
+              counts: { read: '10', rejected: '1' },
+              run: { runId },
+            },
+          },
+        ],
         pageInfo: { hasNextPage: true },
       },
       rejectedRecords: { edges: [{ node: { recordNo: '3', raw: 'x', reasons: [{ path: '/year', rule: 'type' }] } }] },
@@ -271,9 +355,13 @@ describe('reading over GraphQL', () => {
       'query ($id: ID!, $after: String) { run(id: $id) { checkpoints(after: $after) { edges { node { version integrity cursor counts { read } } } } } }',
       { id, after: edge?.cursor },
     );
-    expect(second.run.checkpoints.edges).toEqual([{ node: { version: 2, integrity: 'CORRUPTED', cursor: null, counts: null } }]);
+    expect(second.run.checkpoints.edges).toEqual([
+      { node: { version: 2, integrity: 'CORRUPTED', cursor: null, counts: null } },
+    ]);
     const node = 'query ($id: ID!) { node(id: $id) { __typename ... on Checkpoint { version } } }';
-    expect(await get('nasa/viewer', node, { id: edge?.node.id })).toEqual({ node: { __typename: 'Checkpoint', version: 1 } });
+    expect(await get('nasa/viewer', node, { id: edge?.node.id })).toEqual({
+      node: { __typename: 'Checkpoint', version: 1 },
+    });
     expect((await get<{ node: unknown }>('noaa/viewer', node, { id: edge?.node.id })).node).toBeNull();
   });
 });
@@ -292,7 +380,9 @@ async function workOn(runId: string): Promise<void> {
     values ('nasa', ${runId}, 1, 0, 'INGEST', 'read', 'read', 10, 9, 1), ('nasa', ${runId}, 1, 1, 'EXPORT', 'write', 'write', 9, 8, 0)
   `);
   await admin.query(sql`insert into flux.datasets (agency_id, name, columns) values ('nasa', 'readings', '[]')`);
-  await admin.query(sql`insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns) values ('nasa', 'readings', 1, ${runId}, 'replace', '[]')`);
+  await admin.query(
+    sql`insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns) values ('nasa', 'readings', 1, ${runId}, 'replace', '[]')`,
+  );
   await admin.query(sql`
     insert into flux.rejected_records (agency_id, run_id, record_no, partition_no, reasons, raw)
     values ('nasa', ${runId}, 3, 1, '[{"path": "/year", "rule": "type", "message": "expected an integer"}]', 'x')
@@ -364,7 +454,9 @@ describe('watching over a WebSocket', () => {
       'query ($runId: ID!, $after: String) { runEventLog(runId: $runId, after: $after, first: 1) { edges { node { name } } pageInfo { hasNextPage } } }',
       { runId, after: queued.cursor },
     );
-    expect(log).toEqual({ runEventLog: { edges: [{ node: { name: 'RunStarted' } }], pageInfo: { hasNextPage: true } } });
+    expect(log).toEqual({
+      runEventLog: { edges: [{ node: { name: 'RunStarted' } }], pageInfo: { hasNextPage: true } },
+    });
   });
 
   it('stops the source when the client completes while no event is pending', async () => {
@@ -383,10 +475,13 @@ describe('watching over a WebSocket', () => {
     const { id, runId } = await newRun();
     const client = socket('nasa/viewer');
     const stream = client.iterate({
-      query: 'subscription ($runId: ID!) { runProgress(runId: $runId, maxPerSecond: 20) { status recordsRead fraction } }',
+      query:
+        'subscription ($runId: ID!) { runProgress(runId: $runId, maxPerSecond: 20) { status recordsRead fraction } }',
       variables: { runId: id },
     });
-    expect((await stream.next()).value).toEqual({ data: { runProgress: { status: 'PENDING', recordsRead: '0', fraction: null } } });
+    expect((await stream.next()).value).toEqual({
+      data: { runProgress: { status: 'PENDING', recordsRead: '0', fraction: null } },
+    });
     await append(database, 'nasa', runId, [{ name: 'RunStarted', message: 'started' }], starts);
     await append(database, 'nasa', runId, [{ name: 'RunCompleted', message: 'done' }], completes);
     await wake(runId);
@@ -400,13 +495,19 @@ describe('watching over a WebSocket', () => {
     ['a run of another agency', 'noaa/admin/5', (id: string) => ({ runId: id }), 'NOT_FOUND'],
     ['a run that does not exist', 'nasa/viewer', () => ({ runId: randomUUID() }), 'NOT_FOUND'],
     ['what is no id', 'nasa/viewer', () => ({ runId: 'x' }), 'NOT_FOUND'],
-    ['a cursor that was never given out', 'nasa/viewer', (id: string) => ({ runId: id, after: 'WyI5OSJd.AAAAAAAAAAAAAAAAAAAAAA' }), 'INVALID_INPUT'],
+    [
+      'a cursor that was never given out',
+      'nasa/viewer',
+      (id: string) => ({ runId: id, after: 'WyI5OSJd.AAAAAAAAAAAAAAAAAAAAAA' }),
+      'INVALID_INPUT',
+    ],
   ])('refuses %s by name, and leaves the connection open', async (_what, token, variables, code) => {
     const { id } = await newRun();
     const client = socket(token);
     const errorOf = async (query: string, args: Record<string, unknown>): Promise<unknown> => {
       try {
-        for await (const { errors } of client.iterate({ query, variables: args })) return errors?.[0]?.extensions?.['code'];
+        for await (const { errors } of client.iterate({ query, variables: args }))
+          return errors?.[0]?.extensions?.['code'];
         return 'nothing';
       } catch (errors) {
         return (errors as { extensions: Record<string, unknown> }[])[0]?.extensions['code'];
@@ -420,7 +521,10 @@ describe('watching over a WebSocket', () => {
   it('refuses a rate of progress that is none', async () => {
     const { id } = await newRun();
     const client = socket('nasa/viewer');
-    const stream = client.iterate({ query: 'subscription ($runId: ID!) { runProgress(runId: $runId, maxPerSecond: 0) { status } }', variables: { runId: id } });
+    const stream = client.iterate({
+      query: 'subscription ($runId: ID!) { runProgress(runId: $runId, maxPerSecond: 0) { status } }',
+      variables: { runId: id },
+    });
     const [failed] = await Promise.allSettled([stream.next()]);
     expect(JSON.stringify(failed)).toContain('INVALID_INPUT');
     await client.dispose();

@@ -17,7 +17,11 @@ const database = useDatabase();
 const asked = { reason: null, idempotencyKey: null };
 
 async function agencyWithConnection(slug: string): Promise<Context> {
-  await database.addAgency(slug, { supportedUseCases: ['research'], supportedContentTypes: ['text'], dataClassification: 2 });
+  await database.addAgency(slug, {
+    supportedUseCases: ['research'],
+    supportedContentTypes: ['text'],
+    dataClassification: 2,
+  });
   const admin = contextOf(database, slug, { role: 'admin', clearance: 5 });
   await registerConnection(admin.api, admin, { definition: connectionDocument, ...asked });
   await registerContract(admin.api, admin, { name: 'reading', document: contractDocument, ...asked });
@@ -35,14 +39,23 @@ describe('registering a connection', () => {
     const second = await registerConnection(admin.api, admin, { definition: changed, ...asked });
     expect(second).toMatchObject({ name: 'files', title: 'Other files', config: { roots: ['weather'] }, version: 2n });
     const entries = (await auditOf(database, 'noaa')).filter(({ action }) => action === 'connection.register');
-    expect(entries.at(-1)?.body).toMatchObject({ before: { version: '1', title: 'Files' }, after: { version: '2', title: 'Other files' } });
+    expect(entries.at(-1)?.body).toMatchObject({
+      before: { version: '1', title: 'Files' },
+      after: { version: '2', title: 'Other files' },
+    });
   });
 
   it('refuses what is no connection, and records the refusal under the name that it gave itself', async () => {
     const admin = await agencyWithConnection('usda');
     const definition = { name: 'bucket', kind: 's3', config: {} };
-    await expect(registerConnection(admin.api, admin, { definition, ...asked })).rejects.toMatchObject({ code: 'INVALID_INPUT' });
-    expect((await auditOf(database, 'usda')).at(-1)).toMatchObject({ success: false, error_code: 'INVALID_INPUT', resource_id: 'bucket' });
+    await expect(registerConnection(admin.api, admin, { definition, ...asked })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+    });
+    expect((await auditOf(database, 'usda')).at(-1)).toMatchObject({
+      success: false,
+      error_code: 'INVALID_INPUT',
+      resource_id: 'bucket',
+    });
   });
 
   it('gives the first result again under the same key', async () => {
@@ -56,11 +69,21 @@ describe('registering a connection', () => {
 describe('registering a contract', () => {
   it('makes each registration the next immutable version, kept as canonical bytes', async () => {
     const admin = await agencyWithConnection('nasa');
-    const second = await registerContract(admin.api, admin, { name: 'reading', document: contractDocument, reason: null, idempotencyKey: 'v2' });
+    const second = await registerContract(admin.api, admin, {
+      name: 'reading',
+      document: contractDocument,
+      reason: null,
+      idempotencyKey: 'v2',
+    });
     expect(second.version).toBe(2);
     expect(JSON.parse(second.document)).toEqual(contractDocument);
     expect(second.sha256).toEqual(createHash('sha256').update(second.document).digest());
-    const again = await registerContract(admin.api, admin, { name: 'reading', document: contractDocument, reason: null, idempotencyKey: 'v2' });
+    const again = await registerContract(admin.api, admin, {
+      name: 'reading',
+      document: contractDocument,
+      reason: null,
+      idempotencyKey: 'v2',
+    });
     expect(again).toEqual(second);
     expect((await contract(admin, { name: 'reading' }))?.version).toBe(2);
     expect((await contract(admin, { name: 'reading', version: 1 }))?.version).toBe(1);
@@ -69,18 +92,28 @@ describe('registering a contract', () => {
   it('gives versions without holes when several register at once', async () => {
     const admin = await agencyWithConnection('doe');
     const made = await Promise.all(
-      Array.from({ length: 5 }, () => registerContract(admin.api, admin, { name: 'many', document: contractDocument, ...asked })),
+      Array.from({ length: 5 }, () =>
+        registerContract(admin.api, admin, { name: 'many', document: contractDocument, ...asked }),
+      ),
     );
     expect(made.map(({ version }) => version).sort()).toEqual([1, 2, 3, 4, 5]);
     const page = await contracts(admin, { first: 3 });
     expect(page.edges.map(({ node }) => node.version)).toEqual([5, 4, 3]);
     const rest = await contracts(admin, { first: 3, after: page.pageInfo.endCursor });
-    expect(rest.edges.map(({ node }) => `${node.name}@${String(node.version)}`)).toEqual(['many@2', 'many@1', 'reading@1']);
+    expect(rest.edges.map(({ node }) => `${node.name}@${String(node.version)}`)).toEqual([
+      'many@2',
+      'many@1',
+      'reading@1',
+    ]);
     expect(rest.pageInfo).toMatchObject({ hasNextPage: false, hasPreviousPage: true });
   });
 
   it.each([
-    ['a document that does not compile', { name: 'broken', document: { ...contractDocument, properties: { year: { type: 'year' } } } }, 'CONTRACT_INVALID'],
+    [
+      'a document that does not compile',
+      { name: 'broken', document: { ...contractDocument, properties: { year: { type: 'year' } } } },
+      'CONTRACT_INVALID',
+    ],
     ['no document', { name: 'broken', document: null }, 'CONTRACT_INVALID'],
     ['a name that does not fit', { name: 'No Name', document: contractDocument }, 'INVALID_INPUT'],
   ])('refuses %s', async (_what, input, code) => {
@@ -100,40 +133,73 @@ describe('registering a pipeline', () => {
   it('keeps the definition with its defaults written out, each registration a new version', async () => {
     const first = await register(faa, pipelineDocument());
     const second = await register(faa, pipelineDocument('readings', { title: 'Newer' }));
-    expect(first).toMatchObject({ version: 1, classification: 0, connectionName: 'files', contractName: 'reading', enabled: true });
-    expect(JSON.parse(first.definition)).toMatchObject({ batch: { records: 100_000 }, transforms: [], schedule: null, classification: 'U' });
+    expect(first).toMatchObject({
+      version: 1,
+      classification: 0,
+      connectionName: 'files',
+      contractName: 'reading',
+      enabled: true,
+    });
+    expect(JSON.parse(first.definition)).toMatchObject({
+      batch: { records: 100_000 },
+      transforms: [],
+      schedule: null,
+      classification: 'U',
+    });
     expect((await pipeline(faa, { name: 'readings' }))?.title).toBe(second.title);
     expect((await pipeline(faa, { name: 'readings', version: 1 }))?.title).toBe('Pipeline readings');
     const page = await pipelines(faa, {});
     expect(page.edges.map(({ node }) => [node.name, node.version])).toEqual([['readings', 2]]);
-    expect((await auditOf(database, 'faa')).at(-1)?.body).toMatchObject({ resourceId: 'readings@2', before: { version: 1 }, after: { version: 2 } });
+    expect((await auditOf(database, 'faa')).at(-1)?.body).toMatchObject({
+      resourceId: 'readings@2',
+      before: { version: 1 },
+      after: { version: 2 },
+    });
   });
 
   it.each<[string, Record<string, unknown>, RegExp]>([
-    ['a connection that is not there', { source: { connection: 'other', path: 'x', format: { type: 'csv' } } }, /Registered are: files/],
+    [
+      'a connection that is not there',
+      { source: { connection: 'other', path: 'x', format: { type: 'csv' } } },
+      /Registered are: files/,
+    ],
     ['a contract version that is not there', { contract: { name: 'reading', version: 9 } }, /newest version is 1/],
     ['a contract that is not there', { contract: { name: 'other', version: 1 } }, /No contract of that name/],
     ['a use case that the agency does not support', { useCase: 'vr' }, /supported: research/],
     ['a content type that the agency does not support', { contentType: 'images' }, /supported: text/],
     ['a classification that the agency does not hold', { classification: 'S' }, /supported: U, CUI, C/],
     ['a use case that does not exist', { useCase: 'fun' }, /useCase/],
-    ['a format that is not offered', { source: { connection: 'files', path: 'x', format: { type: 'xlsx' } } }, /offered are csv/],
+    [
+      'a format that is not offered',
+      { source: { connection: 'files', path: 'x', format: { type: 'xlsx' } } },
+      /offered are csv/,
+    ],
     ['a transform that is not offered', { transforms: [{ type: 'deduplicate', columns: ['a'] }] }, /./],
     ['a schedule', { schedule: '0 * * * *' }, /offered/],
-    ['a path that leaves the connection', { source: { connection: 'files', path: '../x', format: { type: 'csv' } } }, /path/],
+    [
+      'a path that leaves the connection',
+      { source: { connection: 'files', path: '../x', format: { type: 'csv' } } },
+      /path/,
+    ],
   ])('refuses %s', async (_what, more, message) => {
     await expect(register(faa, pipelineDocument('refused', more))).rejects.toMatchObject({
       code: 'INVALID_INPUT',
       message: expect.stringMatching(message) as string,
     });
     expect(await pipeline(faa, { name: 'refused' })).toBeNull();
-    expect((await auditOf(database, 'faa')).at(-1)).toMatchObject({ action: 'pipeline.register', success: false, resource_id: 'refused' });
+    expect((await auditOf(database, 'faa')).at(-1)).toMatchObject({
+      action: 'pipeline.register',
+      success: false,
+      resource_id: 'refused',
+    });
   });
 
   it('lets nobody classify above the own clearance, nor take the name of what is above it', async () => {
     await register(faa, pipelineDocument('guarded', { classification: 'C' }));
     const operator = contextOf(database, 'faa');
-    await expect(register(operator, pipelineDocument('mine', { classification: 'CUI' }))).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    await expect(register(operator, pipelineDocument('mine', { classification: 'CUI' }))).rejects.toMatchObject({
+      code: 'FORBIDDEN',
+    });
     await expect(register(operator, pipelineDocument('guarded'))).rejects.toMatchObject({
       code: 'INVALID_INPUT',
       message: 'The name guarded cannot be used. Choose another.',
@@ -163,8 +229,13 @@ describe('changing the own agency', () => {
   });
 
   it('shortens the retention with a reason only, and never below the floor', async () => {
-    await expect(change({ retentionDays: 60 })).rejects.toMatchObject({ code: 'INVALID_INPUT', message: expect.stringMatching(/reason/) as string });
-    await expect(change({ retentionDays: 10, reason: 'space' })).rejects.toMatchObject({ message: expect.stringMatching(/at least 50/) as string });
+    await expect(change({ retentionDays: 60 })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      message: expect.stringMatching(/reason/) as string,
+    });
+    await expect(change({ retentionDays: 10, reason: 'space' })).rejects.toMatchObject({
+      message: expect.stringMatching(/at least 50/) as string,
+    });
     expect(await change({ retentionDays: 60, reason: 'space' })).toMatchObject({ retentionDays: 60 });
     expect(await change({ retentionDays: 0 })).toMatchObject({ retentionDays: 0 });
     await expect(change({ retentionDays: -1 })).rejects.toMatchObject({ code: 'INVALID_INPUT' });

@@ -8,7 +8,15 @@ import { registerConnection } from '../../src/domain/register-connection.ts';
 import { registerContract } from '../../src/domain/register-contract.ts';
 import { registerPipeline } from '../../src/domain/register-pipeline.ts';
 import { type StartRun, startRun } from '../../src/domain/start-run.ts';
-import { apiDeps, auditOf, connectionDocument, contextOf, contractDocument, countRows, pipelineDocument } from '../support/api.ts';
+import {
+  apiDeps,
+  auditOf,
+  connectionDocument,
+  contextOf,
+  contractDocument,
+  countRows,
+  pipelineDocument,
+} from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
@@ -25,17 +33,33 @@ async function agencyWith(slug: string, ...pipelines: Record<string, unknown>[])
 }
 
 function start(ctx: Context, input: Partial<StartRun>): ReturnType<typeof startRun> {
-  return startRun(ctx.api, ctx, { pipeline: null, payload: null, stage: null, dryRun: null, metadata: null, ...asked, ...input });
+  return startRun(ctx.api, ctx, {
+    pipeline: null,
+    payload: null,
+    stage: null,
+    dryRun: null,
+    metadata: null,
+    ...asked,
+    ...input,
+  });
 }
 
 describe('starting a run', () => {
   let nasa: Context;
   beforeAll(async () => {
-    nasa = await agencyWith('nasa', pipelineDocument('temperatures'), pipelineDocument('images', { contentType: 'images' }));
+    nasa = await agencyWith(
+      'nasa',
+      pipelineDocument('temperatures'),
+      pipelineDocument('images', { contentType: 'images' }),
+    );
   });
 
   it('queues the run, its plan, its first event and the audit entry in one go', async () => {
-    const run = await start(nasa, { pipeline: 'temperatures', reason: 'quarterly report', metadata: { ticket: 'A-1' } });
+    const run = await start(nasa, {
+      pipeline: 'temperatures',
+      reason: 'quarterly report',
+      metadata: { ticket: 'A-1' },
+    });
     expect(run).toMatchObject({
       agency: 'nasa',
       pipelineName: 'temperatures',
@@ -62,18 +86,32 @@ describe('starting a run', () => {
       join flux.run_events e using (agency_id, run_id)
       where run_id = ${run.id}
     `);
-    expect(rows).toEqual([{ partition_no: 0, kind: 'PLAN', status: 'AVAILABLE', seq: 1, name: 'RunQueued', attempt: 1 }]);
+    expect(rows).toEqual([
+      { partition_no: 0, kind: 'PLAN', status: 'AVAILABLE', seq: 1, name: 'RunQueued', attempt: 1 },
+    ]);
     const entry = (await auditOf(database, 'nasa')).find(({ resource_id }) => resource_id === run.id);
-    expect(entry).toMatchObject({ action: 'run.start', success: true, actor: 'pat@example.gov', body: { reason: 'quarterly report', ip: '192.0.2.1' } });
+    expect(entry).toMatchObject({
+      action: 'run.start',
+      success: true,
+      actor: 'pat@example.gov',
+      body: { reason: 'quarterly report', ip: '192.0.2.1' },
+    });
   });
 
   it('resolves a bare payload to the only enabled pipeline of its content type and use case', async () => {
-    const run = await start(nasa, { payload: { agency: 'nasa', content_type: 'images', use_case: 'research', source: 'other.csv' } });
+    const run = await start(nasa, {
+      payload: { agency: 'nasa', content_type: 'images', use_case: 'research', source: 'other.csv' },
+    });
     expect(run).toMatchObject({ pipelineName: 'images', contentType: 'images', payload: { source: 'other.csv' } });
   });
 
   it('takes the pipeline that the payload’s metadata names', async () => {
-    const payload = { agency: 'nasa', content_type: 'text', use_case: 'research', metadata: { pipeline: 'temperatures' } };
+    const payload = {
+      agency: 'nasa',
+      content_type: 'text',
+      use_case: 'research',
+      metadata: { pipeline: 'temperatures' },
+    };
     expect((await start(nasa, { payload })).pipelineName).toBe('temperatures');
   });
 
@@ -84,13 +122,17 @@ describe('starting a run', () => {
     expect(new Set(runs.map(({ id }) => id)).size).toBe(1);
     expect(await countRows(database, 'nasa', 'runs')).toBe(before + 1);
     expect((await auditOf(database, 'nasa')).filter(({ resource_id }) => resource_id === runs[0]?.id)).toHaveLength(1);
-    await expect(start(nasa, { pipeline: 'images', idempotencyKey })).rejects.toMatchObject({ code: 'IDEMPOTENCY_CONFLICT' });
+    await expect(start(nasa, { pipeline: 'images', idempotencyKey })).rejects.toMatchObject({
+      code: 'IDEMPOTENCY_CONFLICT',
+    });
   });
 
   it('takes an idempotency key anew after its week is over', async () => {
     const idempotencyKey = randomUUID();
     const first = await start(nasa, { pipeline: 'temperatures', idempotencyKey });
-    await database.admin().query(sql`update flux.idempotency_keys set expires_at = now() where key = ${idempotencyKey}`);
+    await database
+      .admin()
+      .query(sql`update flux.idempotency_keys set expires_at = now() where key = ${idempotencyKey}`);
     const second = await start(nasa, { pipeline: 'images', idempotencyKey });
     expect(second.id).not.toBe(first.id);
     expect((await start(nasa, { pipeline: 'images', idempotencyKey })).id).toBe(second.id);
@@ -101,17 +143,64 @@ describe('starting a run', () => {
     ['neither pipeline nor payload', {}, 'INVALID_INPUT', /exactly one/],
     ['pipeline and payload', { pipeline: 'temperatures', payload: {} }, 'INVALID_INPUT', /exactly one/],
     ['a payload that is a list', { payload: [] }, 'INVALID_INPUT', /payload must be a JSON object/],
-    ['another agency', { payload: { agency: 'noaa', content_type: 'text', use_case: 'research' } }, 'DATA_ISOLATION', /not yours/],
+    [
+      'another agency',
+      { payload: { agency: 'noaa', content_type: 'text', use_case: 'research' } },
+      'DATA_ISOLATION',
+      /not yours/,
+    ],
     ['an agency that does not exist', { payload: { agency: 'nowhere' } }, 'DATA_ISOLATION', /not yours/],
-    ['a use case that does not exist', { payload: { agency: 'nasa', content_type: 'text', use_case: 'fun' } }, 'INVALID_INPUT', /use_case/],
-    ['a stage that does not exist', { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', stage: 'all' } }, 'INVALID_INPUT', /stage/],
+    [
+      'a use case that does not exist',
+      { payload: { agency: 'nasa', content_type: 'text', use_case: 'fun' } },
+      'INVALID_INPUT',
+      /use_case/,
+    ],
+    [
+      'a stage that does not exist',
+      { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', stage: 'all' } },
+      'INVALID_INPUT',
+      /stage/,
+    ],
     ['a stage that is not offered', { pipeline: 'temperatures', stage: 'INGEST' }, 'INVALID_INPUT', /offered: FULL/],
-    ['two stages', { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', stage: 'full' }, stage: 'INGEST' }, 'INVALID_INPUT', /one stage/],
+    [
+      'two stages',
+      { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', stage: 'full' }, stage: 'INGEST' },
+      'INVALID_INPUT',
+      /one stage/,
+    ],
     ['a dry run', { pipeline: 'temperatures', dryRun: true }, 'INVALID_INPUT', /not offered yet/],
-    ['a fork', { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', checkpoint_id: 'x' } }, 'INVALID_INPUT', /fork/],
-    ['a source outside the connection', { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', source: '../x' } }, 'INVALID_INPUT', /relative/],
-    ['a purpose that no pipeline has', { payload: { agency: 'nasa', content_type: 'mixed', use_case: 'vr' } }, 'PIPELINE_NOT_FOUND', /content type mixed/],
-    ['a purpose that the named pipeline has not', { payload: { agency: 'nasa', content_type: 'images', use_case: 'research', metadata: { pipeline: 'temperatures' } } }, 'INVALID_INPUT', /Make them agree/],
+    [
+      'a fork',
+      { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', checkpoint_id: 'x' } },
+      'INVALID_INPUT',
+      /fork/,
+    ],
+    [
+      'a source outside the connection',
+      { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', source: '../x' } },
+      'INVALID_INPUT',
+      /relative/,
+    ],
+    [
+      'a purpose that no pipeline has',
+      { payload: { agency: 'nasa', content_type: 'mixed', use_case: 'vr' } },
+      'PIPELINE_NOT_FOUND',
+      /content type mixed/,
+    ],
+    [
+      'a purpose that the named pipeline has not',
+      {
+        payload: {
+          agency: 'nasa',
+          content_type: 'images',
+          use_case: 'research',
+          metadata: { pipeline: 'temperatures' },
+        },
+      },
+      'INVALID_INPUT',
+      /Make them agree/,
+    ],
     ['two pipelines', { pipeline: 'temperatures', metadata: { pipeline: 'images' } }, 'INVALID_INPUT', /two pipelines/],
     ['notes that are no object', { pipeline: 'temperatures', metadata: 'x' }, 'INVALID_INPUT', /metadata must be/],
     ['notes with a NUL character', { pipeline: 'temperatures', metadata: { a: '\0' } }, 'INVALID_INPUT', /NUL/],
@@ -119,10 +208,14 @@ describe('starting a run', () => {
     ['an idempotency key without text', { pipeline: 'temperatures', idempotencyKey: '' }, 'INVALID_INPUT', /1 to 255/],
     ['a reason without end', { pipeline: 'temperatures', reason: 'x'.repeat(2_001) }, 'INVALID_INPUT', /at most 2000/],
   ])('refuses %s, leaves nothing behind and records the refusal', async (_what, input, code, message) => {
-    const before = await Promise.all((['runs', 'run_partitions', 'run_events'] as const).map((table) => countRows(database, 'nasa', table)));
+    const before = await Promise.all(
+      (['runs', 'run_partitions', 'run_events'] as const).map((table) => countRows(database, 'nasa', table)),
+    );
     const audited = (await auditOf(database, 'nasa')).length;
     await expect(start(nasa, input)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string });
-    const after = await Promise.all((['runs', 'run_partitions', 'run_events'] as const).map((table) => countRows(database, 'nasa', table)));
+    const after = await Promise.all(
+      (['runs', 'run_partitions', 'run_events'] as const).map((table) => countRows(database, 'nasa', table)),
+    );
     expect(after).toEqual(before);
     const entries = (await auditOf(database, 'nasa')).slice(audited);
     expect(entries).toMatchObject([{ action: 'run.start', success: false, error_code: code }]);
@@ -131,19 +224,28 @@ describe('starting a run', () => {
   it('gives a foreign and an invented agency the same answer', async () => {
     await database.addAgency('noaa');
     const refusal = async (agency: string): Promise<string> =>
-      start(nasa, { payload: { agency } }).then(() => 'none', (error: Error) => error.message);
+      start(nasa, { payload: { agency } }).then(
+        () => 'none',
+        (error: Error) => error.message,
+      );
     expect(await refusal('noaa')).toBe(await refusal('no-such-agency'));
   });
 
   it('lists the candidates where several pipelines fit', async () => {
     const usgs = await agencyWith('usgs', pipelineDocument('a-one'), pipelineDocument('b-two'));
     const payload = { agency: 'usgs', content_type: 'text', use_case: 'research' };
-    await expect(start(usgs, { payload })).rejects.toMatchObject({ code: 'AMBIGUOUS_PIPELINE', details: { candidates: ['a-one', 'b-two'] } });
+    await expect(start(usgs, { payload })).rejects.toMatchObject({
+      code: 'AMBIGUOUS_PIPELINE',
+      details: { candidates: ['a-one', 'b-two'] },
+    });
   });
 
   it('sees no pipeline above the caller’s clearance', async () => {
     const nga = await agencyWith('nga', pipelineDocument('secret', { classification: 'S' }));
-    await expect(start(nga, { pipeline: 'secret' })).rejects.toMatchObject({ code: 'PIPELINE_NOT_FOUND', details: { candidates: [] } });
+    await expect(start(nga, { pipeline: 'secret' })).rejects.toMatchObject({
+      code: 'PIPELINE_NOT_FOUND',
+      details: { candidates: [] },
+    });
     const cleared = contextOf(database, 'nga', { clearance: 3 });
     expect(await start(cleared, { pipeline: 'secret' })).toMatchObject({ classification: 3 });
   });
@@ -151,9 +253,15 @@ describe('starting a run', () => {
   it('starts nothing for an agency or a pipeline that is not enabled', async () => {
     const bls = await agencyWith('bls', pipelineDocument('jobs'));
     await database.admin().query(sql`update flux.pipelines set enabled = false where agency_id = 'bls'`);
-    await expect(start(bls, { pipeline: 'jobs' })).rejects.toMatchObject({ code: 'PIPELINE_NOT_FOUND', message: expect.stringMatching(/not enabled/) as string });
+    await expect(start(bls, { pipeline: 'jobs' })).rejects.toMatchObject({
+      code: 'PIPELINE_NOT_FOUND',
+      message: expect.stringMatching(/not enabled/) as string,
+    });
     await database.admin().query(sql`update flux.agencies set enabled = false where agency_id = 'bls'`);
-    await expect(start(bls, { pipeline: 'jobs' })).rejects.toMatchObject({ code: 'INVALID_INPUT', message: expect.stringMatching(/not enabled/) as string });
+    await expect(start(bls, { pipeline: 'jobs' })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      message: expect.stringMatching(/not enabled/) as string,
+    });
   });
 
   it('starts the run all the same when nobody can be woken', async () => {

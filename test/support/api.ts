@@ -70,7 +70,11 @@ export function apiDeps(database: TestDatabase, more: Partial<ApiDeps> = {}): Ap
 }
 
 /** What a resolver and a use case get from a request of this caller. */
-export function contextOf(database: TestDatabase, agency: string, options: CallerOptions & { api?: ApiDeps } = {}): Context {
+export function contextOf(
+  database: TestDatabase,
+  agency: string,
+  options: CallerOptions & { api?: ApiDeps } = {},
+): Context {
   return createContext(
     options.api ?? apiDeps(database),
     createRequestContext({
@@ -147,7 +151,11 @@ export async function append(
 export const starts: RunTransition = { from: ['PENDING'], to: 'IN_PROGRESS', starts: true };
 export const completes: RunTransition = { from: ['IN_PROGRESS'], to: 'COMPLETED', finishes: true };
 
-export async function countRows(database: TestDatabase, agency: string, table: 'runs' | 'run_partitions' | 'run_events'): Promise<number> {
+export async function countRows(
+  database: TestDatabase,
+  agency: string,
+  table: 'runs' | 'run_partitions' | 'run_events',
+): Promise<number> {
   const queries = {
     runs: sql`select count(*)::int as n from flux.runs`,
     run_partitions: sql`select count(*)::int as n from flux.run_partitions`,

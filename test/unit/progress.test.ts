@@ -41,19 +41,39 @@ describe('progress', () => {
   });
 
   it('goes by the source’s size where its records are not counted, and invents nothing without either', () => {
-    expect(progressOf(totals({ recordsTotal: null }))).toMatchObject({ fraction: 0.2, estimateSource: 'SOURCE', etaAt: new Date(start + 50_000) });
-    expect(progressOf(totals({ recordsTotal: null, bytesTotal: null }))).toMatchObject({ fraction: null, estimateSource: 'NONE', etaAt: null });
+    expect(progressOf(totals({ recordsTotal: null }))).toMatchObject({
+      fraction: 0.2,
+      estimateSource: 'SOURCE',
+      etaAt: new Date(start + 50_000),
+    });
+    expect(progressOf(totals({ recordsTotal: null, bytesTotal: null }))).toMatchObject({
+      fraction: null,
+      estimateSource: 'NONE',
+      etaAt: null,
+    });
   });
 
   it('has no rate before the start and no time of arrival before the first record', () => {
     const waiting = totals({ status: 'PENDING', startedAt: null, recordsRead: 0n, current: 'PLAN' });
-    expect(progressOf(waiting)).toMatchObject({ stage: 'INGEST', step: 'plan', ratePerSecond: null, etaAt: null, fraction: 0 });
+    expect(progressOf(waiting)).toMatchObject({
+      stage: 'INGEST',
+      step: 'plan',
+      ratePerSecond: null,
+      etaAt: null,
+      fraction: 0,
+    });
     expect(progressOf(totals({ bytesRead: 0n, recordsTotal: null })).etaAt).toBeNull();
     expect(progressOf(totals({}, 0)).ratePerSecond).toBeNull();
   });
 
   it('ends with the run: the average rate, no step, a source of no records all read', () => {
-    const over = totals({ status: 'COMPLETED', finishedAt: new Date(start + 5_000), recordsRead: 0n, recordsTotal: 0n, current: null });
+    const over = totals({
+      status: 'COMPLETED',
+      finishedAt: new Date(start + 5_000),
+      recordsRead: 0n,
+      recordsTotal: 0n,
+      current: null,
+    });
     expect(progressOf(over)).toMatchObject({ stage: 'FULL', step: null, fraction: 1, ratePerSecond: 0, etaAt: null });
     expect(progressOf(totals({ current: 'PUBLISH' }))).toMatchObject({ stage: 'EXPORT', step: 'publish' });
   });

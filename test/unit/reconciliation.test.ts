@@ -5,11 +5,31 @@ import { reconcile } from '../../src/domain/reconciliation.ts';
 import { canBecome, runStatuses } from '../../src/domain/run.ts';
 
 function step(name: string, recordsIn: bigint, recordsOut: bigint, lost: Partial<StepTotals> = {}): StepTotals {
-  return { runId: 'r', position: 0, stage: 'INGEST', step: name, kind: 'row', recordsIn, recordsOut, recordsRejected: 0n, recordsFiltered: 0n, ...lost };
+  return {
+    runId: 'r',
+    position: 0,
+    stage: 'INGEST',
+    step: name,
+    kind: 'row',
+    recordsIn,
+    recordsOut,
+    recordsRejected: 0n,
+    recordsFiltered: 0n,
+    ...lost,
+  };
 }
 
 function load(recordCount: bigint | null): LoadOfRun {
-  return { runId: 'r', dataset: 'd', loadNo: 1n, mode: 'append', status: 'PUBLISHED', recordCount, openedAt: new Date(), publishedAt: null };
+  return {
+    runId: 'r',
+    dataset: 'd',
+    loadNo: 1n,
+    mode: 'append',
+    status: 'PUBLISHED',
+    recordCount,
+    openedAt: new Date(),
+    publishedAt: null,
+  };
 }
 
 const steps = [

@@ -46,7 +46,7 @@ describe('a stream', () => {
         throw new FluxError('NOT_FOUND', 'gone');
       }, never),
     );
-    const items = [];
+    const items: object[] = [];
     for await (const item of failing) items.push(item);
     expect(itemOf(items[0] as { n: number })).toEqual({ n: 1 });
     expect(() => itemOf(items[1] as { n: number })).toThrow('gone');
