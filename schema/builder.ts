@@ -1,6 +1,7 @@
 import SchemaBuilder from '@pothos/core';
 import ErrorsPlugin from '@pothos/plugin-errors';
-import RelayPlugin from '@pothos/plugin-relay';
+import RelayPlugin, { resolveNodes } from '@pothos/plugin-relay';
+import { type GraphQLResolveInfo, type GraphQLSchema, isObjectType } from 'graphql';
 
 import type { Context } from '../resolvers/context.ts';
 import { FluxError } from '../src/errors.ts';
@@ -32,6 +33,7 @@ export const builder = new SchemaBuilder<{
       description: 'The thing with this global id; null when there is none for the caller.',
       auth: 'authenticated',
       args: { id: { description: 'Global id.' } },
+      resolve: (_root, { id }, _ctx, { schema }, load) => (isNode(schema, id) ? load(id) : null),
     },
     nodesQueryOptions: {
       description:
@@ -39,6 +41,7 @@ export const builder = new SchemaBuilder<{
       nullable: { list: false, items: true },
       auth: 'authenticated',
       args: { ids: { description: 'Global ids, at most 200.' } },
+      resolve: (_root, { ids }, ctx, info) => loadNodes(ids, ctx, info),
     },
     pageInfoTypeOptions: { description: 'Where a page stands in its list.', auth: 'authenticated' },
     pageInfoFieldOptions: { description: 'Where this page stands.' },
@@ -61,8 +64,41 @@ export const builder = new SchemaBuilder<{
 // The mutation and subscription types stand where their first fields do: a type without fields is no valid schema.
 builder.queryType({ description: 'What can be read.' });
 
+interface GlobalId {
+  typename: string;
+  id: string;
+}
+
+const nodesMax = 200;
+
+/** Whether the id names a type that has global ids. One of another type is the id of nothing, like one that was deleted. */
+function isNode(schema: GraphQLSchema, { typename }: GlobalId): boolean {
+  const type = schema.getType(typename);
+  return isObjectType(type) && type.getInterfaces().some(({ name }) => name === 'Node');
+}
+
+/**
+ * Relay's own loader, asked with null for what is no node: it would throw at a name that is no type.
+ *
+ * @throws LIMIT_EXCEEDED more than 200 at once
+ */
+function loadNodes(ids: readonly GlobalId[], ctx: Context, info: GraphQLResolveInfo): Promise<unknown[]> {
+  if (ids.length > nodesMax) {
+    throw new FluxError(
+      'LIMIT_EXCEEDED',
+      `At most ${String(nodesMax)} ids are taken at once; found ${String(ids.length)}.`,
+    );
+  }
+  return resolveNodes(
+    builder,
+    ctx,
+    info,
+    ids.map((id) => (isNode(info.schema, id) ? id : null)),
+  );
+}
+
 /** @throws INVALID_INPUT the text is not a global id in its one canonical spelling */
-function decodeGlobalID(globalId: string): { typename: string; id: string } {
+function decodeGlobalID(globalId: string): GlobalId {
   const bytes = Buffer.from(globalId, 'base64url');
   const part = /^([A-Z]\w{0,63}):(.{1,200})$/su.exec(bytes.toString('utf8'));
   if (bytes.toString('base64url') !== globalId || !part) {

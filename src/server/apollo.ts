@@ -51,12 +51,13 @@ function operationPlugin<Context extends RequestContext>({
       for (const error of errors) logFailure(logger, error, { requestId, traceId, agency: principal.agency });
     },
     async willSendResponse({ errors, request, response, contextValue: { traceId } }) {
+      const type = responseType(request.http?.headers.get('accept'));
+      if (type) response.http.headers.set('content-type', `${type}; charset=utf-8`);
       if (response.body.kind !== 'single' || !errors?.length) return;
       const result = response.body.singleResult;
       result.errors = errors.map((error) => formatError(error, { hideSuggestions: production, traceId }));
       if (result.data !== undefined && result.data !== null) return;
       // A document that never was one is the request's fault whatever it accepts; the rest is GraphQL's own answer there.
-      const type = responseType(request.http?.headers.get('accept'));
       if (type === 'application/graphql-response+json') response.http.status = statusOf(failureOf(errors[0]));
       else if (request.query) response.http.status = 200;
     },

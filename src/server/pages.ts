@@ -4,7 +4,7 @@ const plainPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancest
 // The editor is one file with its script, styles and workers inside; it talks to this server alone.
 const editorPolicy =
   "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; " +
-  "img-src 'self' data:; font-src data:; connect-src 'self' data:; frame-ancestors 'none'";
+  "img-src 'self' data:; font-src data:; connect-src 'self' ws: wss: data:; frame-ancestors 'none'";
 
 /** `/`: what is where. `/graphiql`, outside production: the editor, whole in one file, so that it works without a network. */
 export function servePages(server: FastifyInstance, options: { graphqlPath: string; production: boolean }): void {

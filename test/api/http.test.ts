@@ -36,10 +36,14 @@ describe('GraphQL over HTTP', () => {
         'application/json;q=0.5, application/graphql-response+json',
         '*/*',
         'text/html, application/json',
+        'application/json, application/graphql-response+json',
+        'application/*',
+        'application/json, application/graphql-response+json;q=0',
       ].map(async (accept) => (await api.ask({ query: '{ viewer { agency } }' }, { accept })).type),
     );
     const [json, response] = ['application/json; charset=utf-8', 'application/graphql-response+json; charset=utf-8'];
-    expect(types).toEqual([json, response, response, json, json]);
+    expect(types).toEqual([json, response, response, json, json, response, json, json]);
+    expect((await api.ask({ query: '{ viewer { agency } }' }, { accept: 'text/html' })).status).toBe(406);
   });
 });
 
@@ -173,6 +177,49 @@ describe('a failure', () => {
         ({ trace_id, fields }) => trace_id === traceId && (fields as { requestId: string }).requestId === 'mine-1',
       ),
     ).toBe(true);
+  });
+});
+
+describe('a global id', () => {
+  const idOf = (text: string): string => Buffer.from(text).toString('base64url');
+  const node = async (id: string) =>
+    (await api.ask({ query: 'query ($id: ID!) { node(id: $id) { __typename id } }', variables: { id } })).body;
+
+  it('finds its thing', async () => {
+    expect((await node(idOf('Thing:1'))).data).toEqual({ node: { __typename: 'Thing', id: idOf('Thing:1') } });
+  });
+
+  it.each(['Thing:2', 'Nope:1', 'Viewer:1', 'Query:1', 'Node:1', 'String:1', 'Thing:constructor'])(
+    'of nothing, %s, reads as null',
+    async (text) => {
+      expect(await node(idOf(text))).toEqual({ data: { node: null } });
+    },
+  );
+
+  it.each([
+    '',
+    'x',
+    'Thing:1',
+    `${idOf('Thing:1')}=`,
+    ` ${idOf('Thing:1')}`,
+    idOf('Thing:'),
+    idOf(':1'),
+    idOf('thing'),
+    idOf('__proto__:1'),
+  ])('that no field ever returned, %j, is refused', async (id) => {
+    expect((await node(id)).errors?.[0]?.extensions).toMatchObject({ code: 'INVALID_INPUT' });
+  });
+
+  it('keeps its place among others', async () => {
+    const query = 'query ($ids: [ID!]!) { nodes(ids: $ids) { id } }';
+    const ids = ['Nope:1', 'Thing:1', 'Thing:2', 'Viewer:1', 'Thing:1'].map(idOf);
+    const thing = { id: idOf('Thing:1') };
+    expect((await api.ask({ query, variables: { ids } })).body).toEqual({
+      data: { nodes: [null, thing, null, null, thing] },
+    });
+    const many = Array.from({ length: 201 }, (_, i) => idOf(`Thing:${String(i)}`));
+    const refused = await api.ask({ query, variables: { ids: many } });
+    expect(refused.body.errors?.[0]?.extensions).toMatchObject({ code: 'LIMIT_EXCEEDED' });
   });
 });
 

@@ -68,6 +68,15 @@ builder.queryFields((t) => ({
   }),
 }));
 
+const things = new Map([['1', { id: '1', agency: 'nasa' }]]);
+builder.node(builder.objectRef<{ id: string; agency: string }>('Thing'), {
+  description: 'Has a global id.',
+  auth: 'authenticated',
+  id: { resolve: ({ id }) => id },
+  loadMany: (ids) => ids.map((id) => things.get(id) ?? null),
+  fields: (t) => ({ agency: t.exposeString('agency', { description: 'Whose.' }) }),
+});
+
 const Done = builder.objectRef<object>('Done').implement({
   description: 'It is done.',
   auth: 'authenticated',
