@@ -34,7 +34,9 @@ export function limitIssues(document: unknown): Issue[] {
     ];
   }
   const walk = newWalk();
-  const issues = subschemasOf(document).flatMap(({ path, node }) => [
+  const schemas = subschemasOf(document);
+  if (schemas.length > contractLimits.subschemas) return [tooMany(schemas.length)];
+  const issues = schemas.flatMap(({ path, node }) => [
     ...referenceIssues(document, path, node),
     ...patternIssues(path, node, walk),
   ]);
@@ -127,8 +129,12 @@ function countIssues(document: unknown): Issue[] {
   const count = countOf(document);
   if (recursive) return [{ path: '', rule: '$ref', message: 'refers to itself; a record must have a finite shape' }];
   if (count <= contractLimits.subschemas) return [];
+  return [tooMany(count)];
+}
+
+function tooMany(count: number): Issue {
   const message = `holds ${count} subschemas with every $ref followed; at most ${contractLimits.subschemas} are allowed`;
-  return [{ path: '', rule: 'maxSubschemas', message }];
+  return { path: '', rule: 'maxSubschemas', message };
 }
 
 /** What a local JSON Pointer reference points at; undefined when that is nothing. */

@@ -7,18 +7,29 @@
  * text over to another loop costs one more power of the length; and choices outside of loops multiply. Refused is what is
  * exponential, cubic or worse, or multiplies to more than 65,536 ways. Where it errs it errs towards refusing.
  */
-import { masksOf, parsePattern, PatternNotOffered, type CharacterSet, type PatternNode } from './pattern-syntax.ts';
+import {
+  edgeCount,
+  masksOf,
+  parsePattern,
+  PatternNotOffered,
+  type CharacterSet,
+  type PatternNode,
+} from './pattern-syntax.ts';
 
+/** As contract.schema.json says, and before anything recursive reads the pattern. */
+const patternLengthMax = 512;
 /** States that an analysis may have; the usual pattern has under 30. */
 const stateCountMax = 300;
-/** Edges of the products that one document's analyses may walk together: some 100 ms on the API's only thread. */
-const walkMax = 500_000;
+/** Edges that one document's analyses may make and walk together: well under a second of the API's only thread. */
+const walkMax = 2_000_000;
 /** log2 of the ways that choices outside of loops may multiply to. */
 const choiceBitsMax = 16;
 /** `x{n,m}` is written out while m - n is below this, and looked at as `x{n,}` above. */
 const writtenOutMax = 8;
-/** Copies of a fixed repeat that are looked at; more of the same add no new way. */
-const copiesMax = 16;
+/** Copies of a fixed repeat that are looked at: if one offers a choice, so many of them offer too many. */
+const copiesMax = choiceBitsMax + 1;
+/** A character after the last code point: what an engine that has taken the whole pattern may still be refused for. */
+const endOfText: CharacterSet = [[0x110000, 0x110000]];
 
 type Ways = Map<number, number>;
 interface Draft {
@@ -26,11 +37,13 @@ interface Draft {
   sets: CharacterSet[];
   /** Ways from one state to the next. */
   follow: Ways[];
+  walk: Walk;
 }
 interface Automaton {
   /** The same sets as bits, so that two states share a character exactly if their bits do. */
   masks: bigint[];
   follow: Ways[];
+  walk: Walk;
 }
 interface Part {
   first: Ways;
@@ -50,6 +63,7 @@ export function newWalk(): Walk {
 
 /** Why the pattern may not be used, or null. */
 export function patternProblem(pattern: string, walk: Walk = newWalk()): string | null {
+  if (pattern.length > patternLengthMax) return `is longer than ${patternLengthMax} characters`;
   try {
     new RegExp(pattern, 'u');
   } catch (cause) {
@@ -64,26 +78,27 @@ export function patternProblem(pattern: string, walk: Walk = newWalk()): string 
 }
 
 function costProblem(tree: PatternNode, walk: Walk): string | null {
-  const automaton = read(build(tree));
+  const automaton = read(build(tree, walk));
   const components = loopComponents(automaton);
   if (choiceBits(automaton, components) > choiceBitsMax)
     return 'offers too many ways to match one text; write the choices apart';
-  if (isExponential(automaton, components, walk)) {
+  if (isExponential(automaton, components)) {
     return 'could take exponential time (a repeat inside a repeat that match the same text)';
   }
-  const degree = polynomialDegree(automaton, components, walk) + (startsAnchored(tree) ? 0 : 1);
+  const degree = polynomialDegree(automaton, components) + (startsAnchored(tree) ? 0 : 1);
   if (degree <= 1) return null;
   return 'could take cubic time or worse (repeats after one another that match the same text); anchor it with ^ and keep one';
 }
 
-function build(tree: PatternNode): Draft {
-  const draft: Draft = { sets: [[]], follow: [new Map<number, number>()] };
-  const root = partOf(draft, tree);
+function build(tree: PatternNode, walk: Walk): Draft {
+  const draft: Draft = { sets: [[]], follow: [new Map<number, number>()], walk };
+  const root = join(draft, partOf(draft, tree), state(draft, endOfText));
   draft.follow[0] = root.first;
   return draft;
 }
 
 function partOf(draft: Draft, node: PatternNode): Part {
+  spend(draft.walk);
   switch (node.kind) {
     case 'set':
       return state(draft, node.set);
@@ -149,6 +164,7 @@ function loop(draft: Draft, body: Part): Part {
 function connect(draft: Draft, from: Ways, to: Ways): void {
   for (const [source, leaving] of from) {
     const edges = draft.follow[source] as Ways;
+    spend(draft.walk, to.size);
     for (const [target, entering] of to) edges.set(target, (edges.get(target) ?? 0) + leaving * entering);
   }
 }
@@ -159,13 +175,14 @@ function sum(left: Ways, right: Ways, times: number): Ways {
   return total;
 }
 
-function read({ sets, follow }: Draft): Automaton {
-  return { masks: masksOf(sets), follow };
+function read({ sets, follow, walk }: Draft): Automaton {
+  spend(walk, Math.ceil(edgeCount(sets) / 8));
+  return { masks: masksOf(sets), follow, walk };
 }
 
 /** For each state the number of its loop (a strongly connected component with an edge inside), or -1 outside of loops. */
-function loopComponents({ follow }: Automaton): number[] {
-  const reach = follow.map((_edges, from) => reachable(follow, from));
+function loopComponents({ follow, walk }: Automaton): number[] {
+  const reach = follow.map((_edges, from) => reachable(follow, from, walk));
   const component = follow.map(() => -1);
   for (const [id, own] of reach.entries()) {
     if (!own.has(id) || component[id] !== -1) continue;
@@ -175,52 +192,60 @@ function loopComponents({ follow }: Automaton): number[] {
 }
 
 /** What can be reached in one step or more. */
-function reachable(follow: Ways[], from: number): Set<number> {
+function reachable(follow: Ways[], from: number, walk: Walk): Set<number> {
   const seen = new Set<number>();
   const open = [...(follow[from] as Ways).keys()];
   for (let at = open.pop(); at !== undefined; at = open.pop()) {
     if (seen.has(at)) continue;
     seen.add(at);
-    open.push(...(follow[at] as Ways).keys());
+    const next = follow[at] as Ways;
+    spend(walk, next.size);
+    open.push(...next.keys());
   }
   return seen;
 }
 
-/** Each state outside of loops is passed once, so its overlapping choices multiply the ways, whatever the text's length. */
-function choiceBits({ masks, follow }: Automaton, components: number[]): number {
+/**
+ * A state outside of loops is passed once and a loop is left once, so their overlapping choices multiply the ways, whatever
+ * the text's length. Whether a loop goes on instead is the degree's business.
+ */
+function choiceBits({ masks, follow, walk }: Automaton, components: number[]): number {
   let bits = 0;
+  const leaving = new Map<number, number>();
   for (const [id, edges] of follow.entries()) {
-    const outside = [...edges].filter(([target]) => components[id] === -1 || components[target] !== components[id]);
+    const component = components[id] as number;
+    const outside = [...edges].filter(([target]) => component === -1 || components[target] !== component);
+    spend(walk, outside.length ** 2);
     const worst = outside.map(([target]) =>
       outside.reduce((ways, [other, count]) => ways + (shared(masks, target, other) !== 0n ? count : 0), 0),
     );
-    // A loop meets this choice at each turn, but leaves by it once; the loops' own cost is the degree's business.
-    if (components[id] === -1) bits += Math.log2(Math.max(1, ...worst));
+    const ways = Math.max(1, ...worst);
+    if (component === -1) bits += Math.log2(ways);
+    else leaving.set(component, Math.max(ways, leaving.get(component) ?? 1));
   }
-  return bits;
+  return leaving.values().reduce((total, ways) => total + Math.log2(ways), bits);
 }
 
 /** Two different ways round, on one text: from (p, p) to a pair of unequal states or over a doubled edge, and back. */
-function isExponential(automaton: Automaton, components: number[], walk: Walk): boolean {
+function isExponential(automaton: Automaton, components: number[]): boolean {
   const loopStates = components.flatMap((component, id) => (component === -1 ? [] : [id]));
   return loopStates.some((start) => {
     const inside = (id: number): boolean => components[id] === components[start];
     const doubled = [...(automaton.follow[start] as Ways)].some(([target, ways]) => ways > 1 && inside(target));
     if (doubled) return true;
-    const forth = pairsFrom(automaton, [start, start], inside, walk);
+    const forth = pairsFrom(automaton, [start, start], inside);
     return forth.some(
       ([p, q]) =>
-        p !== q && pairsFrom(automaton, [p, q], inside, walk).some((pair) => pair[0] === start && pair[1] === start),
+        p !== q && pairsFrom(automaton, [p, q], inside).some((pair) => pair[0] === start && pair[1] === start),
     );
   });
 }
 
 /** Pairs of states reached from a pair by reading the same text, inside one loop. */
 function pairsFrom(
-  { masks, follow }: Automaton,
+  { masks, follow, walk }: Automaton,
   from: [number, number],
   inside: (id: number) => boolean,
-  walk: Walk,
 ): [number, number][] {
   const seen = new Map<number, [number, number]>();
   const open = [from];
@@ -240,15 +265,14 @@ function pairsFrom(
 }
 
 /** The longest chain of loops in which each can hand the same text over to the next. */
-function polynomialDegree(automaton: Automaton, components: number[], walk: Walk): number {
+function polynomialDegree(automaton: Automaton, components: number[]): number {
   const loopStates = components.flatMap((component, id) => (component === -1 ? [] : [id]));
   const handsOver = new Map<number, Set<number>>();
   for (const p of loopStates) {
     for (const q of loopStates) {
       const [from, to] = [components[p] as number, components[q] as number];
       if (from === to || handsOver.get(from)?.has(to) === true) continue;
-      if (sharesText(automaton, components, p, q, walk))
-        handsOver.set(from, (handsOver.get(from) ?? new Set()).add(to));
+      if (sharesText(automaton, components, p, q)) handsOver.set(from, (handsOver.get(from) ?? new Set()).add(to));
     }
   }
   return Math.max(0, ...handsOver.keys().map(longestFrom(handsOver)));
@@ -267,7 +291,7 @@ function longestFrom(handsOver: Map<number, Set<number>>): (from: number) => num
 }
 
 /** Is there one text that leads p to p, p to q, and q to q? Walks the triples from (p, p, q) to (p, q, q). */
-function sharesText({ masks, follow }: Automaton, components: number[], p: number, q: number, walk: Walk): boolean {
+function sharesText({ masks, follow, walk }: Automaton, components: number[], p: number, q: number): boolean {
   const seen = new Set<string>();
   const open: [number, number, number][] = [[p, p, q]];
   for (let at = open.pop(); at !== undefined; at = open.pop()) {
@@ -290,8 +314,8 @@ function sharesText({ masks, follow }: Automaton, components: number[], p: numbe
   return false;
 }
 
-function spend(walk: Walk): void {
-  walk.left -= 1;
+function spend(walk: Walk, edges = 1): void {
+  walk.left -= edges;
   if (walk.left < 0) throw new PatternNotOffered('is too complicated to be shown safe; make it simpler');
 }
 

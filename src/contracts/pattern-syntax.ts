@@ -218,24 +218,48 @@ class Reader {
   }
 }
 
+/** How many ends of ranges `masksOf` has to sort. */
+export function edgeCount(sets: readonly CharacterSet[]): number {
+  return new Set(sets).values().reduce((total, set) => total + 2 * set.length, 0);
+}
+
 /**
  * Writes sets as bits: the code points fall into groups that no set tells apart, each group is one bit. Two sets have a
  * character in common exactly if their bits have one.
  */
 export function masksOf(sets: readonly CharacterSet[]): bigint[] {
-  const starts = new Set<number>();
-  for (const [low, high] of new Set(sets).values().flatMap((set) => set.values())) starts.add(low).add(high + 1);
-  const bits = new Map<string, bigint>();
   const distinct = [...new Set(sets)];
-  const masks = new Map(distinct.map((set) => [set, 0n]));
-  for (const start of starts) {
-    const members = distinct.filter((set) => set.some(([low, high]) => low <= start && start <= high));
-    const group = members.map((set) => distinct.indexOf(set)).join();
-    const bit = bits.get(group) ?? 1n << BigInt(bits.size);
-    bits.set(group, bit);
-    for (const set of members) masks.set(set, (masks.get(set) ?? 0n) | bit);
-  }
+  const groups = groupsOf(distinct);
+  const masks = new Map(distinct.map((set, id) => [set, bitsWith(groups, id)]));
   return sets.map((set) => masks.get(set) ?? 0n);
+}
+
+/** Every combination of sets (bit `id` for set `id`) that some code point is in exactly. */
+function groupsOf(sets: readonly CharacterSet[]): bigint[] {
+  const edges = sets
+    .flatMap((set, id) =>
+      set.flatMap(([low, high]) => [
+        { at: low, id, step: 1 },
+        { at: high + 1, id, step: -1 },
+      ]),
+    )
+    .sort((left, right) => left.at - right.at);
+  const groups = new Set<bigint>();
+  const open = sets.map(() => 0);
+  let inside = 0n;
+  for (const [index, { at, id, step }] of edges.entries()) {
+    const count = (open[id] ?? 0) + step;
+    open[id] = count;
+    inside = count > 0 ? inside | (1n << BigInt(id)) : inside & ~(1n << BigInt(id));
+    if (edges[index + 1]?.at !== at) groups.add(inside);
+  }
+  return [...groups];
+}
+
+/** Bit `n` for group `n`, where the set is part of the group. */
+function bitsWith(groups: readonly bigint[], id: number): bigint {
+  const own = 1n << BigInt(id);
+  return groups.reduce((bits, group, index) => ((group & own) === 0n ? bits : bits | (1n << BigInt(index))), 0n);
 }
 
 function one(codePoint: number): CharacterSet {

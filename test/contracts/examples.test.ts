@@ -62,7 +62,7 @@ describe('a valid example', () => {
 describe('an invalid example', () => {
   it('has its reason written down, and the other way round', () => {
     const names = examples('invalid').map(({ name }) => name.replace(/[.]json$/, ''));
-    expect(names).toEqual(Object.keys(expectedIssues).sort());
+    expect(names.sort()).toEqual(Object.keys(expectedIssues).sort());
   });
 
   it.each(examples('invalid'))('$name is refused for its one reason, at its place', ({ name, schema, document }) => {
