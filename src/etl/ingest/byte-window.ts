@@ -1,6 +1,18 @@
 import { readSync } from 'node:fs';
 
-const blockBytes = 1 << 20;
+const blockBytesDefault = 1 << 20;
+
+export interface ByteRange {
+  start: number;
+  end: number;
+}
+
+/** What a splitter may be told apart from its file. */
+export interface SplitLimits {
+  /** Bytes of the longest record. */
+  maxBytes?: number;
+  blockBytes?: number;
+}
 
 /**
  * A moving view of a file: `buffer[0, length)` holds the bytes from `base` on. Reading is synchronous, because it happens
@@ -9,16 +21,22 @@ const blockBytes = 1 << 20;
 export class ByteWindow {
   readonly #fd: number;
   readonly #end: number;
-  buffer: Buffer = Buffer.allocUnsafe(blockBytes * 2);
+  readonly #blockBytes: number;
+  buffer: Buffer;
   length = 0;
   /** File offset of `buffer[0]`. */
   base: number;
 
-  /** @param end file offset where reading stops */
-  constructor(fd: number, start: number, end: number) {
+  /**
+   * @param range file offsets where reading begins and stops
+   * @param blockBytes how much is read at once at least; small ones make a test meet every boundary
+   */
+  constructor(fd: number, range: ByteRange, blockBytes = blockBytesDefault) {
     this.#fd = fd;
-    this.base = start;
-    this.#end = end;
+    this.base = range.start;
+    this.#end = range.end;
+    this.#blockBytes = blockBytes;
+    this.buffer = Buffer.allocUnsafe(blockBytes * 2);
   }
 
   get atEnd(): boolean {
@@ -34,7 +52,7 @@ export class ByteWindow {
   refill(keepFrom: number): boolean {
     if (this.atEnd) return false;
     const kept = this.length - keepFrom;
-    const target = kept + blockBytes > this.buffer.length ? Buffer.allocUnsafe(this.buffer.length * 2) : this.buffer;
+    const target = kept + this.#blockBytes > this.buffer.length ? Buffer.allocUnsafe(this.buffer.length * 2) : this.buffer;
     this.buffer.copy(target, 0, keepFrom, this.length);
     this.buffer = target;
     this.base += keepFrom;

@@ -57,7 +57,8 @@ export function compileField(field: ContractField, value: string): FieldRules {
 /** An integer against a fraction is compared as an integer, so that no value is rounded to a double first. */
 function boundLiteral(limit: number, field: ContractField, operator: string): string {
   if (field.kind !== 'integer' || Number.isSafeInteger(limit)) return numberLiteral(limit);
-  if (Math.abs(limit) >= 2 ** 53) return `${BigInt(limit)}::hugeint`;
+  // No integer of 64 bits lies beyond 2^64, so that every further bound is like that one.
+  if (Math.abs(limit) >= 2 ** 53) return `${BigInt(Math.sign(limit) * Math.min(Math.abs(limit), 2 ** 64))}::hugeint`;
   // v >= 0.5 is v >= 1, v > 0.5 is v > 0, and so on.
   const towards = operator === '>=' || operator === '<' ? Math.ceil(limit) : Math.floor(limit);
   return numberLiteral(towards);

@@ -1,5 +1,5 @@
 import { isAscii, isUtf8 } from 'node:buffer';
-import { ByteWindow } from './byte-window.ts';
+import { type ByteRange, ByteWindow, type SplitLimits } from './byte-window.ts';
 import { recordByteCountMax } from './limits.ts';
 
 /** What makes a record no RFC 4180 record. The first one found counts. */
@@ -43,11 +43,11 @@ export class CsvSplitter {
   /** Somewhere behind us there was valid UTF-8 beyond ASCII. */
   seenMultibyte = false;
 
-  constructor(fd: number, range: { start: number; end: number }, dialect: CsvDialect, maxBytes = recordByteCountMax) {
-    this.#window = new ByteWindow(fd, range.start, range.end);
+  constructor(fd: number, range: ByteRange, dialect: CsvDialect, limits: SplitLimits = {}) {
+    this.#window = new ByteWindow(fd, range, limits.blockBytes);
     this.#classes = classesOf(dialect);
     this.#quote = dialect.quote === null ? -1 : dialect.quote.charCodeAt(0);
-    this.#maxBytes = maxBytes;
+    this.#maxBytes = limits.maxBytes ?? recordByteCountMax;
   }
 
   get buffer(): Buffer {

@@ -1,4 +1,4 @@
-import { ByteWindow } from './byte-window.ts';
+import { type ByteRange, ByteWindow, type SplitLimits } from './byte-window.ts';
 import { recordByteCountMax } from './limits.ts';
 
 /** The document is not what its format says; nothing after `offset` can be trusted. */
@@ -33,9 +33,9 @@ export class JsonSplitter {
   /** The deepest nesting in the record. */
   depth = 0;
 
-  constructor(fd: number, range: { start: number; end: number }, maxBytes = recordByteCountMax) {
-    this.#window = new ByteWindow(fd, range.start, range.end);
-    this.#maxBytes = maxBytes;
+  constructor(fd: number, range: ByteRange, limits: SplitLimits = {}) {
+    this.#window = new ByteWindow(fd, range, limits.blockBytes);
+    this.#maxBytes = limits.maxBytes ?? recordByteCountMax;
   }
 
   get buffer(): Buffer {
@@ -134,6 +134,7 @@ export class JsonSplitter {
   }
 
   #skipSibling(message: string): void {
+    this.#peek();
     this.#skipValue(true);
     const found = this.#peek();
     if (found !== comma) throw this.#error(`${message}; found ${describeByte(found)}`);
@@ -253,9 +254,9 @@ export class LineSplitter {
   /** The line is longer than allowed; there is no next one. */
   tooLong = false;
 
-  constructor(fd: number, range: { start: number; end: number }, maxBytes = recordByteCountMax) {
-    this.#window = new ByteWindow(fd, range.start, range.end);
-    this.#maxBytes = maxBytes;
+  constructor(fd: number, range: ByteRange, limits: SplitLimits = {}) {
+    this.#window = new ByteWindow(fd, range, limits.blockBytes);
+    this.#maxBytes = limits.maxBytes ?? recordByteCountMax;
   }
 
   get buffer(): Buffer {
