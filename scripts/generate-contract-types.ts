@@ -6,7 +6,8 @@ const documents = ['agency-manifest', 'run-payload', 'connection', 'pipeline'];
 const folder = new URL('../schemas/v1/', import.meta.url);
 const target = new URL('../src/contracts/generated.ts', import.meta.url);
 
-const banner = '/** Generated from schemas/v1 by scripts/generate-contract-types.ts. Change the schemas, not this file. */\n';
+const banner =
+  '/** Generated from schemas/v1 by scripts/generate-contract-types.ts. Change the schemas, not this file. */\n';
 
 /** `type: object` beside a discriminated `oneOf` would add an index signature to the union, which then narrows no more. */
 function plainUnions(node: unknown): unknown {
