@@ -1,4 +1,4 @@
-import { classifications } from '../src/auth/principal.ts';
+import { type classifications } from '../src/auth/principal.ts';
 import { builder } from './builder.ts';
 
 /** 0 to 5 in the code and the database, by name in the API. */

@@ -26,7 +26,6 @@ export function createApollo<Context extends RequestContext>(options: ApolloOpti
     executionOptions,
     // A browser sends none of these to another site without asking first (CORS preflight), which is never granted.
     csrfPrevention: { requestHeaders: ['authorization', 'apollo-require-preflight'] },
-    status400ForVariableCoercionErrors: false,
     persistedQueries: false,
     allowBatchedHttpRequests: false,
     includeStacktraceInErrorResponses: false,

@@ -157,7 +157,7 @@ describe('another spelling of a good token', () => {
   it('with a claim given twice is refused, although the signature is good', async () => {
     const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
     const by = createWith({
-      issuers: [{ issuer: issuerName, jwks: { keys: [(await exportJWK(publicKey))] }, agencies: ['nasa'] }],
+      issuers: [{ issuer: issuerName, jwks: { keys: [await exportJWK(publicKey)] }, agencies: ['nasa'] }],
     });
     const good = JSON.stringify({
       iss: issuerName,
