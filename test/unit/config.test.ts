@@ -1,0 +1,158 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+import { loadConfig, requireIssuers } from '../../src/config.ts';
+import { FluxError } from '../../src/errors.ts';
+
+const key = 'ab'.repeat(32);
+const issuer = { issuer: 'https://id.example.gov', jwksUri: 'https://id.example.gov/jwks', agencies: ['nasa'] };
+const production = {
+  NODE_ENV: 'production',
+  FLUX_CONTEXT_KEY: key,
+  FLUX_DATA_KEY: key,
+  FLUX_ISSUERS: JSON.stringify([issuer]),
+};
+
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(path.join(tmpdir(), 'flux-config-'));
+});
+afterEach(() => rmSync(home, { recursive: true, force: true }));
+
+function problemsOf(env: NodeJS.ProcessEnv): string[] {
+  try {
+    loadConfig(env);
+  } catch (cause) {
+    if (cause instanceof FluxError && cause.code === 'CONFIG_INVALID') return cause.details['problems'] as string[];
+    throw cause;
+  }
+  return [];
+}
+
+describe('in development', () => {
+  test('everything has a default', () => {
+    expect(loadConfig({ FLUX_HOME: home })).toMatchObject({
+      environment: 'development',
+      home,
+      host: '127.0.0.1',
+      port: 4000,
+      metricsPort: 9464,
+      workers: 2,
+      issuers: [],
+      objectStoreFolder: path.join(home, 'objects'),
+      sourceRoots: {},
+      logLevel: 'info',
+    });
+  });
+
+  test('a missing key is made when it is first read, kept for the next time, and closed to others', () => {
+    const config = loadConfig({ FLUX_HOME: path.join(home, 'new') });
+    expect(() => statSync(path.join(home, 'new'))).toThrow();
+    expect(config.contextKey).toHaveLength(32);
+    expect(config.contextKey.equals(config.dataKey)).toBe(false);
+    expect(loadConfig({ FLUX_HOME: path.join(home, 'new') }).contextKey).toEqual(config.contextKey);
+    expect(statSync(path.join(home, 'new', 'keys', 'context-key')).mode & 0o777).toBe(0o600);
+    expect(statSync(path.join(home, 'new', 'keys')).mode & 0o777).toBe(0o700);
+  });
+
+  test('a kept key that was damaged is refused, not replaced', () => {
+    const config = loadConfig({ FLUX_HOME: home });
+    expect(config.dataKey).toHaveLength(32);
+    writeFileSync(path.join(home, 'keys', 'data-key'), 'damaged');
+    expect(() => loadConfig({ FLUX_HOME: home }).dataKey).toThrow(/should hold 32 bytes/);
+  });
+});
+
+test('every problem is said at once, each with its name', () => {
+  const problems = problemsOf({
+    FLUX_PORT: 'four thousand',
+    FLUX_WORKERS: '-1',
+    DATABASE_URL: 'mysql://localhost/x',
+    FLUX_ISSUERS: '{',
+    FLUX_CONTEXT_KEY: 'short',
+    FLUX_SOURCE_ROOTS: '{"Not A Slug":["/data"]}',
+    FLUX_OBJECT_STORE: 's3://bucket',
+    LOG_LEVEL: 'loud',
+    FLUX_TLS_CERT: '/cert.pem',
+  });
+  for (const name of [
+    'FLUX_PORT',
+    'FLUX_WORKERS',
+    'DATABASE_URL',
+    'FLUX_ISSUERS',
+    'FLUX_CONTEXT_KEY',
+    'FLUX_SOURCE_ROOTS',
+    'FLUX_OBJECT_STORE',
+    'LOG_LEVEL',
+    'FLUX_TLS_CERT',
+  ]) {
+    expect(
+      problems.filter((problem) => problem.startsWith(name)),
+      name,
+    ).not.toHaveLength(0);
+  }
+});
+
+test('production asks for the keys, and for exactly one source of each issuer’s keys', () => {
+  expect(problemsOf({ NODE_ENV: 'production', FLUX_ISSUERS: '[{"issuer":"x","agencies":["nasa"]}]' })).toEqual([
+    expect.stringContaining('FLUX_CONTEXT_KEY is missing'),
+    expect.stringContaining('FLUX_DATA_KEY is missing'),
+    expect.stringContaining('either jwksUri or jwks'),
+  ]);
+  expect(problemsOf({ ...production, FLUX_ISSUERS: JSON.stringify([{ ...issuer, jwksUri: 'http://id' }]) })).toEqual([
+    expect.stringContaining('https in production'),
+  ]);
+});
+
+test('production without a trusted issuer serves nobody', () => {
+  expect(() => requireIssuers(loadConfig({ ...production, FLUX_ISSUERS: '' }))).toThrow(/FLUX_ISSUERS is missing/);
+  requireIssuers(loadConfig(production));
+  requireIssuers(loadConfig({ FLUX_HOME: home }));
+});
+
+describe('keys', () => {
+  test.each([
+    ['hex', key],
+    ['base64', Buffer.from(key, 'hex').toString('base64')],
+    ['base64 without padding', Buffer.from(key, 'hex').toString('base64url')],
+  ])('are read as %s', (_name, text) => {
+    expect(loadConfig({ ...production, FLUX_CONTEXT_KEY: text }).contextKey.toString('hex')).toBe(key);
+  });
+});
+
+describe('secrets from files', () => {
+  test('are read and trimmed', () => {
+    const file = path.join(home, 'secret');
+    writeFileSync(file, `${key}\n`);
+    const { FLUX_DATA_KEY: _given, ...rest } = production;
+    expect(loadConfig({ ...rest, FLUX_DATA_KEY_FILE: file }).dataKey.toString('hex')).toBe(key);
+  });
+
+  test('are refused beside the value itself, and when the file cannot be read', () => {
+    const file = path.join(home, 'secret');
+    writeFileSync(file, key);
+    expect(problemsOf({ ...production, FLUX_DATA_KEY_FILE: file })).toEqual([expect.stringContaining('both set')]);
+    expect(problemsOf({ FLUX_HOME: home, DATABASE_URL_FILE: path.join(home, 'none') })).toEqual([
+      expect.stringContaining('ENOENT'),
+    ]);
+  });
+});
+
+test('source roots and the object store become absolute folders', () => {
+  const config = loadConfig({
+    FLUX_HOME: home,
+    FLUX_SOURCE_ROOTS: JSON.stringify({ nasa: ['data', '/abs'] }),
+    FLUX_OBJECT_STORE: 'file:///var/objects',
+  });
+  expect(config.sourceRoots).toEqual({ nasa: [path.resolve('data'), '/abs'] });
+  expect(config.objectStoreFolder).toBe('/var/objects');
+});
+
+test('a name that looks like ours and is not is a warning, because it has no effect', () => {
+  expect(loadConfig({ FLUX_HOME: home, FLUX_PROT: '1' }).warnings).toEqual([
+    'FLUX_PROT is no setting of Flux and has no effect',
+  ]);
+});
