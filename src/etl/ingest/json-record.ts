@@ -103,7 +103,13 @@ declare global {
 function parseExactly(text: string): unknown {
   const reviver = (_key: string, value: unknown, context?: { source?: string }): unknown => {
     if (typeof value !== 'number' || context?.source === undefined) return value;
-    return String(value) === context.source ? value : JSON.rawJSON(context.source);
+    return isExact(value, context.source) ? value : JSON.rawJSON(context.source);
   };
   return JSON.parse(text, reviver);
+}
+
+/** A double keeps any 15 digits, unless the exponent leads out of its range. */
+function isExact(value: number, source: string): boolean {
+  const digits = source.replace(/[eE].*/, '').replace(/\D/g, '').length;
+  return digits <= 15 && Number.isFinite(value) && (value !== 0 || !/^-?[0.]*[1-9]/.test(source));
 }

@@ -1,0 +1,66 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BatchSession } from '../../../src/etl/batch-session.ts';
+import type { PipelineDefinition } from '../../../src/etl/engine-types.ts';
+import type { PreparedBatch, SourceSurvey } from '../../../src/etl/protocol.ts';
+import { parseCsv } from '../../support/etl.ts';
+
+export interface SessionResult {
+  survey: SourceSurvey;
+  batches: PreparedBatch[];
+  rows: (string | null)[][];
+  rejected: PreparedBatch['rejected'];
+}
+
+/** What a child does, in this process: opens, surveys, and reads every range to its end. */
+export async function runSession(
+  content: string | Uint8Array,
+  definition: PipelineDefinition,
+  contract: Record<string, unknown> | null,
+): Promise<SessionResult> {
+  return withSession(content, definition, contract, async (session) => {
+    const survey = await session.survey();
+    const batches: PreparedBatch[] = [];
+    const rows: (string | null)[][] = [];
+    for (const range of survey.ranges) {
+      await session.start(range, null);
+      for (let last = false; !last; ) {
+        const batch = await session.next();
+        last = batch.last;
+        batches.push(batch);
+        rows.push(...parseCsv(readFileSync(batch.goodFile, 'utf8')));
+      }
+    }
+    return { survey, batches, rows, rejected: batches.flatMap((batch) => batch.rejected) };
+  });
+}
+
+export async function withSession<T>(
+  content: string | Uint8Array,
+  definition: PipelineDefinition,
+  contract: Record<string, unknown> | null,
+  use: (session: BatchSession) => Promise<T>,
+): Promise<T> {
+  const workFolder = mkdtempSync(join(tmpdir(), 'flux session-'));
+  const objectPath = join(workFolder, 'object');
+  const bytes = Buffer.from(content as string);
+  writeFileSync(objectPath, bytes);
+  try {
+    const session = await BatchSession.open({
+      definition,
+      contract,
+      objectPath,
+      objectByteCount: bytes.length,
+      workFolder,
+      memoryMegabytes: 256,
+    });
+    try {
+      return await use(session);
+    } finally {
+      session.close();
+    }
+  } finally {
+    rmSync(workFolder, { recursive: true });
+  }
+}
