@@ -51,6 +51,11 @@ export async function writeSecret(file: string, content: string | Buffer): Promi
     try {
       await handle.writeFile(content);
       await handle.sync();
+      // What root writes into another user's FLUX_HOME must stay readable to that user.
+      if (process.getuid?.() === 0) {
+        const { uid, gid } = await stat(path.dirname(file));
+        await handle.chown(uid, gid);
+      }
     } finally {
       await handle.close();
     }
