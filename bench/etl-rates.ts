@@ -72,13 +72,23 @@ async function measure(path: string, root: string): Promise<void> {
   const pinned = performance.now();
   const plan = await engine.planSource({ definition, contract, object, workFolder, signal });
   const planned = performance.now();
-  print(`pin ${Math.round(pinned - started)} ms, plan ${Math.round(planned - pinned)} ms, ${plan.ranges.length} ranges, ${plan.recordsTotal} records`);
+  print(
+    `pin ${Math.round(pinned - started)} ms, plan ${Math.round(planned - pinned)} ms, ${plan.ranges.length} ranges, ${plan.recordsTotal} records`,
+  );
   const total = { read: 0, good: 0, rejected: 0 };
   const memory: number[] = [];
   for (const range of plan.ranges) {
     const before = performance.now();
     let read = 0;
-    for await (const batch of engine.openBatches({ definition, contract, object, workFolder, signal, range, cursor: null })) {
+    for await (const batch of engine.openBatches({
+      definition,
+      contract,
+      object,
+      workFolder,
+      signal,
+      range,
+      cursor: null,
+    })) {
       read += batch.recordsRead;
       total.good += batch.goodCount;
       total.rejected += batch.rejected.length;
@@ -90,12 +100,16 @@ async function measure(path: string, root: string): Promise<void> {
   }
   const seconds = (performance.now() - planned) / 1000;
   print(`${JSON.stringify(total)} in ${seconds.toFixed(2)} s: ${Math.round(total.read / seconds)} records/s`);
-  print(`resident, parent and child: first ${memory[0]} MB, middle ${memory[memory.length >> 1]} MB, highest ${Math.max(...memory)} MB`);
+  print(
+    `resident, parent and child: first ${memory[0]} MB, middle ${memory[memory.length >> 1]} MB, highest ${Math.max(...memory)} MB`,
+  );
 }
 
 function residentMegabytes(): number {
   const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
-  const kilobytes = [String(process.pid), ...children].map((pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0));
+  const kilobytes = [String(process.pid), ...children].map((pid) =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0),
+  );
   return Math.round(kilobytes.reduce((sum, each) => sum + each, 0) / 1024);
 }
 

@@ -33,14 +33,17 @@ export function createFileSource(sourceRoots: Readonly<Record<string, readonly s
 
 function checkRelative(path: string): void {
   if (isAbsolute(path) || path.includes('\0') || path.split(/[\\/]/).includes('..')) {
-    throw invalid(`Expected a path inside the connection's folders, found "${path}". Use a relative path without "..".`);
+    throw invalid(
+      `Expected a path inside the connection's folders, found "${path}". Use a relative path without "..".`,
+    );
   }
 }
 
 /** The connection's folders that exist and lie below the agency's own, as real paths. */
 async function openRoots(request: SourceRequest, allowed: readonly string[]): Promise<string[]> {
   const asked = request.connection.config['roots'];
-  if (!Array.isArray(asked)) throw invalid(`Connection "${request.connection.name}" names no roots. Register it with config.roots.`);
+  if (!Array.isArray(asked))
+    throw invalid(`Connection "${request.connection.name}" names no roots. Register it with config.roots.`);
   if (allowed.length === 0) {
     throw invalid(`Agency "${request.agency}" may read no folder. Ask the operator to add one to FLUX_SOURCE_ROOTS.`);
   }
@@ -73,7 +76,9 @@ async function findFile(request: SourceRequest, roots: readonly string[]): Promi
     const path = await realpath(join(root, request.path)).catch(() => null);
     if (path === null) continue;
     if (!isInside(root, path)) {
-      throw invalid(`"${request.path}" leads out of the folders of connection "${request.connection.name}". Move the file inside.`);
+      throw invalid(
+        `"${request.path}" leads out of the folders of connection "${request.connection.name}". Move the file inside.`,
+      );
     }
     return { path, file: await openFile(request, path) };
   }
@@ -89,14 +94,20 @@ async function openFile(request: SourceRequest, path: string): Promise<FileHandl
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
     if (code === 'EMFILE' || code === 'ENFILE' || code === 'EIO') {
-      throw new FluxError('SOURCE_UNAVAILABLE', `"${request.path}" could not be opened (${code}). Flux tries again.`, { cause });
+      throw new FluxError('SOURCE_UNAVAILABLE', `"${request.path}" could not be opened (${code}). Flux tries again.`, {
+        cause,
+      });
     }
-    throw invalid(`"${request.path}" exists but cannot be read (${code}). Give Flux's user the right to read it.`, cause);
+    throw invalid(
+      `"${request.path}" exists but cannot be read (${code}). Give Flux's user the right to read it.`,
+      cause,
+    );
   }
 }
 
 function checkReadable(path: string, found: Stats): void {
-  if (!found.isFile()) throw invalid(`Expected a file at "${path}", found ${found.isDirectory() ? 'a folder' : 'a special file'}.`);
+  if (!found.isFile())
+    throw invalid(`Expected a file at "${path}", found ${found.isDirectory() ? 'a folder' : 'a special file'}.`);
   if (found.size === 0) throw invalid(`"${path}" is empty (0 bytes). Expected at least one record.`);
 }
 
@@ -108,7 +119,12 @@ function stream(request: SourceRequest, path: string, file: FileHandle, before: 
   };
 }
 
-async function* readWhole(request: SourceRequest, path: string, file: FileHandle, before: Stats): AsyncGenerator<Uint8Array> {
+async function* readWhole(
+  request: SourceRequest,
+  path: string,
+  file: FileHandle,
+  before: Stats,
+): AsyncGenerator<Uint8Array> {
   try {
     let byteCount = 0;
     for (;;) {
@@ -129,7 +145,10 @@ async function* readWhole(request: SourceRequest, path: string, file: FileHandle
 async function checkUnchanged(name: string, path: string, before: Stats, byteCount: number): Promise<void> {
   const after = await stat(path).catch(() => null);
   if (after === null || after.mtimeMs !== before.mtimeMs || after.size !== byteCount || after.ino !== before.ino) {
-    throw new FluxError('SOURCE_UNAVAILABLE', `"${name}" changed while it was copied. Flux tries again; let the writer finish first.`);
+    throw new FluxError(
+      'SOURCE_UNAVAILABLE',
+      `"${name}" changed while it was copied. Flux tries again; let the writer finish first.`,
+    );
   }
 }
 

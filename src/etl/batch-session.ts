@@ -68,10 +68,19 @@ export class BatchSession {
     const sample = validation.validated(reader.sample);
     const rules = await ExpressionRules.load(session);
     const chain = await compileTransforms({ session, rules }, job.definition.transforms ?? [], { columns, sample });
-    const described = await session.describe(`select ${chain.columns.map(({ name }) => ident(name)).join(', ')} from (${chain.wrap(sample)})`);
+    const described = await session.describe(
+      `select ${chain.columns.map(({ name }) => ident(name)).join(', ')} from (${chain.wrap(sample)})`,
+    );
     const output = outputColumns(described);
     checkKey(job.definition, output);
-    return new BatchSession(job, { session, reader, validation, chain, output, checkRecord: checkRecords ? (contract?.check ?? null) : null });
+    return new BatchSession(job, {
+      session,
+      reader,
+      validation,
+      chain,
+      output,
+      checkRecord: checkRecords ? (contract?.check ?? null) : null,
+    });
   }
 
   get #steps(): StepDeclaration[] {
@@ -98,10 +107,13 @@ export class BatchSession {
   }
 
   async start(range: Range, cursor: string | null): Promise<void> {
-    const from = cursor === null ? range.from : readCursor(cursor);
+    const from = cursor === null ? range.from : readCursor(cursor, range.from);
     const passed = (from['record'] ?? from['row'] ?? 0) - range.record;
     if (passed < 0 || passed > range.records) {
-      throw new FluxError('CHECKPOINT_INCOMPATIBLE', `The cursor ${JSON.stringify(from)} lies outside its partition. Start a new run.`);
+      throw new FluxError(
+        'CHECKPOINT_INCOMPATIBLE',
+        `The cursor ${JSON.stringify(from)} lies outside its partition. Start a new run.`,
+      );
     }
     await this.#reader.start({ from, records: range.records - passed });
   }
@@ -148,11 +160,18 @@ export class BatchSession {
       await this.#createBatch(this.#validation.validated(chunk.relation));
       return [];
     }
-    await this.#session.run(`create or replace temp table _flux_checked as ${this.#validation.validatedWithJson(chunk.relation)}`);
+    await this.#session.run(
+      `create or replace temp table _flux_checked as ${this.#validation.validatedWithJson(chunk.relation)}`,
+    );
     const refused = await this.#checkRecords(chunk, this.#checkRecord);
     const list = refused.map(({ recordNo }) => recordNo).join(', ');
-    const state = refused.length === 0 ? '_flux_state' : `case when _flux_record in (select unnest([${list}]::bigint[])) then 1 else _flux_state end`;
-    await this.#createBatch(`select * exclude (_flux_json) replace (${state}::integer as _flux_state) from _flux_checked`);
+    const state =
+      refused.length === 0
+        ? '_flux_state'
+        : `case when _flux_record in (select unnest([${list}]::bigint[])) then 1 else _flux_state end`;
+    await this.#createBatch(
+      `select * exclude (_flux_json) replace (${state}::integer as _flux_state) from _flux_checked`,
+    );
     await this.#session.run('drop table _flux_checked');
     return refused;
   }
@@ -170,7 +189,9 @@ export class BatchSession {
     const refused: RejectedRecord[] = [];
     // In slices, since the texts of 100,000 records at once would be most of this process's memory.
     const slice = 10_000;
-    const [bounds] = await this.#session.rows('select min(_flux_record), max(_flux_record) from _flux_checked where _flux_state = 0');
+    const [bounds] = await this.#session.rows(
+      'select min(_flux_record), max(_flux_record) from _flux_checked where _flux_state = 0',
+    );
     const [lowest, highest] = (bounds ?? []).map(Number) as [number, number];
     for (let from = lowest; from <= highest; from += slice) {
       const rows = await this.#session.rows(`
@@ -183,7 +204,12 @@ export class BatchSession {
         if (reasons.length === 0) continue;
         const place = chunk.rawOf(Number(recordNo));
         const raw = place.raw ?? showRaw(JSON.stringify(record));
-        refused.push({ recordNo: Number(recordNo), byteOffset: place.byteOffset, reasons: reasons.slice(0, reasonCountMax), raw });
+        refused.push({
+          recordNo: Number(recordNo),
+          byteOffset: place.byteOffset,
+          reasons: reasons.slice(0, reasonCountMax),
+          raw,
+        });
       }
     }
     return refused;
@@ -201,7 +227,7 @@ export class BatchSession {
         recordNo,
         byteOffset: place.byteOffset,
         reasons: this.#validation.reasons(broken as boolean[], found as (string | null)[]),
-        raw: place.raw ?? (raw === null ? null : showRaw(String(raw))),
+        raw: place.raw ?? (typeof raw === 'string' ? showRaw(raw) : null),
       };
     });
   }
@@ -252,7 +278,9 @@ export class BatchSession {
       return new FluxError('SOURCE_INVALID', `The Parquet file is damaged (${line}). Correct the source.`, { cause });
     }
     if (this.#chain.steps.length > 0) {
-      return new FluxError('TRANSFORM_FAILED', `The transforms failed on the records: ${line}. Correct the pipeline.`, { cause });
+      return new FluxError('TRANSFORM_FAILED', `The transforms failed on the records: ${line}. Correct the pipeline.`, {
+        cause,
+      });
     }
     return new FluxError('INTERNAL', `Preparing a batch failed: ${line}.`, { cause });
   }
@@ -265,10 +293,20 @@ function readContract(document: ChildJob['contract']) {
   return { model: modelContract(contract), check: compileContract(contract) };
 }
 
-function readCursor(cursor: string): Position {
+/** @param like a position of the same reader, which says what a position must hold */
+function readCursor(cursor: string, like: Position): Position {
   const value: unknown = JSON.parse(cursor);
-  const isPosition = typeof value === 'object' && value !== null && Object.values(value).every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
-  if (!isPosition) throw new FluxError('CHECKPOINT_INCOMPATIBLE', `Expected a cursor of this engine, found ${cursor.slice(0, 100)}.`);
+  const isPosition =
+    typeof value === 'object' &&
+    value !== null &&
+    Object.keys(value).sort().join() === Object.keys(like).sort().join() &&
+    Object.values(value).every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
+  if (!isPosition) {
+    throw new FluxError(
+      'CHECKPOINT_INCOMPATIBLE',
+      `Expected a cursor of this engine, found ${cursor.slice(0, 100)}. Start a new run.`,
+    );
+  }
   return value as Position;
 }
 

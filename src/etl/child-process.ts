@@ -24,7 +24,7 @@ export class EtlChild {
   readonly #onAbort: () => void;
   #lastId = 0;
   #stderr = '';
-  #ended: unknown = null;
+  #ended: Error | null = null;
   #exited: Promise<void>;
 
   constructor(signal: AbortSignal) {
@@ -44,12 +44,16 @@ export class EtlChild {
     });
     this.#exited = new Promise((resolve) => {
       this.#process.on('exit', (code, signalName) => {
-        this.#end(unavailable(`ended with ${signalName ?? `code ${code}`}${this.#stderr === '' ? '' : `: ${this.#stderr.trim()}`}`));
+        this.#end(
+          unavailable(
+            `ended with ${signalName ?? `code ${code}`}${this.#stderr === '' ? '' : `: ${this.#stderr.trim()}`}`,
+          ),
+        );
         resolve();
       });
     });
     this.#onAbort = () => {
-      this.#end(signal.reason);
+      this.#end(reasonOf(signal));
       this.#process.kill('SIGKILL');
     };
     signal.addEventListener('abort', this.#onAbort, { once: true });
@@ -65,7 +69,7 @@ export class EtlChild {
    * @throws UNAVAILABLE the child died or took too long; otherwise what the child threw
    */
   ask<T>(request: Ask, timeoutMs: number): Promise<T> {
-    if (this.#ended !== null) return Promise.reject(this.#ended as Error);
+    if (this.#ended !== null) return Promise.reject(this.#ended);
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<T>((resolve, reject) => {
@@ -73,7 +77,7 @@ export class EtlChild {
         this.#end(unavailable(`did not answer "${request.ask}" within ${timeoutMs} ms`));
         this.#process.kill('SIGKILL');
       }, timeoutMs);
-      this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, timer });
+      this.#waiting.set(id, { resolve: resolve, reject, timer });
       this.#process.send({ id, ...request }, (cause) => {
         if (cause !== null) this.#end(unavailable(`cannot be reached (${cause.message})`, cause));
       });
@@ -99,7 +103,7 @@ export class EtlChild {
     else waiting.reject(new FluxError(reply.error.code, reply.error.message, { details: reply.error.details }));
   }
 
-  #end(reason: unknown): void {
+  #end(reason: Error): void {
     this.#ended ??= reason;
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer);
@@ -110,5 +114,15 @@ export class EtlChild {
 }
 
 function unavailable(what: string, cause?: unknown): FluxError {
-  return new FluxError('UNAVAILABLE', `The DuckDB process ${what}. Flux tries again by itself.`, cause === undefined ? {} : { cause });
+  return new FluxError(
+    'UNAVAILABLE',
+    `The DuckDB process ${what}. Flux tries again by itself.`,
+    cause === undefined ? {} : { cause },
+  );
+}
+
+/** An abort's reason may be anything; a rejection is an Error. */
+function reasonOf(signal: AbortSignal): Error {
+  const reason: unknown = signal.reason;
+  return reason instanceof Error ? reason : new Error('aborted', { cause: reason });
 }

@@ -5,7 +5,15 @@ import type { SourceConnector } from '../connectors/source.ts';
 import { FluxError } from '../errors.ts';
 import type { ObjectStore } from '../objects/file-store.ts';
 import { EtlChild } from './child-process.ts';
-import type { Batch, BatchesRequest, EtlEngine, PinnedObject, PinRequest, PlanRequest, SourcePlan } from './engine-types.ts';
+import type {
+  Batch,
+  BatchesRequest,
+  EtlEngine,
+  PinnedObject,
+  PinRequest,
+  PlanRequest,
+  SourcePlan,
+} from './engine-types.ts';
 import type { PreparedBatch, Range, SourceSurvey } from './protocol.ts';
 
 export interface EtlDeps {
@@ -42,11 +50,18 @@ export function createEtlEngine(deps: EtlDeps): EtlEngine {
   };
 }
 
-async function pinSource(deps: EtlDeps, connectors: Readonly<Record<string, SourceConnector>>, request: PinRequest): Promise<PinnedObject> {
+async function pinSource(
+  deps: EtlDeps,
+  connectors: Readonly<Record<string, SourceConnector>>,
+  request: PinRequest,
+): Promise<PinnedObject> {
   const { agency, connection, source, signal } = request;
   const connector = Object.hasOwn(connectors, connection.kind) ? connectors[connection.kind] : undefined;
   if (connector === undefined) {
-    throw new FluxError('SOURCE_INVALID', `Connection "${connection.name}" is of kind "${connection.kind}". Offered: ${Object.keys(connectors).join(', ')}.`);
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `Connection "${connection.name}" is of kind "${connection.kind}". Offered: ${Object.keys(connectors).join(', ')}.`,
+    );
   }
   const { origin, modifiedAt, bytes } = await connector.open({ agency, connection, path: source.path, signal });
   const stored = await deps.objects.put(agency, bytes);
@@ -57,7 +72,13 @@ async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePl
   return withChild(deps, request, async (child) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, ranges } = survey;
-    return { recordsTotal, bytesTotal: request.object.byteCount, columns, steps, ranges: ranges.map((range) => ({ ...range })) };
+    return {
+      recordsTotal,
+      bytesTotal: request.object.byteCount,
+      columns,
+      steps,
+      ranges: ranges.map((range) => ({ ...range })),
+    };
   });
 }
 
@@ -104,7 +125,14 @@ async function openChild(deps: EtlDeps, request: PlanRequest): Promise<{ child: 
   try {
     child = new EtlChild(signal);
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
-    const job = { definition, contract, objectPath, objectByteCount: object.byteCount, workFolder: folder, memoryMegabytes };
+    const job = {
+      definition,
+      contract,
+      objectPath,
+      objectByteCount: object.byteCount,
+      workFolder: folder,
+      memoryMegabytes,
+    };
     await child.ask({ ask: 'open', job }, deps.stepTimeoutMs ?? stepTimeoutMsDefault);
     return { child, folder };
   } catch (cause) {
@@ -127,7 +155,10 @@ async function checkObject(path: string, object: PinnedObject): Promise<void> {
 function readRange(range: BatchesRequest['range']): Range {
   const { from, record, records } = range as Partial<Range>;
   if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
-    throw new FluxError('CHECKPOINT_INCOMPATIBLE', `Expected a range of this engine, found ${JSON.stringify(range).slice(0, 200)}. Start a new run.`);
+    throw new FluxError(
+      'CHECKPOINT_INCOMPATIBLE',
+      `Expected a range of this engine, found ${JSON.stringify(range).slice(0, 200)}. Start a new run.`,
+    );
   }
   return { from, record, records };
 }

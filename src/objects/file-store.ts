@@ -32,7 +32,8 @@ const addressPattern = /^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]\/[0-9a-f]{64}$/;
 /** @param dataKey 32 bytes (FLUX_DATA_KEY) */
 export function createFileStore({ folder, dataKey }: { folder: string; dataKey: Buffer }): ObjectStore {
   const pathOf = (address: string): string => {
-    if (!addressPattern.test(address)) throw new FluxError('INTERNAL', `Expected an object address, found "${address}".`);
+    if (!addressPattern.test(address))
+      throw new FluxError('INTERNAL', `Expected an object address, found "${address}".`);
     const [agency = '', digest = ''] = address.split('/');
     return join(folder, agency, digest.slice(0, 2), digest);
   };
@@ -60,7 +61,10 @@ function keyedAddress(dataKey: Buffer, agency: string, sha256: string): string {
   return createHmac('sha256', agencyKey).update(sha256).digest('hex');
 }
 
-async function writeSynced(path: string, bytes: AsyncIterable<Uint8Array>): Promise<{ sha256: string; byteCount: number }> {
+async function writeSynced(
+  path: string,
+  bytes: AsyncIterable<Uint8Array>,
+): Promise<{ sha256: string; byteCount: number }> {
   const hash = createHash('sha256');
   let byteCount = 0;
   const file = await open(path, 'wx', 0o600);

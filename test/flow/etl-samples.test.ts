@@ -31,6 +31,7 @@ describe('the sample pipelines through the engine alone', () => {
       expect(reasons.length).toBeGreaterThan(0);
       expect(raw).toBeTruthy();
     }
-    for (const step of result.steps) expect(step.recordsIn).toBe(step.recordsOut + step.recordsRejected + step.recordsFiltered);
+    for (const step of result.steps)
+      expect(step.recordsIn).toBe(step.recordsOut + step.recordsRejected + step.recordsFiltered);
   });
 });

@@ -110,11 +110,15 @@ function addSteps(sums: readonly StepCount[], steps: readonly StepCount[]): Step
 export function parseCsv(text: string, delimiter = ','): (string | null)[][] {
   const rows: (string | null)[][] = [];
   const separator = delimiter === '|' ? '\\|' : delimiter;
-  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${separator}\\r\\n][^${separator}\\r\\n]*|))(${separator}|\\r?\\n|$)`, 'gy');
+  const field = new RegExp(
+    `(?:"((?:[^"]|"")*)"|([^"${separator}\\r\\n][^${separator}\\r\\n]*|))(${separator}|\\r?\\n|$)`,
+    'gy',
+  );
   let row: (string | null)[] = [];
   while (field.lastIndex < text.length || row.length > 0) {
     const match = field.exec(text);
-    if (match === null) throw new Error(`not CSV at ${field.lastIndex}: ${text.slice(field.lastIndex, field.lastIndex + 40)}`);
+    if (match === null)
+      throw new Error(`not CSV at ${field.lastIndex}: ${text.slice(field.lastIndex, field.lastIndex + 40)}`);
     const [, quoted, plain, end] = match;
     row.push(quoted !== undefined ? quoted.replaceAll('""', '"') : plain === '' ? null : (plain ?? null));
     if (end === delimiter) continue;
@@ -139,6 +143,15 @@ export function definitionOf(
 }
 
 /** A contract of one level; every property that is named in `required` is. */
-export function contractOf(properties: Record<string, unknown>, more: Record<string, unknown> = {}): Record<string, unknown> {
-  return { $schema: 'https://json-schema.org/draft/2020-12/schema', title: 'Tested', type: 'object', properties, ...more };
+export function contractOf(
+  properties: Record<string, unknown>,
+  more: Record<string, unknown> = {},
+): Record<string, unknown> {
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'Tested',
+    type: 'object',
+    properties,
+    ...more,
+  };
 }

@@ -48,7 +48,7 @@ export class DuckDbSession {
   /** All rows, each an array in column order: numbers to 53 bits as numbers, larger ones as bigints. */
   async rows(sql: string): Promise<unknown[][]> {
     const reader = await this.#connection.runAndReadAll(sql);
-    return reader.getRowsJS() as unknown[][];
+    return reader.getRowsJS();
   }
 
   /** Names and DuckDB types of the columns that a query would give. */

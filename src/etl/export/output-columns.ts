@@ -42,7 +42,8 @@ export function outputColumns(described: readonly { name: string; type: string }
       return { name, type: plain, expression: isPrecise ? `${column}::timestamp` : column };
     }
     if (type.startsWith('DECIMAL')) return { name, type: 'numeric', expression: column };
-    if (type.startsWith('ENUM') || asTextTypes.has(type)) return { name, type: 'text', expression: `${column}::varchar` };
+    if (type.startsWith('ENUM') || asTextTypes.has(type))
+      return { name, type: 'text', expression: `${column}::varchar` };
     if (type.endsWith(']') || type.startsWith('STRUCT') || type.startsWith('MAP')) {
       return { name, type: 'jsonb', expression: `to_json(${column})` };
     }

@@ -26,7 +26,10 @@ export function compileValidation({ columns }: RecordColumns, { rawJson }: { raw
   const reads = columns.flatMap(({ read }, at) => (read === null ? [] : [`${read} as ${typed(at)}`]));
   const bad = rules.length === 0 ? 'false' : `(${rules.map(({ broken }) => broken).join('\n or ')}) is true`;
   // Inside case: computed for the refused records only.
-  const broken = rules.length === 0 ? 'null::boolean[]' : `case when _flux_bad then [${rules.map((rule) => `(${rule.broken}) is true`).join(', ')}] end`;
+  const broken =
+    rules.length === 0
+      ? 'null::boolean[]'
+      : `case when _flux_bad then [${rules.map((rule) => `(${rule.broken}) is true`).join(', ')}] end`;
   const found = `case when _flux_bad then [${columns.map((column) => column.found).join(', ')}]::varchar[] end`;
   const members = columns.map((column) => `${ident(column.original)}: ${column.found}`).join(', ');
   const raw = rawJson ? `case when _flux_bad then to_json({${members}})::varchar end` : 'null::varchar';

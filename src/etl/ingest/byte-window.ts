@@ -52,7 +52,8 @@ export class ByteWindow {
   refill(keepFrom: number): boolean {
     if (this.atEnd) return false;
     const kept = this.length - keepFrom;
-    const target = kept + this.#blockBytes > this.buffer.length ? Buffer.allocUnsafe(this.buffer.length * 2) : this.buffer;
+    const target =
+      kept + this.#blockBytes > this.buffer.length ? Buffer.allocUnsafe(this.buffer.length * 2) : this.buffer;
     this.buffer.copy(target, 0, keepFrom, this.length);
     this.buffer = target;
     this.base += keepFrom;

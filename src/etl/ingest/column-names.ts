@@ -26,7 +26,10 @@ export function checkColumnNames(columns: readonly { name: string; original: str
   for (const { name, original } of columns) {
     const other = seen.get(name);
     if (other !== undefined) {
-      throw new FluxError('SOURCE_INVALID', `"${other}" and "${original}" both become the column "${name}". Rename one in the source.`);
+      throw new FluxError(
+        'SOURCE_INVALID',
+        `"${other}" and "${original}" both become the column "${name}". Rename one in the source.`,
+      );
     }
     seen.set(name, original);
     checkOwnPrefix(name);
@@ -35,6 +38,9 @@ export function checkColumnNames(columns: readonly { name: string; original: str
 
 export function checkOwnPrefix(name: string): void {
   if (name.startsWith('_flux_') || name.startsWith('flux_load') || name.startsWith('flux_record')) {
-    throw new FluxError('SOURCE_INVALID', `The column "${name}" looks like one of Flux's own. Rename it in the source.`);
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `The column "${name}" looks like one of Flux's own. Rename it in the source.`,
+    );
   }
 }

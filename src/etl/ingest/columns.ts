@@ -73,7 +73,15 @@ export function jsonColumns(model: ContractModel): RecordColumns {
     const source = cell(index);
     const { read, value, rules } = readCell(field, source, index);
     const isJson = field.kind === 'json' || field.kind === 'any';
-    return { ...named(field), read, value: isJson ? `${source}::json` : value, found: source, quoted: true, json: source, rules };
+    return {
+      ...named(field),
+      read,
+      value: isJson ? `${source}::json` : value,
+      found: source,
+      quoted: true,
+      json: source,
+      rules,
+    };
   });
   checkColumnNames(columns);
   return { columns, checkRecords: false };
@@ -103,7 +111,8 @@ function readCell(field: ContractField, source: string, index: number): CellRead
 function asCsvField(field: ContractField): { field: ContractField; complete: boolean } {
   if (field.kind === 'any') return { field: { ...field, kind: 'string' }, complete: true };
   if (field.kind !== 'json') return { field, complete: true };
-  if ([field.keywords.type ?? []].flat().includes('string')) return { field: { ...field, kind: 'string' }, complete: false };
+  if ([field.keywords.type ?? []].flat().includes('string'))
+    return { field: { ...field, kind: 'string' }, complete: false };
   throw new FluxError(
     'CONTRACT_INVALID',
     `A delimited file's cell holds text, a number or true and false; ${field.pointer} expects ${JSON.stringify(field.keywords.type ?? 'a choice of types')}. ` +
@@ -143,7 +152,10 @@ export function requiredRule(field: ContractField, source: string): SqlRule[] {
 }
 
 /** Columns of a Parquet file: its own types, held against the contract's. */
-export function parquetColumns(model: ContractModel | null, file: readonly { name: string; type: string }[]): RecordColumns {
+export function parquetColumns(
+  model: ContractModel | null,
+  file: readonly { name: string; type: string }[],
+): RecordColumns {
   const cellIndex = new Map(file.map(({ name }, index) => [name, index]));
   const fields: (ContractField | null)[] = model?.fields.slice() ?? file.map(() => null);
   let checkRecords = model?.checkRecords ?? false;
@@ -211,7 +223,10 @@ function nativeValue(field: ContractField, source: string, type: string): Native
   if (kind === 'boolean' && type === 'BOOLEAN') return plain;
   if ((kind === 'integer' || kind === 'number') && integerTypes.test(type)) return plain;
   if (kind === 'number' && fractionTypes.test(type)) {
-    return { ...plain, rules: () => [{ keyword: 'type', broken: `not isfinite(${source}::double)`, expected: 'a number' }] };
+    return {
+      ...plain,
+      rules: () => [{ keyword: 'type', broken: `not isfinite(${source}::double)`, expected: 'a number' }],
+    };
   }
   if (kind === 'integer' && fractionTypes.test(type)) {
     // Read as an integer, so that the dataset's column is one; what is none is broken.
@@ -223,7 +238,8 @@ function nativeValue(field: ContractField, source: string, type: string): Native
   }
   if (kind === 'string' && (type === 'VARCHAR' || type.startsWith('ENUM'))) {
     const text = type === 'VARCHAR' ? source : `${source}::varchar`;
-    if (!isTimeFormat(format)) return { ...plain, read: type === 'VARCHAR' ? null : text, text, json: text, quoted: true };
+    if (!isTimeFormat(format))
+      return { ...plain, read: type === 'VARCHAR' ? null : text, text, json: text, quoted: true };
     const written = writtenTimes[format];
     const rules = (value: string): SqlRule[] => [
       { keyword: 'format', broken: `(${text} is not null and ${value} is null)`, expected: written.expected },
@@ -253,8 +269,10 @@ function kindOfType(type: string): FieldKind {
 /** Dates and times as JSON would write them. */
 function renderedTime(source: string, type: string): { text: string; format: string } | null {
   if (type === 'DATE') return { text: `strftime(${source}, '%Y-%m-%d')`, format: 'date' };
-  if (type === 'TIMESTAMP WITH TIME ZONE') return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%fZ')`, format: 'date-time' };
-  if (type.startsWith('TIMESTAMP')) return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%f')`, format: 'local-date-time' };
+  if (type === 'TIMESTAMP WITH TIME ZONE')
+    return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%fZ')`, format: 'date-time' };
+  if (type.startsWith('TIMESTAMP'))
+    return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%f')`, format: 'local-date-time' };
   return null;
 }
 
@@ -264,11 +282,18 @@ function jsonOf(source: string, type: string): string {
 
 /** What Parquet can hold and Postgres, or JSON, cannot. */
 function storageRules(source: string, type: string): SqlRule[] {
-  if (type === 'VARCHAR') return [{ keyword: 'encoding', broken: `contains(${source}, chr(0))`, expected: 'text without NUL' }];
+  if (type === 'VARCHAR')
+    return [{ keyword: 'encoding', broken: `contains(${source}, chr(0))`, expected: 'text without NUL' }];
   if (type === 'DATE' || type.startsWith('TIMESTAMP')) {
     const from = `'0001-01-01'::${type === 'DATE' ? 'date' : 'timestamp'}`;
     const before = `'10000-01-01'::${type === 'DATE' ? 'date' : 'timestamp'}`;
-    return [{ keyword: 'format', broken: `(${source} < ${from} or ${source} >= ${before})`, expected: 'between the years 1 and 9999' }];
+    return [
+      {
+        keyword: 'format',
+        broken: `(${source} < ${from} or ${source} >= ${before})`,
+        expected: 'between the years 1 and 9999',
+      },
+    ];
   }
   return [];
 }
@@ -279,7 +304,10 @@ function innerType(type: string, path: readonly string[]): string {
   for (const name of path) {
     const member = structMembers(current).find((each) => each.name === name);
     if (member === undefined) {
-      throw new FluxError('SOURCE_INVALID', `Expected a member "${name}" in a column of type ${current}. Correct the contract.`);
+      throw new FluxError(
+        'SOURCE_INVALID',
+        `Expected a member "${name}" in a column of type ${current}. Correct the contract.`,
+      );
     }
     current = member.type;
   }

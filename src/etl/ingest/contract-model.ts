@@ -29,7 +29,17 @@ export interface ContractModel {
 }
 
 /** Keywords that check nothing. */
-const annotations = new Set(['$schema', '$id', '$comment', '$defs', 'title', 'description', 'examples', 'deprecated', 'default']);
+const annotations = new Set([
+  '$schema',
+  '$id',
+  '$comment',
+  '$defs',
+  'title',
+  'description',
+  'examples',
+  'deprecated',
+  'default',
+]);
 /** Keywords that contract-sql.ts knows how to check; for which kinds, it says itself. */
 export const sqlKeywords = new Set([
   'type',
@@ -52,7 +62,10 @@ export function modelContract(contract: ContractSchema): ContractModel {
   const root = follow(contract, contract, model);
   collect(contract, root, { path: [], pointer: '', required: true }, model);
   if (model.fields.length === 0) {
-    throw new FluxError('CONTRACT_INVALID', 'The contract names no property, so its records have no columns. Name them in "properties".');
+    throw new FluxError(
+      'CONTRACT_INVALID',
+      'The contract names no property, so its records have no columns. Name them in "properties".',
+    );
   }
   return { ...model, open: root.additionalProperties !== false };
 }
@@ -69,8 +82,14 @@ function collect(
   place: Place,
   model: { fields: ContractField[]; checkRecords: boolean },
 ): void {
-  const known = new Set(['type', 'properties', 'required', ...(place.path.length === 0 ? ['additionalProperties'] : [])]);
-  if (Object.keys(object).some((keyword) => !annotations.has(keyword) && !known.has(keyword))) model.checkRecords = true;
+  const known = new Set([
+    'type',
+    'properties',
+    'required',
+    ...(place.path.length === 0 ? ['additionalProperties'] : []),
+  ]);
+  if (Object.keys(object).some((keyword) => !annotations.has(keyword) && !known.has(keyword)))
+    model.checkRecords = true;
   if (place.path.length === 0 && typeof object.additionalProperties === 'object') model.checkRecords = true;
   // SQL sees the leaves, not whether the object around them is there.
   if (place.path.length > 0) model.checkRecords = true;
@@ -89,7 +108,8 @@ function collect(
       collect(contract, keywords, { ...here, required: here.required && !typesOf(keywords).includes('null') }, model);
     } else {
       model.fields.push({ ...here, kind: kindOf(types), nullAllowed: allowsNull(keywords), keywords });
-      if (Object.keys(keywords).some((keyword) => !annotations.has(keyword) && !sqlKeywords.has(keyword))) model.checkRecords = true;
+      if (Object.keys(keywords).some((keyword) => !annotations.has(keyword) && !sqlKeywords.has(keyword)))
+        model.checkRecords = true;
     }
   }
 }
@@ -103,10 +123,15 @@ function follow(contract: ContractSchema, schema: ContractSchema, model: { check
   }
   if (schema.$ref === undefined) return schema;
   const { $ref, ...beside } = schema;
-  const target = $ref.split('/').slice(1).reduce<unknown>((at, step) => {
-    const key = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~');
-    return typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as Record<string, unknown>)[key] : undefined;
-  }, contract);
+  const target = $ref
+    .split('/')
+    .slice(1)
+    .reduce<unknown>((at, step) => {
+      const key = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~');
+      return typeof at === 'object' && at !== null && Object.hasOwn(at, key)
+        ? (at as Record<string, unknown>)[key]
+        : undefined;
+    }, contract);
   if (typeof target !== 'object' && typeof target !== 'boolean') {
     throw new FluxError('CONTRACT_INVALID', `The contract's $ref "${$ref}" leads nowhere. Correct it.`);
   }

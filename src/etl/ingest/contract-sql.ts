@@ -32,10 +32,18 @@ export function compileField(field: ContractField, value: string): FieldRules {
   const text = field.kind === 'string';
   const { keywords } = field;
 
-  const bound = (keyword: 'minimum' | 'maximum' | 'exclusiveMinimum' | 'exclusiveMaximum', operator: string, words: string): void => {
+  const bound = (
+    keyword: 'minimum' | 'maximum' | 'exclusiveMinimum' | 'exclusiveMaximum',
+    operator: string,
+    words: string,
+  ): void => {
     const limit = keywords[keyword];
     if (limit === undefined || !numeric) return;
-    rules.push({ keyword, broken: `not (${value} ${operator} ${boundLiteral(limit, field, operator)})`, expected: `${words} ${limit}` });
+    rules.push({
+      keyword,
+      broken: `not (${value} ${operator} ${boundLiteral(limit, field, operator)})`,
+      expected: `${words} ${limit}`,
+    });
   };
   bound('minimum', '>=', 'at least');
   bound('maximum', '<=', 'at most');
@@ -45,7 +53,11 @@ export function compileField(field: ContractField, value: string): FieldRules {
   const { multipleOf } = keywords;
   if (multipleOf !== undefined && numeric) {
     if (field.kind === 'integer' && Number.isSafeInteger(multipleOf)) {
-      rules.push({ keyword: 'multipleOf', broken: `${value} % ${numberLiteral(multipleOf)} <> 0`, expected: `a multiple of ${multipleOf}` });
+      rules.push({
+        keyword: 'multipleOf',
+        broken: `${value} % ${numberLiteral(multipleOf)} <> 0`,
+        expected: `a multiple of ${multipleOf}`,
+      });
     } else complete = false;
   }
   if (text) complete = compileText(field, value, rules) && complete;
@@ -68,15 +80,28 @@ function compileText(field: ContractField, value: string, rules: SqlRule[]): boo
   const { minLength, maxLength, pattern, format } = field.keywords;
   let complete = true;
   if (minLength !== undefined) {
-    rules.push({ keyword: 'minLength', broken: `length(${value}) < ${minLength}`, expected: `at least ${minLength} characters long` });
+    rules.push({
+      keyword: 'minLength',
+      broken: `length(${value}) < ${minLength}`,
+      expected: `at least ${minLength} characters long`,
+    });
   }
   if (maxLength !== undefined) {
-    rules.push({ keyword: 'maxLength', broken: `length(${value}) > ${maxLength}`, expected: `at most ${maxLength} characters long` });
+    rules.push({
+      keyword: 'maxLength',
+      broken: `length(${value}) > ${maxLength}`,
+      expected: `at most ${maxLength} characters long`,
+    });
   }
   if (pattern !== undefined) {
     const re2 = toRe2(pattern);
     if (re2 === null) complete = false;
-    else rules.push({ keyword: 'pattern', broken: `not regexp_matches(${value}, ${literal(re2)})`, expected: `written like ${pattern}` });
+    else
+      rules.push({
+        keyword: 'pattern',
+        broken: `not regexp_matches(${value}, ${literal(re2)})`,
+        expected: `written like ${pattern}`,
+      });
   }
   // The formats of time are checked where the text is read as its type.
   if (format !== undefined && !isTimeFormat(format)) complete = false;

@@ -51,40 +51,56 @@ export class CsvReader implements SourceReader {
 
   #readNames(begin: number): { names: readonly string[]; next: number } {
     const first = new CsvSplitter(this.#fd, { start: begin, end: this.#size }, this.#format);
-    if (!first.next()) throw invalid('The source holds no record, only empty lines or nothing. Expected at least one record.');
+    if (!first.next())
+      throw invalid('The source holds no record, only empty lines or nothing. Expected at least one record.');
     if (first.fault !== null) throw this.#faultyBeginning(first);
     const fields = parseCsvFields(first.buffer.toString('utf8', first.start, first.end), this.#format);
-    if (!this.#format.header) return { names: this.#format.columns ?? fields.map((_field, at) => `column_${at + 1}`), next: begin };
+    if (!this.#format.header)
+      return { names: this.#format.columns ?? fields.map((_field, at) => `column_${at + 1}`), next: begin };
     const declared = this.#format.columns;
     if (declared !== null && declared.join('\0') !== fields.join('\0')) {
-      throw invalid(`Expected the header ${list(declared)}, found ${list(fields)}. Correct source.format.columns or the source.`);
+      throw invalid(
+        `Expected the header ${list(declared)}, found ${list(fields)}. Correct source.format.columns or the source.`,
+      );
     }
     const twice = fields.find((name, at) => fields.indexOf(name) !== at);
     if (twice !== undefined) throw invalid(`The header names "${twice}" twice. Names must differ; correct the source.`);
     const nameless = fields.findIndex((name) => name.trim() === '');
-    if (nameless !== -1) throw invalid(`The header leaves column ${nameless + 1} without a name. Correct the source, or set header to false.`);
+    if (nameless !== -1)
+      throw invalid(
+        `The header leaves column ${nameless + 1} without a name. Correct the source, or set header to false.`,
+      );
     return { names: fields, next: first.nextOffset };
   }
 
   #faultyBeginning(first: CsvSplitter): FluxError {
     if (first.fault === 'carriage-return') {
-      return invalid(`Expected lines that end with LF or CRLF, found a bare CR at byte ${first.faultOffset}. Convert the line ends.`);
+      return invalid(
+        `Expected lines that end with LF or CRLF, found a bare CR at byte ${first.faultOffset}. Convert the line ends.`,
+      );
     }
-    return invalid(`The first line cannot be read: ${faultMessage(first, null)} (byte ${first.faultOffset}). Correct the source or source.format.`);
+    return invalid(
+      `The first line cannot be read: ${faultMessage(first, null)} (byte ${first.faultOffset}). Correct the source or source.format.`,
+    );
   }
 
   #matchContract(model: ContractModel): RecordColumns {
     const places = new Map(this.#names.map((name, at) => [name, at]));
-    const placeOf = (path: readonly string[]): number | undefined => places.get(path.join('.')) ?? places.get(path.join('_'));
+    const placeOf = (path: readonly string[]): number | undefined =>
+      places.get(path.join('.')) ?? places.get(path.join('_'));
     const missing = model.fields.filter((field) => field.required && placeOf(field.path) === undefined);
     if (missing.length > 0) {
       const names = list(missing.map((field) => field.path.join('.')));
-      throw invalid(`The contract requires ${names}, which the header does not name. Found: ${list(this.#names)}. Correct the contract or the source.`);
+      throw invalid(
+        `The contract requires ${names}, which the header does not name. Found: ${list(this.#names)}. Correct the contract or the source.`,
+      );
     }
     const known = new Set(model.fields.map((field) => placeOf(field.path)));
     const unknown = this.#names.filter((_name, at) => !known.has(at));
     if (unknown.length > 0 && !model.open) {
-      throw invalid(`The header names ${list(unknown)}, which the contract does not allow (additionalProperties). Correct the contract or the source.`);
+      throw invalid(
+        `The header names ${list(unknown)}, which the contract does not allow (additionalProperties). Correct the contract or the source.`,
+      );
     }
     return csvColumns(model, (field) => {
       const at = placeOf(field.path);
@@ -117,7 +133,9 @@ export class CsvReader implements SourceReader {
   /** What comes after such a record was swallowed by it, so that no count would be true. */
   #refuseEndless(splitter: CsvSplitter, record: number): void {
     if (splitter.fault === 'unterminated') {
-      throw invalid(`Record ${record} opens a quote at byte ${splitter.faultOffset} that never closes. Correct the source.`);
+      throw invalid(
+        `Record ${record} opens a quote at byte ${splitter.faultOffset} that never closes. Correct the source.`,
+      );
     }
     if (splitter.fault === 'length') {
       throw invalid(
@@ -156,7 +174,8 @@ export class CsvReader implements SourceReader {
     chunk.close();
     this.#record += places.count;
     this.#offset = splitter.nextOffset;
-    if (places.count < wanted && this.#offset - from < batchByteCountMax && this.#offset >= this.#size) this.#endRecord = this.#record;
+    if (places.count < wanted && this.#offset - from < batchByteCountMax && this.#offset >= this.#size)
+      this.#endRecord = this.#record;
     return Promise.resolve({
       relation: this.#relation(chunk),
       rowCount: chunk.recordCount,
@@ -193,7 +212,12 @@ export class CsvReader implements SourceReader {
 }
 
 /** Every option is stated, because DuckDB guesses the others from what each chunk happens to hold. */
-export function readDelimited(chunk: ChunkWriter, cellCount: number, dialect: CsvDialect, { emptyTextIsNull }: { emptyTextIsNull: boolean }): string {
+export function readDelimited(
+  chunk: ChunkWriter,
+  cellCount: number,
+  dialect: CsvDialect,
+  { emptyTextIsNull }: { emptyTextIsNull: boolean },
+): string {
   const cells = Array.from({ length: cellCount }, (_each, at) => `'_flux_c${at}': 'VARCHAR'`);
   const quote = literal(dialect.quote ?? '');
   const lineBytes = Math.max(2_097_152, chunk.longest + 1024);

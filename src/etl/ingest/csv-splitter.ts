@@ -137,7 +137,10 @@ export class CsvSplitter {
           return this.#finish(length, length, fields);
         }
         at = closing + 1;
-        if (at < length && (classes[buffer[at] as number] === ordinary || classes[buffer[at] as number] === quoteByte)) {
+        if (
+          at < length &&
+          (classes[buffer[at] as number] === ordinary || classes[buffer[at] as number] === quoteByte)
+        ) {
           this.#blame('quote', at);
         }
       }

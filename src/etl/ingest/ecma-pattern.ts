@@ -122,7 +122,7 @@ function classMember(reader: Reader): string | null {
     const escaped = reader.take();
     return escaped === '-' ? '\\-' : escapeOf(escaped);
   }
-  if (letter === '-' ) return '\\-';
+  if (letter === '-') return '\\-';
   if (letter === '[' || letter === '^' || letter === '&' || letter === '~') return `\\${letter}`;
   return letter !== '' && !isSurrogate(letter) ? escapeLetter(letter) : null;
 }

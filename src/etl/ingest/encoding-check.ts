@@ -24,11 +24,17 @@ export function checkText(fd: number, format: string): number {
   const length = readSync(fd, bytes, 0, sampleBytes, 0);
   const known = signatures.find(([, signature]) => signature.every((byte, at) => bytes[at] === byte && at < length));
   if (known !== undefined) {
-    throw new FluxError('SOURCE_INVALID', `Expected ${format} in UTF-8, found ${known[0]}. Convert the source, or correct source.format.`);
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `Expected ${format} in UTF-8, found ${known[0]}. Convert the source, or correct source.format.`,
+    );
   }
   const nul = bytes.subarray(0, length).indexOf(0);
   if (nul !== -1) {
-    throw new FluxError('SOURCE_INVALID', `Expected ${format} in UTF-8, found binary data (a NUL at byte ${nul}). Correct source.format.`);
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `Expected ${format} in UTF-8, found binary data (a NUL at byte ${nul}). Correct source.format.`,
+    );
   }
   return length >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
 }

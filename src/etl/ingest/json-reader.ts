@@ -55,7 +55,12 @@ export class JsonReader implements SourceReader {
   #offset = 0;
   #endRecord = 0;
 
-  constructor(path: string, layout: JsonLayout, contract: { model: ContractModel; check: RecordCheck } | null, workFolder: string) {
+  constructor(
+    path: string,
+    layout: JsonLayout,
+    contract: { model: ContractModel; check: RecordCheck } | null,
+    workFolder: string,
+  ) {
     this.#fd = openSync(path, 'r');
     this.#size = fstatSync(this.#fd).size;
     this.#layout = layout;
@@ -109,7 +114,11 @@ export class JsonReader implements SourceReader {
       },
       next() {
         const found = splitter.next();
-        if (splitter.tooLong) throw new JsonStructureError(`Expected lines of at most ${recordByteCountMax} bytes, found a longer one`, splitter.offset);
+        if (splitter.tooLong)
+          throw new JsonStructureError(
+            `Expected lines of at most ${recordByteCountMax} bytes, found a longer one`,
+            splitter.offset,
+          );
         return found;
       },
     };
@@ -144,7 +153,12 @@ export class JsonReader implements SourceReader {
       const verdict = this.#judge(bytes);
       if ('cells' in verdict) chunk.addCells(recordNo, verdict.cells);
       else {
-        const rejected = { recordNo, byteOffset: walk.offset, reasons: verdict.issues, raw: showRaw(bytes.toString('utf8')) };
+        const rejected = {
+          recordNo,
+          byteOffset: walk.offset,
+          reasons: verdict.issues,
+          raw: showRaw(bytes.toString('utf8')),
+        };
         (verdict.unreadable ? unreadable : refused).push(rejected);
       }
     }
@@ -216,6 +230,10 @@ function sourceErrors<T>(work: () => T): T {
     return work();
   } catch (cause) {
     if (!(cause instanceof JsonStructureError)) throw cause;
-    throw new FluxError('SOURCE_INVALID', `${cause.message} (byte ${cause.offset}). Correct the source or source.format.`, { cause });
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `${cause.message} (byte ${cause.offset}). Correct the source or source.format.`,
+      { cause },
+    );
   }
 }

@@ -12,7 +12,9 @@ export type ParsedRecord = { value: unknown; text: string } | { issue: Issue };
 export function parseRecord(bytes: Buffer, depth: number): ParsedRecord {
   if (!isUtf8(bytes)) return { issue: { path: '', rule: 'encoding', message: 'must be UTF-8, and holds other bytes' } };
   if (depth > jsonDepthMax) {
-    return { issue: { path: '', rule: 'depth', message: `must nest at most ${jsonDepthMax} deep, and nests ${depth} deep` } };
+    return {
+      issue: { path: '', rule: 'depth', message: `must nest at most ${jsonDepthMax} deep, and nests ${depth} deep` },
+    };
   }
   const text = bytes.toString('utf8');
   try {
@@ -49,7 +51,10 @@ const mayLosePrecision = /\d{16}|\d[eE]|\d\.\d{15}/;
  *
  * @returns the cells, or why the dataset cannot hold them
  */
-export function cellsOf(fields: readonly ContractField[], record: { value: unknown; text: string }): { cells: Cells } | { issues: Issue[] } {
+export function cellsOf(
+  fields: readonly ContractField[],
+  record: { value: unknown; text: string },
+): { cells: Cells } | { issues: Issue[] } {
   const value = mayLosePrecision.test(record.text) ? parseExactly(record.text) : record.value;
   const cells: Cells = [];
   const issues: Issue[] = [];
@@ -57,8 +62,14 @@ export function cellsOf(fields: readonly ContractField[], record: { value: unkno
     const leaf = leafAt(value, field.path);
     const isJson = field.kind === 'json' || field.kind === 'any';
     const cell = isJson ? jsonCell(leaf) : scalarCell(leaf);
-    const holds = cell === null || (isJson ? !unstorableInJson.test(cell) : cell.isWellFormed() && !cell.includes('\0'));
-    if (!holds) issues.push({ path: field.pointer, rule: 'encoding', message: 'must be text that Postgres can hold: no NUL, no half of a surrogate pair' });
+    const holds =
+      cell === null || (isJson ? !unstorableInJson.test(cell) : cell.isWellFormed() && !cell.includes('\0'));
+    if (!holds)
+      issues.push({
+        path: field.pointer,
+        rule: 'encoding',
+        message: 'must be text that Postgres can hold: no NUL, no half of a surrogate pair',
+      });
     cells.push(cell);
   }
   return issues.length > 0 ? { issues } : { cells };
@@ -84,8 +95,7 @@ function scalarCell(leaf: unknown): string | null {
   if (leaf === undefined || leaf === null) return null;
   if (typeof leaf === 'string') return leaf;
   if (JSON.isRawJSON(leaf)) return leaf.rawJSON;
-  if (typeof leaf === 'object') return JSON.stringify(leaf);
-  return String(leaf as number | boolean);
+  return typeof leaf === 'number' || typeof leaf === 'boolean' ? String(leaf) : JSON.stringify(leaf);
 }
 
 interface RawJson {

@@ -83,14 +83,16 @@ export class JsonSplitter {
   next(first: boolean): boolean {
     const found = this.#peek();
     if (found === closeArray) {
-      if (!first && this.#afterComma) throw this.#error('Expected a record after the comma, found the end of the array');
+      if (!first && this.#afterComma)
+        throw this.#error('Expected a record after the comma, found the end of the array');
       return false;
     }
     this.#skipValue();
     const afterRecord = this.#peek(true);
     this.#afterComma = afterRecord === comma;
     if (afterRecord === comma) this.#position += 1;
-    else if (afterRecord !== closeArray) throw this.#error(`Expected "," or "]" after a record, found ${describeByte(afterRecord)}`);
+    else if (afterRecord !== closeArray)
+      throw this.#error(`Expected "," or "]" after a record, found ${describeByte(afterRecord)}`);
     return true;
   }
 
@@ -117,11 +119,13 @@ export class JsonSplitter {
     this.#position += 1;
     for (;;) {
       const found = this.#peek();
-      if (found !== quote) throw this.#error(`Expected a member on the way to ${pointer}, found ${describeByte(found)}`);
+      if (found !== quote)
+        throw this.#error(`Expected a member on the way to ${pointer}, found ${describeByte(found)}`);
       this.#skipValue();
       const name = this.#key();
       const separator = this.#peek();
-      if (separator !== colon) throw this.#error(`Expected ":" after a member's name, found ${describeByte(separator)}`);
+      if (separator !== colon)
+        throw this.#error(`Expected ":" after a member's name, found ${describeByte(separator)}`);
       this.#position += 1;
       if (name === key) return;
       this.#skipSibling(`No member "${key}" on the way to ${pointer}`);
@@ -145,7 +149,7 @@ export class JsonSplitter {
     try {
       return JSON.parse(this.buffer.toString('utf8', this.start, this.end)) as string;
     } catch {
-      throw this.#error('Expected a member\'s name, found a broken string');
+      throw this.#error("Expected a member's name, found a broken string");
     }
   }
 

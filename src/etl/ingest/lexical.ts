@@ -61,7 +61,10 @@ export function readWritten(text: string, written: Written): string {
   const value = `try_cast(${prepared} as ${written.duckType})`;
   const matches = `regexp_full_match(${text}, ${literal(written.pattern)})`;
   // Year 0000 reads as 1 BC, which no contract's date can mean.
-  const guard = written.duckType === 'date' || written.duckType.startsWith('timestamp') ? ` and not starts_with(${text}, '0000')` : '';
+  const guard =
+    written.duckType === 'date' || written.duckType.startsWith('timestamp')
+      ? ` and not starts_with(${text}, '0000')`
+      : '';
   // '1e400' reads as infinity.
   if (written.duckType === 'double') return `case when ${matches} and isfinite(${value}) then ${value} end`;
   return `case when ${matches}${guard} then ${value} end`;

@@ -19,15 +19,32 @@ export async function openReader(
     case 'csv':
       return new CsvReader(job.objectPath, csvFormat(format), contract?.model ?? null, job.workFolder);
     case 'tsv':
-      return new CsvReader(job.objectPath, csvFormat({ delimiter: '\t', ...format }), contract?.model ?? null, job.workFolder);
+      return new CsvReader(
+        job.objectPath,
+        csvFormat({ delimiter: '\t', ...format }),
+        contract?.model ?? null,
+        job.workFolder,
+      );
     case 'json':
-      return new JsonReader(job.objectPath, { lines: false, recordPath: String(format['recordPath'] ?? '') }, contract, job.workFolder);
+      return new JsonReader(
+        job.objectPath,
+        { lines: false, recordPath: textOption(format, 'recordPath', '') },
+        contract,
+        job.workFolder,
+      );
     case 'ndjson':
       return new JsonReader(job.objectPath, { lines: true }, contract, job.workFolder);
     case 'parquet':
-      return ParquetReader.open(session, { path: job.objectPath, byteCount: job.objectByteCount }, contract?.model ?? null);
+      return ParquetReader.open(
+        session,
+        { path: job.objectPath, byteCount: job.objectByteCount },
+        contract?.model ?? null,
+      );
     default:
-      throw new FluxError('INVALID_INPUT', `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet.`);
+      throw new FluxError(
+        'INVALID_INPUT',
+        `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet.`,
+      );
   }
 }
 
@@ -35,7 +52,12 @@ function csvFormat(format: Readonly<Record<string, unknown>>) {
   return {
     header: format['header'] !== false,
     columns: (format['columns'] as readonly string[] | undefined) ?? null,
-    delimiter: String(format['delimiter'] ?? ','),
-    quote: format['quote'] === null ? null : String(format['quote'] ?? '"'),
+    delimiter: textOption(format, 'delimiter', ','),
+    quote: format['quote'] === null ? null : textOption(format, 'quote', '"'),
   };
+}
+
+function textOption(format: Readonly<Record<string, unknown>>, name: string, absent: string): string {
+  const value = format[name];
+  return typeof value === 'string' ? value : absent;
 }

@@ -42,15 +42,22 @@ export class ParquetReader implements SourceReader {
     model: ContractModel | null,
   ): Promise<ParquetReader> {
     const file = await readable(() => session.describe(`select * from read_parquet(${literal(path)})`));
-    const [counted] = await readable(() => session.rows(`select sum(num_rows)::bigint from parquet_file_metadata(${literal(path)})`));
-    if (model !== null) checkNames(model, file.map(({ name }) => name));
+    const [counted] = await readable(() =>
+      session.rows(`select sum(num_rows)::bigint from parquet_file_metadata(${literal(path)})`),
+    );
+    if (model !== null)
+      checkNames(
+        model,
+        file.map(({ name }) => name),
+      );
     const columns = parquetColumns(model, file);
     const names = file.map(({ name }) => name);
     return new ParquetReader({ session, path, columns, names, byteCount, rowCount: Number(counted?.[0] ?? 0) });
   }
 
   survey(markEvery: number): Promise<Survey> {
-    if (this.#rowCount === 0) throw new FluxError('SOURCE_INVALID', 'The source holds no record. Expected at least one.');
+    if (this.#rowCount === 0)
+      throw new FluxError('SOURCE_INVALID', 'The source holds no record. Expected at least one.');
     const marks: { position: Position; record: number }[] = [];
     for (let row = 0; row < this.#rowCount; row += markEvery) marks.push({ position: { row }, record: row });
     return Promise.resolve({ recordsTotal: this.#rowCount, marks });
@@ -99,12 +106,18 @@ function checkNames(model: ContractModel, names: readonly string[]): void {
   const missing = model.fields.filter((field) => field.required && !names.includes(field.path[0] ?? ''));
   if (missing.length > 0) {
     const list = missing.map((field) => `"${field.path.join('.')}"`).join(', ');
-    throw new FluxError('SOURCE_INVALID', `The contract requires ${list}, which the file does not hold. Found: ${names.join(', ')}.`);
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `The contract requires ${list}, which the file does not hold. Found: ${names.join(', ')}.`,
+    );
   }
   const known = new Set(model.fields.map((field) => field.path[0]));
   const unknown = names.filter((name) => !known.has(name));
   if (unknown.length > 0 && !model.open) {
-    throw new FluxError('SOURCE_INVALID', `The file holds ${unknown.join(', ')}, which the contract does not allow (additionalProperties).`);
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `The file holds ${unknown.join(', ')}, which the contract does not allow (additionalProperties).`,
+    );
   }
 }
 
@@ -113,6 +126,8 @@ async function readable<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (cause) {
     const [line = ''] = (cause as Error).message.split('\n');
-    throw new FluxError('SOURCE_INVALID', `Expected a Parquet file, found something else or a damaged one (${line}).`, { cause });
+    throw new FluxError('SOURCE_INVALID', `Expected a Parquet file, found something else or a damaged one (${line}).`, {
+      cause,
+    });
   }
 }

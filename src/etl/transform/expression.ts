@@ -3,11 +3,30 @@ import type { DuckDbSession } from '../duckdb/session.ts';
 import { literal } from '../duckdb/sql-text.ts';
 
 /** Parts of an expression that look at nothing but the record. Subqueries, windows, stars and parameters are left out. */
-const expressionClasses = new Set(['COLUMN_REF', 'CONSTANT', 'FUNCTION', 'OPERATOR', 'COMPARISON', 'CONJUNCTION', 'CASE', 'CAST', 'BETWEEN']);
+const expressionClasses = new Set([
+  'COLUMN_REF',
+  'CONSTANT',
+  'FUNCTION',
+  'OPERATOR',
+  'COMPARISON',
+  'CONJUNCTION',
+  'CASE',
+  'CAST',
+  'BETWEEN',
+]);
 /** DuckDB writes these as macros over scalar functions. */
 const scalarMacros = ['nullif', 'fdiv', 'fmod', 'split_part', 'date_add', 'ifnull', 'round_even'];
 /** Deterministic by DuckDB's word, but about the session, or able to end it. */
-const refusedFunctions = new Set(['error', 'getenv', 'getvariable', 'current_setting', 'currval', 'nextval', 'in_search_path', 'write_log']);
+const refusedFunctions = new Set([
+  'error',
+  'getenv',
+  'getvariable',
+  'current_setting',
+  'currval',
+  'nextval',
+  'in_search_path',
+  'write_log',
+]);
 
 /** Knows which functions an expression may call. One of these lives as long as its session. */
 export class ExpressionRules {
@@ -26,7 +45,9 @@ export class ExpressionRules {
       where internal
         and ((function_type = 'scalar' and stability = 'CONSISTENT')
           or (function_type = 'macro' and function_name in (${scalarMacros.map(literal).join(', ')})))`);
-    const names = rows.map(([name]) => String(name)).filter((name) => !refusedFunctions.has(name) && !name.startsWith('pg_'));
+    const names = rows
+      .map(([name]) => String(name))
+      .filter((name) => !refusedFunctions.has(name) && !name.startsWith('pg_'));
     return new ExpressionRules(session, new Set(names));
   }
 
@@ -40,13 +61,21 @@ export class ExpressionRules {
   async check(text: string, columns: readonly string[], where: string): Promise<string> {
     // The line ends keep a trailing comment from taking our own text with it.
     const wrapped = `(\n${text}\n)`;
-    const [row] = text.includes('\0') ? [] : await this.#session.rows(`select json_serialize_sql(${literal(`select ${wrapped}`)})`);
-    const parsed = JSON.parse(String(row?.[0] ?? '{"error":true}')) as ParsedSql;
+    const [row] = text.includes('\0')
+      ? []
+      : await this.#session.rows(`select json_serialize_sql(${literal(`select ${wrapped}`)})`);
+    const parsed = JSON.parse(typeof row?.[0] === 'string' ? row[0] : '{"error":true}') as ParsedSql;
     if (parsed.error) throw refused(where, `is no SQL expression (${parsed.error_message ?? 'it does not parse'})`);
     const nodes = parsed.statements ?? [];
     const list = nodes[0]?.node.select_list ?? [];
     const node = nodes[0]?.node;
-    if (nodes.length !== 1 || list.length !== 1 || node?.type !== 'SELECT_NODE' || node.from_table?.type !== 'EMPTY' || node.where_clause) {
+    if (
+      nodes.length !== 1 ||
+      list.length !== 1 ||
+      node?.type !== 'SELECT_NODE' ||
+      node.from_table?.type !== 'EMPTY' ||
+      node.where_clause
+    ) {
       throw refused(where, 'must be one expression');
     }
     this.#walk(list[0], new Set(columns.map((name) => name.toLowerCase())), where);
@@ -69,7 +98,10 @@ export class ExpressionRules {
   #checkOne(expression: Record<string, unknown>, columns: ReadonlySet<string>, where: string): void {
     const kind = String(expression['class']);
     if (!expressionClasses.has(kind)) {
-      throw refused(where, `uses ${kind.toLowerCase()}; offered are columns, constants, operators, casts, case and scalar functions`);
+      throw refused(
+        where,
+        `uses ${kind.toLowerCase()}; offered are columns, constants, operators, casts, case and scalar functions`,
+      );
     }
     if (kind === 'COLUMN_REF') {
       const [name = ''] = expression['column_names'] as string[];
@@ -89,7 +121,9 @@ export class ExpressionRules {
 interface ParsedSql {
   error: boolean;
   error_message?: string;
-  statements?: { node: { type: string; select_list?: unknown[]; from_table?: { type: string }; where_clause?: unknown } }[];
+  statements?: {
+    node: { type: string; select_list?: unknown[]; from_table?: { type: string }; where_clause?: unknown };
+  }[];
 }
 
 function refused(where: string, message: string, candidates?: readonly string[]): FluxError {

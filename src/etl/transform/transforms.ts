@@ -74,7 +74,11 @@ interface Compiled {
   layer: Layer;
 }
 
-function compileOne(deps: { session: DuckDbSession; rules: ExpressionRules }, transform: Transform, place: Place): Promise<Compiled> {
+function compileOne(
+  deps: { session: DuckDbSession; rules: ExpressionRules },
+  transform: Transform,
+  place: Place,
+): Promise<Compiled> {
   switch (transform.type) {
     case 'rename':
       return Promise.resolve(compileRename(transform, place));
@@ -122,10 +126,15 @@ async function compileFilter(
   const where = `/transforms/${place.index}/sql`;
   const sql = await deps.rules.check(String(transform['sql']), names(place), where);
   const [condition] = await describeOr(deps.session, `select ${sql} from (${place.sample})`, where);
-  if (condition?.type !== 'BOOLEAN') throw misfit(place, `must be a condition, and is of type ${condition?.type ?? 'unknown'}`);
+  if (condition?.type !== 'BOOLEAN')
+    throw misfit(place, `must be a condition, and is of type ${condition?.type ?? 'unknown'}`);
   const state = `case when _flux_state <> 0 then _flux_state when ${sql} then 0 else ${stateOfTransform(place.index)} end::integer`;
-  const step = `filter ${String(transform['rule'] ?? place.index + 1)}`.slice(0, 100);
-  return { step, columns: place.columns, layer: (query) => `select * replace (${state} as _flux_state) from (${query})` };
+  const step = `filter ${typeof transform['rule'] === 'string' ? transform['rule'] : place.index + 1}`.slice(0, 100);
+  return {
+    step,
+    columns: place.columns,
+    layer: (query) => `select * replace (${state} as _flux_state) from (${query})`,
+  };
 }
 
 async function compileCast(session: DuckDbSession, transform: Transform, place: Place): Promise<Compiled> {
@@ -133,7 +142,13 @@ async function compileCast(session: DuckDbSession, transform: Transform, place: 
   const [described] = await session.describe(`select ${ident(name)} from (${place.sample})`);
   const from = described?.type ?? '';
   const format = transform['format'];
-  const cast = castExpression(place, ident(name), from, String(transform['to']), typeof format === 'string' ? format : null);
+  const cast = castExpression(
+    place,
+    ident(name),
+    from,
+    String(transform['to']),
+    typeof format === 'string' ? format : null,
+  );
   const failed = `_flux_state = 0 and ${ident(name)} is not null and _flux_cast is null`;
   const layer: Layer = (query) => `
     select * exclude (_flux_cast) replace (
@@ -171,8 +186,10 @@ function castExpression(place: Place, column: string, from: string, to: string, 
   if (duckType === undefined) throw misfit(place, `casts to "${to}"; offered are ${Object.keys(duckTypes).join(', ')}`);
   const isTime = to === 'date' || to === 'timestamp' || to === 'timestamptz';
   if (format !== null) {
-    if (from !== 'VARCHAR' || !isTime) throw misfit(place, `gives a format, which only text that becomes a date or a time has (from ${from})`);
-    if (to === 'timestamptz' && !/%[zZ]/.test(format)) throw misfit(place, 'makes a timestamptz of text without an offset; add %z, or cast to timestamp');
+    if (from !== 'VARCHAR' || !isTime)
+      throw misfit(place, `gives a format, which only text that becomes a date or a time has (from ${from})`);
+    if (to === 'timestamptz' && !/%[zZ]/.test(format))
+      throw misfit(place, 'makes a timestamptz of text without an offset; add %z, or cast to timestamp');
     return `try_strptime(${column}, ${literal(format)})::${duckType}`;
   }
   if (to === 'text') return `${column}::varchar`;
@@ -181,7 +198,8 @@ function castExpression(place: Place, column: string, from: string, to: string, 
   }
   const written = writtenTypes[to] as Written;
   if (from === 'VARCHAR') return readWritten(column, written);
-  if (to === 'timestamptz' && !from.endsWith('WITH TIME ZONE')) throw misfit(place, `makes a timestamptz of ${from}, whose zone is not known`);
+  if (to === 'timestamptz' && !from.endsWith('WITH TIME ZONE'))
+    throw misfit(place, `makes a timestamptz of ${from}, whose zone is not known`);
   if (to === 'bigint' && /^(DOUBLE|FLOAT|DECIMAL)/.test(from)) {
     return `case when ${column} = trunc(${column}) then try_cast(${column} as bigint) end`;
   }
@@ -189,19 +207,28 @@ function castExpression(place: Place, column: string, from: string, to: string, 
 }
 
 function findColumn(place: Place, asked: string): TransformColumn {
-  const found = place.columns.find(({ name }) => name === asked) ?? place.columns.find(({ original }) => original === asked);
+  const found =
+    place.columns.find(({ name }) => name === asked) ?? place.columns.find(({ original }) => original === asked);
   if (found === undefined) throw misfit(place, `names the column "${asked}". Columns here: ${names(place).join(', ')}`);
   return found;
 }
 
 const names = (place: Place): string[] => place.columns.map(({ name }) => name);
 
-async function describeOr(session: DuckDbSession, query: string, where: string): Promise<{ name: string; type: string }[]> {
+async function describeOr(
+  session: DuckDbSession,
+  query: string,
+  where: string,
+): Promise<{ name: string; type: string }[]> {
   try {
     return await session.describe(query);
   } catch (cause) {
     const [line = ''] = (cause as Error).message.split('\n');
-    throw new FluxError('INVALID_INPUT', `The transform at ${where} does not fit the records: ${line}. Correct the pipeline.`, { cause });
+    throw new FluxError(
+      'INVALID_INPUT',
+      `The transform at ${where} does not fit the records: ${line}. Correct the pipeline.`,
+      { cause },
+    );
   }
 }
 

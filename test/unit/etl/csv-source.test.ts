@@ -3,10 +3,21 @@ import { contractOf, definitionOf } from '../../support/etl.ts';
 import { runSession } from './session.ts';
 
 const csv = definitionOf('a.csv', { type: 'csv' });
-const contract = contractOf({ id: { type: 'integer', minimum: 1 }, name: { type: 'string', maxLength: 5 } }, { required: ['id'], additionalProperties: false });
+const contract = contractOf(
+  { id: { type: 'integer', minimum: 1 }, name: { type: 'string', maxLength: 5 } },
+  { required: ['id'], additionalProperties: false },
+);
 
-const expectInvalid = (content: string | Uint8Array, message: RegExp, definition = csv, document: Record<string, unknown> | null = contract): Promise<void> =>
-  expect(runSession(content, definition, document)).rejects.toMatchObject({ code: 'SOURCE_INVALID', message: expect.stringMatching(message) as string });
+const expectInvalid = (
+  content: string | Uint8Array,
+  message: RegExp,
+  definition = csv,
+  document: Record<string, unknown> | null = contract,
+): Promise<void> =>
+  expect(runSession(content, definition, document)).rejects.toMatchObject({
+    code: 'SOURCE_INVALID',
+    message: expect.stringMatching(message) as string,
+  });
 
 describe('a delimited source', () => {
   test('gives typed rows with their record numbers, and rejects with every reason', async () => {
@@ -26,13 +37,25 @@ describe('a delimited source', () => {
         ],
       },
       { recordNo: 4, byteOffset: 38, raw: ',x', reasons: [{ path: '/id', rule: 'required', message: 'is required' }] },
-      { recordNo: 5, byteOffset: 41, raw: 'x,', reasons: [{ path: '/id', rule: 'type', message: 'must be an integer of at most 64 bits, found "x"' }] },
+      {
+        recordNo: 5,
+        byteOffset: 41,
+        raw: 'x,',
+        reasons: [{ path: '/id', rule: 'type', message: 'must be an integer of at most 64 bits, found "x"' }],
+      },
     ]);
     expect(result.survey.columns).toEqual([
       { name: 'id', type: 'bigint' },
       { name: 'name', type: 'text' },
     ]);
-    expect(result.batches[0]?.steps.map(({ step, recordsIn, recordsOut, recordsRejected }) => [step, recordsIn, recordsOut, recordsRejected])).toEqual([
+    expect(
+      result.batches[0]?.steps.map(({ step, recordsIn, recordsOut, recordsRejected }) => [
+        step,
+        recordsIn,
+        recordsOut,
+        recordsRejected,
+      ]),
+    ).toEqual([
       ['read', 5, 5, 0],
       ['validate', 5, 2, 3],
       ['write', 2, 2, 0],
@@ -70,7 +93,13 @@ describe('a delimited source', () => {
   });
 
   test('reads other delimiters, no quotes, and columns without a header', async () => {
-    const tab = definitionOf('a.tsv', { type: 'csv', delimiter: '\t', quote: null, header: false, columns: ['id', 'name'] });
+    const tab = definitionOf('a.tsv', {
+      type: 'csv',
+      delimiter: '\t',
+      quote: null,
+      header: false,
+      columns: ['id', 'name'],
+    });
     expect((await runSession('1\ta"b\n2\t,"\n', tab, contract)).rows).toEqual([
       ['1', '1', 'a"b'],
       ['2', '2', ',"'],
@@ -126,14 +155,21 @@ describe('a delimited source', () => {
 
   test('refuses a giant single line with a bounded amount of memory', async () => {
     const before = process.memoryUsage.rss();
-    await expectInvalid(Buffer.concat([Buffer.from('id,name\n1,'), Buffer.alloc(60_000_000, 'x')]), /Record 1 at byte 8 is longer than 8388608 bytes/);
+    await expectInvalid(
+      Buffer.concat([Buffer.from('id,name\n1,'), Buffer.alloc(60_000_000, 'x')]),
+      /Record 1 at byte 8 is longer than 8388608 bytes/,
+    );
     // The test's own two copies of the file are 120 MB.
     expect(process.memoryUsage.rss() - before).toBeLessThan(250_000_000);
   });
 
   test('reads records of several megabytes', async () => {
     const long = 'x'.repeat(5_000_000);
-    const result = await runSession(`id,name\n1,${long}\n2,b\n`, csv, contractOf({ id: { type: 'integer' }, name: { type: 'string' } }));
+    const result = await runSession(
+      `id,name\n1,${long}\n2,b\n`,
+      csv,
+      contractOf({ id: { type: 'integer' }, name: { type: 'string' } }),
+    );
     expect(result.rows.map((row) => row[2]?.length)).toEqual([5_000_000, 1]);
   });
 

@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type CsvDialect, CsvSplitter, firstInvalidUtf8, parseCsvFields } from '../../../src/etl/ingest/csv-splitter.ts';
+import {
+  type CsvDialect,
+  CsvSplitter,
+  firstInvalidUtf8,
+  parseCsvFields,
+} from '../../../src/etl/ingest/csv-splitter.ts';
 import type { SplitLimits } from '../../../src/etl/ingest/byte-window.ts';
 import { withFile } from './temp-file.ts';
 
@@ -71,7 +76,9 @@ function referenceRecords(text: string, { delimiter, quote }: CsvDialect): { tex
 
 const letters = fc.constantFrom('"', ',', '\n', '\r\n', '\r', 'a', ' ', 'é', '日', '😀', ';', "'", '\t');
 const wild = fc.array(letters, { maxLength: 60 }).map((parts) => parts.join(''));
-const fieldText = fc.array(fc.constantFrom('"', ',', '\n', '\r\n', 'a', 'B', ' ', 'é', '日', '😀', '0'), { maxLength: 8 }).map((parts) => parts.join(''));
+const fieldText = fc
+  .array(fc.constantFrom('"', ',', '\n', '\r\n', 'a', 'B', ' ', 'é', '日', '😀', '0'), { maxLength: 8 })
+  .map((parts) => parts.join(''));
 
 describe('the CSV splitter', () => {
   test('finds the records that were written, whatever their fields hold, at every block size', () => {
@@ -82,7 +89,8 @@ describe('the CSV splitter', () => {
         fc.boolean(),
         fc.integer({ min: 1, max: 40 }),
         (records, lineEnd, endsWithLine, blockBytes) => {
-          const line = (fields: string[]): string => fields.map((field) => `"${field.replaceAll('"', '""')}"`).join(',');
+          const line = (fields: string[]): string =>
+            fields.map((field) => `"${field.replaceAll('"', '""')}"`).join(',');
           const lines = records.map(line);
           const text = lines.join(lineEnd) + (endsWithLine ? lineEnd : '');
           const seen = split(text, comma, { blockBytes });
@@ -98,20 +106,30 @@ describe('the CSV splitter', () => {
 
   test('agrees with an independent reader about any text at all', () => {
     fc.assert(
-      fc.property(wild, fc.constantFrom<CsvDialect>(comma, { delimiter: ';', quote: "'" }, { delimiter: '\t', quote: null }), fc.integer({ min: 1, max: 20 }), (text, dialect, blockBytes) => {
-        const seen = split(text, dialect, { blockBytes });
-        const faultless = seen.every(({ fault }) => fault === null);
-        if (faultless) expect(seen.map(({ text: found, fields }) => ({ text: found, fields }))).toEqual(referenceRecords(text, dialect));
-        // Faulty or not, no byte is lost: what lies between records is line ends.
-        const bytes = Buffer.from(text);
-        let at = 0;
-        for (const record of seen) {
-          expect(bytes.toString('utf8', at, record.offset)).toMatch(/^[\r\n]*$/);
-          expect(bytes.toString('utf8', record.offset, record.offset + Buffer.byteLength(record.text))).toBe(record.text);
-          at = record.next;
-        }
-        expect(bytes.toString('utf8', at)).toMatch(/^[\r\n]*$/);
-      }),
+      fc.property(
+        wild,
+        fc.constantFrom<CsvDialect>(comma, { delimiter: ';', quote: "'" }, { delimiter: '\t', quote: null }),
+        fc.integer({ min: 1, max: 20 }),
+        (text, dialect, blockBytes) => {
+          const seen = split(text, dialect, { blockBytes });
+          const faultless = seen.every(({ fault }) => fault === null);
+          if (faultless)
+            expect(seen.map(({ text: found, fields }) => ({ text: found, fields }))).toEqual(
+              referenceRecords(text, dialect),
+            );
+          // Faulty or not, no byte is lost: what lies between records is line ends.
+          const bytes = Buffer.from(text);
+          let at = 0;
+          for (const record of seen) {
+            expect(bytes.toString('utf8', at, record.offset)).toMatch(/^[\r\n]*$/);
+            expect(bytes.toString('utf8', record.offset, record.offset + Buffer.byteLength(record.text))).toBe(
+              record.text,
+            );
+            at = record.next;
+          }
+          expect(bytes.toString('utf8', at)).toMatch(/^[\r\n]*$/);
+        },
+      ),
       { numRuns: 500 },
     );
   });
@@ -159,12 +177,19 @@ describe('the CSV splitter', () => {
 
   test('finds the first byte that is no UTF-8', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'grapheme', maxLength: 20 }), fc.constantFrom([0xff], [0xc3, 0x28], [0xe2, 0x82]), fc.string({ maxLength: 5 }), (good, bad, rest) => {
-        const before = Buffer.from(good);
-        const found = firstInvalidUtf8(Buffer.concat([before, Buffer.from(bad), Buffer.from(rest.replace(/[^a-z]/g, 'z') + 'z')]));
-        expect(found).toBeGreaterThanOrEqual(before.length);
-        expect(found).toBeLessThan(before.length + bad.length + 1);
-      }),
+      fc.property(
+        fc.string({ unit: 'grapheme', maxLength: 20 }),
+        fc.constantFrom([0xff], [0xc3, 0x28], [0xe2, 0x82]),
+        fc.string({ maxLength: 5 }),
+        (good, bad, rest) => {
+          const before = Buffer.from(good);
+          const found = firstInvalidUtf8(
+            Buffer.concat([before, Buffer.from(bad), Buffer.from(rest.replace(/[^a-z]/g, 'z') + 'z')]),
+          );
+          expect(found).toBeGreaterThanOrEqual(before.length);
+          expect(found).toBeLessThan(before.length + bad.length + 1);
+        },
+      ),
     );
   });
 });

@@ -3,12 +3,17 @@ import { contractOf, definitionOf } from '../../support/etl.ts';
 import { runSession } from './session.ts';
 
 const lines = definitionOf('a.ndjson', { type: 'ndjson' });
-const document = (recordPath?: string) => definitionOf('a.json', { type: 'json', ...(recordPath === undefined ? {} : { recordPath }) });
+const document = (recordPath?: string) =>
+  definitionOf('a.json', { type: 'json', ...(recordPath === undefined ? {} : { recordPath }) });
 const contract = contractOf(
   {
     id: { type: 'integer' },
     name: { type: ['string', 'null'] },
-    at: { type: 'object', properties: { lat: { type: 'number' }, tags: { type: 'array', items: { type: 'string' } } }, required: ['lat'] },
+    at: {
+      type: 'object',
+      properties: { lat: { type: 'number' }, tags: { type: 'array', items: { type: 'string' } } },
+      required: ['lat'],
+    },
     more: {},
   },
   { required: ['id'] },
@@ -22,7 +27,11 @@ describe('a JSON source', () => {
       { id: 3, name: '', at: null },
       { id: 4, name: null, more: 'text' },
     ];
-    const result = await runSession(JSON.stringify({ data: { list: records } }, null, 2), document('/data/list'), contract);
+    const result = await runSession(
+      JSON.stringify({ data: { list: records } }, null, 2),
+      document('/data/list'),
+      contract,
+    );
     expect(result.survey.columns).toEqual([
       { name: 'id', type: 'bigint' },
       { name: 'name', type: 'text' },
@@ -34,7 +43,9 @@ describe('a JSON source', () => {
       ['1', '1', 'Ann', '1.5', '["a","b\\"c"]', '{"x":null}'],
       ['4', '4', null, null, null, '"text"'],
     ]);
-    expect(result.rejected.map(({ recordNo, reasons }) => [recordNo, reasons.map(({ path, rule }) => `${path} ${rule}`)])).toEqual([
+    expect(
+      result.rejected.map(({ recordNo, reasons }) => [recordNo, reasons.map(({ path, rule }) => `${path} ${rule}`)]),
+    ).toEqual([
       [2, ['/id type', '/name type']],
       [3, ['/at type']],
     ]);
@@ -47,7 +58,8 @@ describe('a JSON source', () => {
   });
 
   test('keeps every digit of a number', async () => {
-    const text = '{"id":9007199254740993,"more":[12345678901234567890.123,1e400]}\n{"id":9223372036854775808}\n{"id":1e3}\n{"id":1.0}\n{"at":{"lat":1e400},"id":5}\n';
+    const text =
+      '{"id":9007199254740993,"more":[12345678901234567890.123,1e400]}\n{"id":9223372036854775808}\n{"id":1e3}\n{"id":1.0}\n{"at":{"lat":1e400},"id":5}\n';
     const result = await runSession(text, lines, contract);
     expect(result.rows.map((row) => [row[1], row[5]])).toEqual([
       ['9007199254740993', '[12345678901234567890.123,1e400]'],
@@ -58,15 +70,31 @@ describe('a JSON source', () => {
   });
 
   test('rejects text that Postgres cannot hold, and only that', async () => {
-    const text = ['{"id":1,"name":"a\\u0000"}', '{"id":2,"name":"\\ud800"}', '{"id":3,"more":["\\u0000"]}', '{"id":4,"more":["\\\\u0000"]}', '{"id":5,"more":"\\udc00"}', '{"id":6,"name":"\\ud83d\\ude00"}'];
+    const text = [
+      '{"id":1,"name":"a\\u0000"}',
+      '{"id":2,"name":"\\ud800"}',
+      '{"id":3,"more":["\\u0000"]}',
+      '{"id":4,"more":["\\\\u0000"]}',
+      '{"id":5,"more":"\\udc00"}',
+      '{"id":6,"name":"\\ud83d\\ude00"}',
+    ];
     const result = await runSession(text.join('\n'), lines, contract);
     expect(result.rows.map((row) => row[0])).toEqual(['4', '6']);
-    expect(result.rejected.map(({ reasons }) => reasons[0]?.rule)).toEqual(['encoding', 'encoding', 'encoding', 'encoding']);
+    expect(result.rejected.map(({ reasons }) => reasons[0]?.rule)).toEqual([
+      'encoding',
+      'encoding',
+      'encoding',
+      'encoding',
+    ]);
   });
 
   test('rejects what is no JSON, what is no UTF-8 and what nests too deep, each by itself', async () => {
     const deep = `{"id":4,"more":${'['.repeat(50_000)}${']'.repeat(50_000)}}`;
-    const bytes = Buffer.concat([Buffer.from('{"id":1}\n{id:2}\n{"id":3,"name":"'), Buffer.from([0xff]), Buffer.from(`"}\n${deep}\nnull\n{"id":6}\n`)]);
+    const bytes = Buffer.concat([
+      Buffer.from('{"id":1}\n{id:2}\n{"id":3,"name":"'),
+      Buffer.from([0xff]),
+      Buffer.from(`"}\n${deep}\nnull\n{"id":6}\n`),
+    ]);
     const result = await runSession(bytes, lines, contract);
     expect(result.rows.map((row) => row[0])).toEqual(['1', '6']);
     expect(result.rejected.map(({ recordNo, reasons }) => [recordNo, reasons[0]?.rule])).toEqual([
@@ -97,7 +125,10 @@ describe('a JSON source', () => {
     ['a record beyond the limit', `[{"id":1,"name":"${'x'.repeat(9_000_000)}"}]`, undefined, /at most 8388608 bytes/],
   ] as const)('refuses %s', async ([, text, path, message]) => {
     const run = runSession(text, document(path), contract);
-    await expect(run).rejects.toMatchObject({ code: 'SOURCE_INVALID', message: expect.stringMatching(message) as string });
+    await expect(run).rejects.toMatchObject({
+      code: 'SOURCE_INVALID',
+      message: expect.stringMatching(message) as string,
+    });
   });
 
   test('cuts ranges and goes on in the middle of the list', async () => {

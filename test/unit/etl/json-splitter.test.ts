@@ -22,7 +22,11 @@ function elements(text: string, pointer: string, blockBytes?: number): Seen[] {
 
 function drain(splitter: JsonSplitter, fromBeginning: boolean): Seen[] {
   const seen: Seen[] = [];
-  for (let from = splitter.nextOffset, first = fromBeginning; splitter.next(first); from = splitter.nextOffset, first = false) {
+  for (
+    let from = splitter.nextOffset, first = fromBeginning;
+    splitter.next(first);
+    from = splitter.nextOffset, first = false
+  ) {
     seen.push({ text: splitter.buffer.toString('utf8', splitter.start, splitter.end), depth: splitter.depth, from });
   }
   return seen;
@@ -34,11 +38,18 @@ const blocks = fc.integer({ min: 1, max: 30 });
 describe('the JSON splitter', () => {
   test('finds the elements that JSON.parse finds, under any pointer, spacing and block size', () => {
     fc.assert(
-      fc.property(fc.array(fc.jsonValue()), fc.jsonValue(), fc.jsonValue(), spaces, blocks, (records, before, after, space, blockBytes) => {
-        const document = { before, 'a/b~c "é"': { list: [before, records] }, after };
-        const seen = elements(JSON.stringify(document, null, space), '/a~1b~0c "é"/list/1', blockBytes);
-        expect(seen.map(({ text }) => JSON.parse(text) as unknown)).toEqual(JSON.parse(JSON.stringify(records)));
-      }),
+      fc.property(
+        fc.array(fc.jsonValue()),
+        fc.jsonValue(),
+        fc.jsonValue(),
+        spaces,
+        blocks,
+        (records, before, after, space, blockBytes) => {
+          const document = { before, 'a/b~c "é"': { list: [before, records] }, after };
+          const seen = elements(JSON.stringify(document, null, space), '/a~1b~0c "é"/list/1', blockBytes);
+          expect(seen.map(({ text }) => JSON.parse(text) as unknown)).toEqual(JSON.parse(JSON.stringify(records)));
+        },
+      ),
       { numRuns: 300 },
     );
   });
@@ -58,7 +69,9 @@ describe('the JSON splitter', () => {
   });
 
   test('measures how deep a record nests', () => {
-    expect(elements(`[1, [[]], {"a": {"b": "[[["}}, ${'['.repeat(5000)}${']'.repeat(5000)}]`, '').map(({ depth }) => depth)).toEqual([0, 2, 2, 5000]);
+    expect(
+      elements(`[1, [[]], {"a": {"b": "[[["}}, ${'['.repeat(5000)}${']'.repeat(5000)}]`, '').map(({ depth }) => depth),
+    ).toEqual([0, 2, 2, 5000]);
   });
 
   test.for([

@@ -40,8 +40,20 @@ describe('a Parquet source', () => {
       inner_: { type: 'object', properties: { x: { type: 'integer' }, y: { type: 'string' } } },
     });
     const result = await runSession(bytes, parquet, contract);
-    expect(result.survey.columns.map(({ type }) => type)).toEqual(['bigint', 'double precision', 'text', 'date', 'timestamp', 'timestamptz', 'jsonb', 'bigint', 'text']);
-    expect(result.rows).toEqual([['1', '1', '1.5', 'ab', '2020-01-01', '2020-01-01 10:00:00.5', '2020-01-01 08:00:00+00', '[1,2]', '1', 'a,b']]);
+    expect(result.survey.columns.map(({ type }) => type)).toEqual([
+      'bigint',
+      'double precision',
+      'text',
+      'date',
+      'timestamp',
+      'timestamptz',
+      'jsonb',
+      'bigint',
+      'text',
+    ]);
+    expect(result.rows).toEqual([
+      ['1', '1', '1.5', 'ab', '2020-01-01', '2020-01-01 10:00:00.5', '2020-01-01 08:00:00+00', '[1,2]', '1', 'a,b'],
+    ]);
     expect(result.rejected.map(({ reasons }) => reasons.map(({ path, rule }) => `${path} ${rule}`))).toEqual([
       ['/size type', '/name encoding', '/day format'],
       ['/id minimum', '/name maxLength', '/at format'],
@@ -50,7 +62,9 @@ describe('a Parquet source', () => {
   });
 
   test('sends records to Ajv where SQL cannot judge', async () => {
-    const bytes = await parquetOf(`select * from (values (1, ['a'], 'x@y.gov'), (2, ['a', 'b', 'c'], 'x@y.gov'), (3, null, 'nobody')) t(id, tags, mail)`);
+    const bytes = await parquetOf(
+      `select * from (values (1, ['a'], 'x@y.gov'), (2, ['a', 'b', 'c'], 'x@y.gov'), (3, null, 'nobody')) t(id, tags, mail)`,
+    );
     const contract = contractOf(
       { id: { type: 'integer' }, tags: { type: 'array', maxItems: 2 }, mail: { type: 'string', format: 'email' } },
       { anyOf: [{ required: ['tags'] }, { properties: { id: { minimum: 3 } } }] },
@@ -61,7 +75,12 @@ describe('a Parquet source', () => {
       [2, 'maxItems'],
       [3, 'format'],
     ]);
-    expect(result.batches[0]?.steps[1]).toMatchObject({ step: 'validate', recordsIn: 3, recordsRejected: 2, recordsOut: 1 });
+    expect(result.batches[0]?.steps[1]).toMatchObject({
+      step: 'validate',
+      recordsIn: 3,
+      recordsRejected: 2,
+      recordsOut: 1,
+    });
   });
 
   test('reads ranges of rows across row groups, each row once', async () => {
@@ -85,8 +104,15 @@ describe('a Parquet source', () => {
 
   test('checks what the contract leaves untyped by the file’s own type', async () => {
     const bytes = await parquetOf(`select 5 as n, 'abc' as t, true as b`);
-    const result = await runSession(bytes, parquet, contractOf({ n: { maximum: 3 }, t: { maxLength: 2 }, b: { const: true } }));
-    expect(result.rejected[0]?.reasons.map(({ path, rule }) => `${path} ${rule}`)).toEqual(['/n maximum', '/t maxLength']);
+    const result = await runSession(
+      bytes,
+      parquet,
+      contractOf({ n: { maximum: 3 }, t: { maxLength: 2 }, b: { const: true } }),
+    );
+    expect(result.rejected[0]?.reasons.map(({ path, rule }) => `${path} ${rule}`)).toEqual([
+      '/n maximum',
+      '/t maxLength',
+    ]);
   });
 
   test.for([
@@ -96,12 +122,17 @@ describe('a Parquet source', () => {
   ] as const)('refuses %s', async ([, content, properties, message]) => {
     const bytes = content ?? (await parquetOf('select 1::int as id'));
     const contract = contractOf({ id: { type: 'integer' }, ...properties }, { required: Object.keys(properties) });
-    await expect(runSession(bytes, parquet, contract)).rejects.toMatchObject({ code: 'SOURCE_INVALID', message: expect.stringMatching(message) as string });
+    await expect(runSession(bytes, parquet, contract)).rejects.toMatchObject({
+      code: 'SOURCE_INVALID',
+      message: expect.stringMatching(message) as string,
+    });
   });
 
   test('says that a file cut short or damaged inside is so', async () => {
     const bytes = await parquetOf(`select i, hash(i)::varchar as t from range(20000) t(i)`);
-    await expect(runSession(bytes.subarray(0, bytes.length - 100), parquet, null)).rejects.toMatchObject({ code: 'SOURCE_INVALID' });
+    await expect(runSession(bytes.subarray(0, bytes.length - 100), parquet, null)).rejects.toMatchObject({
+      code: 'SOURCE_INVALID',
+    });
     const damaged = Buffer.from(bytes);
     damaged.fill(0xff, 2000, 6000);
     await expect(runSession(damaged, parquet, null)).rejects.toMatchObject({ code: 'SOURCE_INVALID' });

@@ -25,7 +25,7 @@ export async function runSession(
     const rows: (string | null)[][] = [];
     for (const range of survey.ranges) {
       await session.start(range, null);
-      for (let last = false; !last; ) {
+      for (let last = false; !last;) {
         const batch = await session.next();
         last = batch.last;
         batches.push(batch);
