@@ -527,9 +527,11 @@ AS $function$
     group by p.agency_id
   ),
   next as (
-    select p.agency_id, p.run_id, p.partition_no, p.status
+    select p.agency_id, p.run_id, p.partition_no, p.status, l.role_name
     from flux.run_partitions p
     join flux.agencies a on a.agency_id = p.agency_id and a.enabled
+    -- Joined here and not in the update: an agency without its login would otherwise be picked first, again and again.
+    join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
     left join busy b on b.agency_id = p.agency_id
     where (p.status = 'AVAILABLE' and p.available_at <= clock_timestamp())
        or (p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp())
@@ -546,11 +548,10 @@ AS $function$
       holder_pid = null,
       started_at = coalesce(p.started_at, clock_timestamp()),
       updated_at = clock_timestamp()
-  from next, flux.agency_logins l
+  from next
   where p.agency_id = next.agency_id and p.run_id = next.run_id and p.partition_no = next.partition_no
-    and l.agency_id = next.agency_id and l.access = 'rw'
   returning p.agency_id, p.run_id, p.partition_no, p.kind, p.stage, p.epoch, p.takings, next.status = 'EXECUTING',
-    l.role_name
+    next.role_name
 $function$; -- owner flux_definer
 comment on function flux.claim_partition(p_worker text, p_lease_ms integer) is 'Takes one free or abandoned partition: epoch + 1, lease from the database clock. No row when there is no work.';
 

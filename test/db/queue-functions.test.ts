@@ -3,6 +3,7 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { lockLease, recordHolder } from '../../src/db/partitions.ts';
 import { type Connection, connect } from '../../src/db/pool.ts';
 import { type Claim, claimPartition, heartbeat, queueDepth, rescuePartitions } from '../../src/db/queue.ts';
+import { agencyRole } from '../../src/db/roles.ts';
 import { sql } from '../../src/db/sql.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { useDatabase } from '../support/database.ts';
@@ -45,6 +46,21 @@ describe('flux.claim_partition', () => {
   test('gives nothing when there is no work', async () => {
     expect(await claim()).toBeNull();
     expect(await queueDepth(database.workerPool())).toBe(0n);
+  });
+
+  test('passes over an agency that has no login, and serves the others', async () => {
+    await insertRun(database, 'noaa');
+    const run = await insertRun(database, 'nasa');
+    await database.admin().query(sql`delete from flux.agency_logins where agency_id = 'noaa' and access = 'rw'`);
+    try {
+      expect((await mustClaim()).runId).toBe(run.runId);
+      expect(await claim()).toBeNull();
+    } finally {
+      await database.admin().query(sql`
+        insert into flux.agency_logins (agency_id, role_name, access)
+        values ('noaa', ${agencyRole(database.name, 'noaa', 'rw')}, 'rw')
+      `);
+    }
   });
 
   test('takes a partition once: epoch 1, the agency’s login, and nothing left', async () => {
