@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 
 /** Highest resident set size seen of a process and of all its descendants, bytes (Linux /proc, proc_pid_status(5)). */
 export interface MemoryWatch {
@@ -27,29 +27,18 @@ export function watchMemory(pids: () => readonly number[]): MemoryWatch {
 }
 
 /** Sum over a process and its descendants; a process that ended meanwhile counts nothing. */
-async function residentBytesOfTree(root: number): Promise<number> {
-  const parents = await parentOf();
-  const tree = new Set([root]);
-  for (let grown = true; grown; ) {
-    const before = tree.size;
-    for (const [pid, parent] of parents) if (tree.has(parent)) tree.add(pid);
-    grown = tree.size > before;
-  }
-  const sizes = await Promise.all([...tree].map(residentBytes));
-  return sizes.reduce((sum, size) => sum + size, 0);
+async function residentBytesOfTree(pid: number): Promise<number> {
+  const [own, ...below] = await Promise.all([residentBytes(pid), ...(await childrenOf(pid)).map(residentBytesOfTree)]);
+  return below.reduce((sum, size) => sum + size, own);
 }
 
-async function parentOf(): Promise<Map<number, number>> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-  const pairs = await Promise.all(pids.map(async (pid) => [pid, Number(await field(pid, 'PPid'))] as const));
-  return new Map(pairs);
+/** Asked of the kernel directly: walking all of /proc would compete with what is measured. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8').catch(() => '');
+  return text.split(' ').filter(Boolean).map(Number);
 }
 
 async function residentBytes(pid: number): Promise<number> {
-  return Number((await field(pid, 'VmRSS')).replace(' kB', '')) * 1024;
-}
-
-async function field(pid: number, name: string): Promise<string> {
   const status = await readFile(`/proc/${String(pid)}/status`, 'utf8').catch(() => '');
-  return new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(status)?.[1] ?? '0';
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
 }

@@ -48,6 +48,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     max: apiConnectionsMax,
     applicationName: 'flux api',
     statementTimeoutMs: apiStatementMs,
+    pipeline: true,
     onError: (err) => logger.warn({ err }, 'an idle connection broke'),
   });
   const hints = startHints({ url: databaseUrl, logger });

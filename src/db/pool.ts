@@ -18,6 +18,8 @@ export interface Queryable {
 /** A connection of its own, for a transaction, COPY or LISTEN. `client` is the driver's. */
 export interface Connection extends Queryable {
   readonly client: pg.ClientBase;
+  /** Whether a statement may be sent before the one in front of it has been answered. */
+  readonly pipelined: boolean;
 }
 
 export interface Pool extends Queryable {
@@ -37,6 +39,12 @@ export interface PoolOptions {
   statementTimeoutMs?: number;
   /** Longest wait for a free or new connection, milliseconds. */
   connectTimeoutMs?: number;
+  /**
+   * For many short transactions: statements are prepared once per connection, and those queued together travel together
+   * (half the time of a tenant's transaction is round trips; bench/tenant-transaction.ts). COPY and cursors cannot use such a
+   * connection.
+   */
+  pipeline?: boolean;
   /** Told about connections lost while idle. */
   onError?: (error: Error) => void;
 }
@@ -51,11 +59,13 @@ export function createPool(options: PoolOptions): Pool {
     keepAlive: true,
     types,
     ...(options.statementTimeoutMs ? { statement_timeout: options.statementTimeoutMs } : {}),
-  });
+    ...(options.pipeline ? { pipeline: true } : {}),
+  } as pg.PoolConfig);
+  const statements = options.pipeline ? createStatementNames() : undefined;
   // Without a listener a connection that dies while idle ends the process.
   pool.on('error', (error) => options.onError?.(error));
   return {
-    query: (query) => run(pool, query),
+    query: (query) => run(pool, query, statements),
     async withConnection(use) {
       const client = await pool.connect().catch((cause: unknown) => {
         throw toFluxError(cause);
@@ -66,7 +76,7 @@ export function createPool(options: PoolOptions): Pool {
       };
       client.on('error', onError);
       try {
-        return await use(asConnection(client));
+        return await use(asConnection(client, statements));
       } catch (cause) {
         failure ??= cause instanceof Error ? cause : new Error(String(cause));
         throw cause;
@@ -81,7 +91,7 @@ export function createPool(options: PoolOptions): Pool {
 }
 
 /** A single connection outside any pool. @throws UNAVAILABLE when the server does not answer */
-export async function connect(options: Omit<PoolOptions, 'max'>): Promise<Connection & { end(): Promise<void> }> {
+export async function connect(options: Omit<PoolOptions, 'max' | 'pipeline'>): Promise<Connection & { end(): Promise<void> }> {
   const client = new pg.Client({
     connectionString: options.url,
     application_name: options.applicationName,
@@ -97,16 +107,34 @@ export async function connect(options: Omit<PoolOptions, 'max'>): Promise<Connec
   return { ...asConnection(client), end: () => client.end() };
 }
 
-function asConnection(client: pg.ClientBase): Connection {
-  return { client, query: (query) => run(client, query) };
+function asConnection(client: pg.ClientBase, statements?: StatementNames): Connection {
+  return { client, pipelined: statements !== undefined, query: (query) => run(client, query, statements) };
 }
 
 async function run<Row extends pg.QueryResultRow>(
   target: pg.Pool | pg.ClientBase,
   query: Sql,
+  statements?: StatementNames,
 ): Promise<{ rows: Row[]; rowCount: number }> {
-  const { rows, rowCount } = await target.query<Row>(toQuery(query));
+  const config = toQuery(query);
+  const { rows, rowCount } = await target.query<Row>(statements ? { ...config, name: statements(config.text) } : config);
   return { rows, rowCount: rowCount ?? 0 };
+}
+
+type StatementNames = (text: string) => string | undefined;
+
+/** Texts are few, because values never enter them; beyond this many something builds texts, and is sent unprepared. */
+const statementCountMax = 500;
+
+function createStatementNames(): StatementNames {
+  const names = new Map<string, string>();
+  return (text) => {
+    const known = names.get(text);
+    if (known !== undefined || names.size >= statementCountMax) return known;
+    const name = `flux_${String(names.size + 1)}`;
+    names.set(text, name);
+    return name;
+  };
 }
 
 /** Whether the connection stands between transactions ('I' of the protocol's ReadyForQuery), so that it can be lent again. */

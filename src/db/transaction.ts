@@ -23,14 +23,35 @@ export async function inTransaction<T>(connection: Connection, work: (tx: Connec
 /**
  * Runs `work` in one transaction as the tenant that `sealedContext` names (auth/tenant-context.ts mints it). Row-level
  * security then shows that tenant's rows and no others; 42501 when the seal is forged or expired.
+ *
+ * On a pipelined connection the transaction's opening travels together with the first statement of `work`.
  */
 export function inTenant<T>(pool: Pool, sealedContext: string, work: (tx: Connection) => Promise<T>): Promise<T> {
   return pool.withConnection((connection) =>
-    inTransaction(connection, async (tx) => {
-      await setTenant(tx, sealedContext);
-      return work(tx);
-    }),
+    connection.pipelined
+      ? inPipelinedTenant(connection, sealedContext, work)
+      : inTransaction(connection, async (tx) => {
+          await setTenant(tx, sealedContext);
+          return work(tx);
+        }),
   );
+}
+
+async function inPipelinedTenant<T>(
+  connection: Connection,
+  sealedContext: string,
+  work: (tx: Connection) => Promise<T>,
+): Promise<T> {
+  const opening = Promise.all([connection.query(sql`begin`), setTenant(connection, sealedContext)]);
+  // Both must have settled before anything else is sent: `work` may still be asking when the opening has failed.
+  const [worked, opened] = await Promise.allSettled([work(connection), opening]);
+  if (opened.status === 'fulfilled' && worked.status === 'fulfilled') {
+    await connection.query(sql`commit`);
+    return worked.value;
+  }
+  await connection.query(sql`rollback`).catch(() => undefined);
+  // What stands behind a failed opening fails as well; the opening's own failure is the one to tell.
+  throw opened.status === 'rejected' ? opened.reason : (worked as PromiseRejectedResult).reason;
 }
 
 /** Makes the rest of the open transaction the tenant's. */

@@ -63,10 +63,10 @@ export function useDatabase(): TestDatabase {
     if (name === undefined) throw new Error('The database exists from beforeAll on; use it in hooks and tests only.');
     return name;
   };
-  const pool = (role: string, url: string, max: number): Pool => {
+  const pool = (role: string, url: string, max: number, pipeline = false): Pool => {
     const existing = pools.get(role);
     if (existing) return existing;
-    const created = createPool({ url, max, applicationName: `flux test ${role}` });
+    const created = createPool({ url, max, applicationName: `flux test ${role}`, pipeline });
     pools.set(role, created);
     return created;
   };
@@ -94,7 +94,8 @@ export function useDatabase(): TestDatabase {
     },
     agencyRole: (agency, access = 'rw') => agencyRole(opened(), agency, access),
     admin: () => pool('admin', database.adminUrl, 4),
-    apiPool: () => pool('api', database.apiUrl, 8),
+    // As the API's own pool is.
+    apiPool: () => pool('api', database.apiUrl, 8, true),
     workerPool: () => pool('worker', database.workerUrl, 8),
     agencyPool(agency, access = 'rw') {
       const role = database.agencyRole(agency, access);
