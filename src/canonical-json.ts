@@ -13,6 +13,9 @@ export function canonicalBytes(value: unknown): Buffer {
   } catch (cause) {
     throw new TypeError('expected a JSON value to canonicalise', { cause });
   }
-  if (text === undefined) throw new TypeError('expected a JSON value to canonicalise, found undefined or a function');
+  // Half a surrogate pair has no UTF-8: two different texts would get the same bytes.
+  if (text === undefined || !text.isWellFormed()) {
+    throw new TypeError('expected a JSON value of valid Unicode to canonicalise');
+  }
   return Buffer.from(text, 'utf8');
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import canonicalize from 'canonicalize';
+
+import { canonicalBytes } from '../canonical-json.ts';
 import { FluxError } from '../errors.ts';
 
 /**
@@ -8,21 +9,15 @@ import { FluxError } from '../errors.ts';
  * @throws INVALID_INPUT the value has no JSON form (undefined, NaN, a lone surrogate)
  */
 export function canonicalText(document: unknown): string {
-  let text: string | undefined;
   try {
-    text = canonicalize(document);
+    return canonicalBytes(document).toString('utf8');
   } catch (cause) {
-    throw new FluxError('INVALID_INPUT', `The document has no canonical JSON form (${(cause as Error).message}).`, {
-      cause,
-    });
-  }
-  if (text === undefined || !text.isWellFormed()) {
     throw new FluxError(
       'INVALID_INPUT',
-      'The document has no canonical JSON form (not a JSON value, or broken Unicode).',
+      'The document has no canonical JSON form: it is no JSON value, or holds broken Unicode.',
+      { cause },
     );
   }
-  return text;
 }
 
 /** SHA-256 over the canonical bytes, 32 bytes; what flux.contracts and flux.pipelines keep as `sha256`. */
