@@ -277,6 +277,7 @@ create table flux.run_partitions (
   started_at timestamp with time zone,
   finished_at timestamp with time zone,
   updated_at timestamp with time zone not null default clock_timestamp(),
+  cancel_by timestamp with time zone,
   constraint leased_when_executing CHECK (((status = 'EXECUTING'::text) = ((leased_by IS NOT NULL) AND (lease_expires_at IS NOT NULL)))),
   constraint run_partitions_agency_id_run_id_fkey FOREIGN KEY (agency_id, run_id) REFERENCES flux.runs(agency_id, run_id),
   constraint run_partitions_kind_check CHECK ((kind = ANY (ARRAY['PLAN'::text, 'BATCHES'::text, 'PUBLISH'::text]))),
@@ -314,10 +315,19 @@ create table flux.runs (
   started_at timestamp with time zone,
   finished_at timestamp with time zone,
   updated_at timestamp with time zone not null default clock_timestamp(),
+  cancel_deadline timestamp with time zone,
+  rerun_of uuid,
+  forked_from uuid,
+  forked_partition integer,
+  forked_version integer,
   constraint failure_when_failed CHECK (((failure_code IS NOT NULL) = (status = 'FAILED'::text))),
   constraint finished_when_over CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))),
+  constraint forked_from_checkpoint CHECK ((((forked_from IS NULL) = (forked_partition IS NULL)) AND ((forked_from IS NULL) = (forked_version IS NULL)))),
+  constraint one_origin CHECK (((rerun_of IS NULL) OR (forked_from IS NULL))),
   constraint runs_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint runs_agency_id_forked_from_fkey FOREIGN KEY (agency_id, forked_from) REFERENCES flux.runs(agency_id, run_id) NOT VALID,
   constraint runs_agency_id_pipeline_name_pipeline_version_fkey FOREIGN KEY (agency_id, pipeline_name, pipeline_version) REFERENCES flux.pipelines(agency_id, name, version),
+  constraint runs_agency_id_rerun_of_fkey FOREIGN KEY (agency_id, rerun_of) REFERENCES flux.runs(agency_id, run_id) NOT VALID,
   constraint runs_classification_check CHECK (((classification >= 0) AND (classification <= 5))),
   constraint runs_pkey PRIMARY KEY (agency_id, run_id),
   constraint runs_stage_check CHECK ((stage = ANY (ARRAY['INGEST'::text, 'TRANSFORM'::text, 'EXPORT'::text, 'FULL'::text]))),
@@ -386,11 +396,14 @@ CREATE INDEX pipelines_purpose ON flux.pipelines USING btree (agency_id, content
 CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (agency_id, run_id, record_no);
 CREATE UNIQUE INDEX run_events_pkey ON flux.run_events USING btree (agency_id, run_id, seq);
 CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority, available_at) WHERE (status = 'AVAILABLE'::text);
+CREATE INDEX run_partitions_cancelled ON flux.run_partitions USING btree (agency_id, cancel_by) WHERE ((status = 'EXECUTING'::text) AND (cancel_by IS NOT NULL));
 CREATE INDEX run_partitions_leased ON flux.run_partitions USING btree (agency_id, lease_expires_at) WHERE (status = 'EXECUTING'::text);
 CREATE UNIQUE INDEX run_partitions_pkey ON flux.run_partitions USING btree (agency_id, run_id, partition_no);
 CREATE INDEX runs_by_pipeline ON flux.runs USING btree (agency_id, pipeline_name, run_id);
 CREATE INDEX runs_by_status ON flux.runs USING btree (agency_id, status, run_id);
+CREATE INDEX runs_forked_from ON flux.runs USING btree (agency_id, forked_from) WHERE (forked_from IS NOT NULL);
 CREATE UNIQUE INDEX runs_pkey ON flux.runs USING btree (agency_id, run_id);
+CREATE INDEX runs_rerun_of ON flux.runs USING btree (agency_id, rerun_of) WHERE (rerun_of IS NOT NULL);
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
@@ -483,9 +496,24 @@ create policy own_agency on flux.step_counts as permissive for all to public
 -- Triggers
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON flux.audit_entries FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
 
 -- Functions
+
+CREATE OR REPLACE FUNCTION flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (
+    select from flux.run_partitions p
+    where p.agency_id = p_agency and p.run_id = p_run_id and p.partition_no = p_partition_no
+      and p.epoch = p_epoch and p.status = 'EXECUTING' and p.cancel_by is not null)
+$function$; -- owner flux_definer
+comment on function flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer) is 'Whether the holder of a partition is asked to stop.';
 
 CREATE OR REPLACE FUNCTION flux.checkpoint_intact(c flux.checkpoints)
  RETURNS boolean
@@ -640,6 +668,50 @@ end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_login(p_rw name, p_ro name) is 'Grants an agency''s worker login what it needs in flux; its lake is its own schema.';
 
+CREATE OR REPLACE FUNCTION flux.guard_checkpoint()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform from flux.run_partitions p
+  where p.agency_id = new.agency_id and p.run_id = new.run_id and p.partition_no = new.partition_no
+    and p.status in ('COMPLETED', 'FAILED', 'CANCELLED');
+  if found then
+    raise exception 'partition % is over and commits no more batches', new.partition_no using errcode = 'FX002';
+  end if;
+  return new;
+end
+$function$; -- owner flux_owner
+comment on function flux.guard_checkpoint() is 'Refuses a batch of a partition that is completed, failed or cancelled (FX002).';
+
+CREATE OR REPLACE FUNCTION flux.guard_run()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if old.status = new.status then
+    if new.last_seq <> old.last_seq or new.attempt <> old.attempt then
+      raise exception 'run % is % and gets no more events', old.run_id, old.status using errcode = 'FX002';
+    end if;
+    return new;
+  end if;
+  if old.status || ' ' || new.status not in (
+      'PENDING IN_PROGRESS', 'PENDING FAILED', 'PENDING CANCELLED',
+      'IN_PROGRESS COMPLETED', 'IN_PROGRESS FAILED', 'IN_PROGRESS CANCELLING', 'IN_PROGRESS CANCELLED',
+      'CANCELLING CANCELLED',
+      'FAILED PENDING', 'CANCELLED PENDING') then
+    raise exception 'run % is % and cannot become %', old.run_id, old.status, new.status using errcode = 'FX002';
+  end if;
+  if new.attempt <> old.attempt + (old.status in ('FAILED', 'CANCELLED'))::int then
+    raise exception 'run % resumes with attempt %, not %', old.run_id, old.attempt + 1, new.attempt using errcode = 'FX002';
+  end if;
+  return new;
+end
+$function$; -- owner flux_owner
+comment on function flux.guard_run() is 'Refuses every change of a run''s state that its state machine does not have (FX002).';
+
 CREATE OR REPLACE FUNCTION flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -690,6 +762,19 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest intact version, with the newer corrupted ones passed over; no row when none was ever saved; FX001 when all are corrupted.';
+
+CREATE OR REPLACE FUNCTION flux.overdue_cancels()
+ RETURNS TABLE(agency_id text, run_id uuid, rw_role name)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select distinct p.agency_id, p.run_id, l.role_name
+  from flux.run_partitions p
+  join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
+  where p.status = 'EXECUTING' and p.cancel_by <= clock_timestamp()
+$function$; -- owner flux_definer
+comment on function flux.overdue_cancels() is 'Runs whose holders were asked to stop and have not acknowledged in time.';
 
 CREATE OR REPLACE FUNCTION flux.queue_depth()
  RETURNS bigint
@@ -858,12 +943,14 @@ comment on function flux.verified_context() is 'The parts of the sealed setting 
 
 -- Grants
 
+grant execute on function flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer) to flux_worker;
 grant execute on function flux.checkpoint_intact(c flux.checkpoints) to flux_api;
 grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer) to flux_worker;
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
 grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) to flux_worker;
 grant execute on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
+grant execute on function flux.overdue_cancels() to flux_worker;
 grant execute on function flux.queue_depth() to flux_worker;
 grant execute on function flux.rescue_partitions() to flux_worker;
 grant execute on function flux.uuid_v7() to public;
@@ -888,8 +975,8 @@ grant select on table flux.migrations to flux_worker;
 grant insert, select on table flux.pipelines to flux_api;
 grant select on table flux.rejected_records to flux_api;
 grant insert, select on table flux.run_events to flux_api;
-grant insert, select, update (status, available_at, leased_by, lease_expires_at, finished_at, updated_at) on table flux.run_partitions to flux_api;
+grant insert, select, update (status, takings, available_at, leased_by, lease_expires_at, holder_pid, finished_at, updated_at, cancel_by) on table flux.run_partitions to flux_api;
 grant select, update on table flux.run_partitions to flux_definer;
-grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at) on table flux.runs to flux_api;
+grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at, cancel_deadline) on table flux.runs to flux_api;
 grant select on table flux.source_objects to flux_api;
 grant select on table flux.step_counts to flux_api;

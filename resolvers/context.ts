@@ -53,6 +53,7 @@ export function read<T>({ api, sealed }: Context, work: (tx: Connection) => Prom
 /** What the audit log calls a mutation, also one that was refused before it reached its use case. */
 const actions: Record<string, [action: string, resourceType: string]> = {
   startRun: ['run.start', 'run'],
+  cancelRun: ['run.cancel', 'run'],
   registerConnection: ['connection.register', 'connection'],
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],

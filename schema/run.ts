@@ -68,6 +68,10 @@ builder.node(RunRef, {
     createdAt: t.expose('createdAt', { type: 'DateTime', nullable: false, description: 'When it was asked for.' }),
     startedAt: t.expose('startedAt', { type: 'DateTime', description: 'When a worker first took it.' }),
     finishedAt: t.expose('finishedAt', { type: 'DateTime', description: 'When it ended.' }),
+    cancelDeadline: t.expose('cancelDeadline', {
+      type: 'DateTime',
+      description: 'When a requested cancel is forced, whoever has not acknowledged it; null when none was requested.',
+    }),
     lastSeq: t.expose('lastSeq', { type: 'BigInt', nullable: false, description: 'The newest event’s `seq`.' }),
     failure: t.expose('failure', { type: RunFailureRef, description: 'Why it failed.' }),
     progress: t.field({

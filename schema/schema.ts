@@ -12,6 +12,7 @@ import './errors.ts';
 import './pipeline.ts';
 import './rejected-record.ts';
 import './roots.ts';
+import './run-control.ts';
 import './run.ts';
 import './run-event.ts';
 import './run-parts.ts';

@@ -5,7 +5,6 @@
  */
 import { randomUUID } from 'node:crypto';
 
-
 /** The seven classes of the API's `ErrorClass`. Only TRANSIENT is retried by itself. */
 export const errorClasses = [
   'VALIDATION',
@@ -96,7 +95,8 @@ export class FluxError extends Error {
  */
 export function publicMessage(error: FluxError): string {
   if (error.code === 'INTERNAL') return 'Something unexpected failed. Report the errorId: it is in the log.';
-  if (error.code === 'UNAVAILABLE' && error.cause !== undefined) return 'A service that is needed does not answer now. Try again.';
+  if (error.code === 'UNAVAILABLE' && error.cause !== undefined)
+    return 'A service that is needed does not answer now. Try again.';
   return error.message;
 }
 
@@ -115,15 +115,26 @@ export function toFluxError(cause: unknown): FluxError {
   const code = (cause as { code?: unknown } | null)?.code;
   const text = cause instanceof Error ? cause.message : String(cause);
   if (code === 'FX001') return new FluxError('CHECKPOINT_CORRUPTED', text, { cause });
+  if (code === 'FX002') return new FluxError('INVALID_TRANSITION', text, { cause });
   if (code === '22021' || code === '22P05') {
-    return new FluxError('INVALID_INPUT', 'A text of the input holds a NUL character, which cannot be stored. Remove it.', { cause });
+    return new FluxError(
+      'INVALID_INPUT',
+      'A text of the input holds a NUL character, which cannot be stored. Remove it.',
+      { cause },
+    );
   }
-  const lost = /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect/;
+  const lost =
+    /Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect/;
   if (
-    (typeof code === 'string' && (transientSystemCodes.has(code) || (/^[0-9A-Z]{5}$/.test(code) && transientSqlStates.test(code)))) ||
+    (typeof code === 'string' &&
+      (transientSystemCodes.has(code) || (/^[0-9A-Z]{5}$/.test(code) && transientSqlStates.test(code)))) ||
     lost.test(text)
   ) {
-    return new FluxError('UNAVAILABLE', `The database or a service did not answer (${text}). Flux tries again by itself.`, { cause });
+    return new FluxError(
+      'UNAVAILABLE',
+      `The database or a service did not answer (${text}). Flux tries again by itself.`,
+      { cause },
+    );
   }
   return new FluxError('INTERNAL', text, { cause });
 }

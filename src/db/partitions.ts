@@ -12,14 +12,19 @@ export interface PartitionCounts {
   bytes: number;
 }
 
+/** A session that waits longer than this for a lock, or sits in a transaction, is in somebody's way. */
+export async function limitWaits(db: Queryable): Promise<void> {
+  await db.query(sql`
+    select set_config('lock_timeout', '5s', false), set_config('idle_in_transaction_session_timeout', '60s', false)
+  `);
+}
+
 /**
  * Sets the session's limits and records its backend as the holder's, so that rescue can end it. False when the lease is
  * lost.
  */
 export async function recordHolder(db: Queryable, claim: Claim): Promise<boolean> {
-  await db.query(sql`
-    select set_config('lock_timeout', '5s', false), set_config('idle_in_transaction_session_timeout', '60s', false)
-  `);
+  await limitWaits(db);
   const { rowCount } = await db.query(sql`
     update flux.run_partitions
     set holder_pid = pg_backend_pid()

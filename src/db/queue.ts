@@ -36,12 +36,18 @@ export async function claimPartition(db: Queryable, worker: { id: string; leaseM
   return rows[0] ?? null;
 }
 
-/** Extends a lease that is still ours. False is final: the lease is lost. Runs as flux_worker. */
-export async function heartbeat(db: Queryable, claim: Claim, leaseMs: number): Promise<boolean> {
-  const { rows } = await db.query<{ held: boolean }>(sql`
-    select flux.heartbeat(${claim.agencyId}, ${claim.runId}, ${claim.partitionNo}, ${claim.epoch}, ${leaseMs}) as held
+/** Extends a lease that is still ours. `held` false is final: the lease is lost. Runs as flux_worker. */
+export async function heartbeat(
+  db: Queryable,
+  { agencyId, runId, partitionNo, epoch }: Claim,
+  leaseMs: number,
+): Promise<{ held: boolean; cancelRequested: boolean }> {
+  const { rows } = await db.query<{ held: boolean; cancelRequested: boolean }>(sql`
+    select
+      flux.heartbeat(${agencyId}, ${runId}, ${partitionNo}, ${epoch}, ${leaseMs}) as held,
+      flux.cancel_requested(${agencyId}, ${runId}, ${partitionNo}, ${epoch}) as "cancelRequested"
   `);
-  return rows[0]?.held === true;
+  return rows[0] as { held: boolean; cancelRequested: boolean };
 }
 
 /** Ends the backends that still hold an expired lease, of any agency. Runs as flux_worker. @returns how many */

@@ -32,6 +32,10 @@ export interface RunTransition {
   finishes?: boolean;
   /** Required exactly when `to` is FAILED. */
   failure?: { class: string; code: string; message: string };
+  /** Sets when the requested cancel is forced. */
+  cancelDeadline?: Date;
+  /** Begins the next attempt: what the one before left behind of its end goes. */
+  resumes?: boolean;
 }
 
 export interface AppendedEvent {
@@ -39,6 +43,14 @@ export interface AppendedEvent {
   eventId: string;
   at: Date;
 }
+
+const nextAttempt = sql`,
+  attempt = attempt + 1,
+  finished_at = null,
+  cancel_deadline = null,
+  failure_class = null,
+  failure_code = null,
+  failure_message = null`;
 
 /**
  * Appends events at the end of a run's history and, in the same statement, changes its state. Takes the run's row lock, so it
@@ -61,6 +73,8 @@ export async function insertRunEvents(
     last_seq = last_seq + ${events.length},
     updated_at = clock_timestamp()
     ${transition?.starts ? sql`, started_at = coalesce(started_at, clock_timestamp())` : sql``}
+    ${transition?.cancelDeadline ? sql`, cancel_deadline = ${transition.cancelDeadline}` : sql``}
+    ${transition?.resumes ? nextAttempt : sql``}
     ${transition?.finishes ? sql`, finished_at = clock_timestamp()` : sql``}
     ${
       failure

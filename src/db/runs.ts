@@ -32,6 +32,14 @@ export interface Run {
   startedAt: Date | null;
   finishedAt: Date | null;
   updatedAt: Date;
+  /** When a requested cancel is forced; null when none was asked for in this attempt. */
+  cancelDeadline: Date | null;
+  /** The run whose inputs this one repeats. */
+  rerunOf: string | null;
+  /** The checkpoint from which this run goes on, by its run; its partition and version stand beside it. */
+  forkedFrom: string | null;
+  forkedPartition: number | null;
+  forkedVersion: number | null;
 }
 
 export interface NewRun {
@@ -87,7 +95,12 @@ const runColumns = sql`
   created_at as "createdAt",
   started_at as "startedAt",
   finished_at as "finishedAt",
-  updated_at as "updatedAt"
+  updated_at as "updatedAt",
+  cancel_deadline as "cancelDeadline",
+  rerun_of as "rerunOf",
+  forked_from as "forkedFrom",
+  forked_partition as "forkedPartition",
+  forked_version as "forkedVersion"
 `;
 
 /** Inserts a PENDING run. */

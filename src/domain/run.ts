@@ -4,18 +4,20 @@ export * from '../db/run-vocabulary.ts';
 export type { Run, RunFilter } from '../db/runs.ts';
 
 /**
- * The life of a run. CANCELLING is not final: a worker still has to acknowledge. FAILED and CANCELLED lead on only through
- * resume, which begins the next attempt.
+ * The life of a run; flux.guard_run() holds the database to it. CANCELLING is not final: the holders still have to acknowledge.
+ * A run that nobody holds is cancelled at once. FAILED and CANCELLED lead on only through resume, which begins the next attempt.
  *
  *   PENDING -> IN_PROGRESS -> COMPLETED
- *      |           | \-----> FAILED
- *      |           v            |
- *      +----> CANCELLING -> CANCELLED
+ *      |         |    | \---> FAILED -----> PENDING
+ *      |         |    v
+ *      |         |  CANCELLING
+ *      |         v    v
+ *      +------> CANCELLED ---------------> PENDING
  */
 const nextStatuses: Record<RunStatus, readonly RunStatus[]> = {
-  PENDING: ['IN_PROGRESS', 'CANCELLING', 'FAILED'],
-  IN_PROGRESS: ['COMPLETED', 'FAILED', 'CANCELLING'],
-  CANCELLING: ['CANCELLED', 'FAILED'],
+  PENDING: ['IN_PROGRESS', 'CANCELLED', 'FAILED'],
+  IN_PROGRESS: ['COMPLETED', 'FAILED', 'CANCELLING', 'CANCELLED'],
+  CANCELLING: ['CANCELLED'],
   COMPLETED: [],
   FAILED: ['PENDING'],
   CANCELLED: ['PENDING'],

@@ -1,6 +1,4 @@
 import { type RunPayload, validateRunPayload } from '../contracts/documents.ts';
-import { readOwnAgency } from '../db/agencies-read.ts';
-import { channels, notify } from '../db/notify.ts';
 import type { Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
 import { findRun, insertPlanPartition, insertRun, type Run } from '../db/runs.ts';
@@ -11,6 +9,7 @@ import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { requireOwnAgency } from './own-agency.ts';
 import { type Change, perform } from './perform.ts';
 import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
+import { requireEnabledAgency, wakeWorkers } from './run-control.ts';
 import type { RunStage } from './run.ts';
 
 export interface StartRun extends Asked {
@@ -85,16 +84,6 @@ async function queueRun(tx: Connection, caller: Caller, input: StartRun, wanted:
   ]);
   const run = (await findRun(tx, queued.id)) as Run; // as the event has left it
   return { value: run, resourceId: run.id, reference: { runId: run.id }, after: { ...ofPipeline, payload } };
-}
-
-/** Hints only: a worker that misses them finds the run by its poll, so a failure here fails nothing. */
-async function wakeWorkers({ pool, logger }: DomainDeps, runId: string): Promise<void> {
-  try {
-    await notify(pool, channels.work);
-    await notify(pool, channels.runEvents, runId);
-  } catch (cause) {
-    logger.warn({ err: cause, runId }, 'no hint could be sent; the workers find the run by their poll');
-  }
 }
 
 /** The rules of the request that need no database. */
@@ -192,15 +181,6 @@ function requirePathInside(source: string | null): void {
         issues: [{ path: '/source', rule: 'pattern', message: 'expected a relative path inside the connection' }],
       },
     },
-  );
-}
-
-async function requireEnabledAgency(tx: Connection, { principal }: Caller): Promise<void> {
-  const agency = await readOwnAgency(tx);
-  if (agency?.enabled) return;
-  throw new FluxError(
-    'INVALID_INPUT',
-    `The agency ${principal.agency} is not enabled, so it starts no runs. The platform's operator can enable it (flux agencies update).`,
   );
 }
 

@@ -11,8 +11,8 @@ import { FluxError } from '../errors.ts';
 
 export type { AppendedEvent, NewRunEvent, RunKey, RunTransition } from '../db/run-events-append.ts';
 
-/** Without a transition a run only has to be alive. */
-const alive = ['PENDING', 'IN_PROGRESS', 'CANCELLING'] as const satisfies readonly RunStatus[];
+/** Without a transition a run has to go on: once a cancel is requested nothing commits for it but its end. */
+const goingOn = ['PENDING', 'IN_PROGRESS'] as const satisfies readonly RunStatus[];
 
 /**
  * Appends events to a run and, with `transition`, changes its state in the same statement. Sequence numbers are contiguous
@@ -30,9 +30,9 @@ export async function appendEvents(
   transition?: RunTransition,
 ): Promise<AppendedEvent[]> {
   requireOneEnding(events, transition);
-  const appended = await insertRunEvents(tx, run, events, transition?.from ?? alive, transition ?? null);
+  const appended = await insertRunEvents(tx, run, events, transition?.from ?? goingOn, transition ?? null);
   if (appended.length === events.length) return appended;
-  const expected = (transition?.from ?? alive).join(' or ');
+  const expected = (transition?.from ?? goingOn).join(' or ');
   throw new FluxError(
     'INVALID_TRANSITION',
     `Run ${run.runId} is not ${expected} any more, so ${events.map(({ name }) => name).join(', ')} cannot follow. Nothing was written.`,

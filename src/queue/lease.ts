@@ -19,6 +19,8 @@ export interface LeaseTimes {
 export interface Lease {
   /** Aborts, with LEASE_LOST as its reason, when the lease is lost. */
   readonly lost: AbortSignal;
+  /** Aborts when somebody asked the run to stop. The lease is held on until the partition is settled. */
+  readonly cancelled: AbortSignal;
   /** Stops the heartbeat. The lease stands until it runs out or the partition is settled. */
   stop(): void;
 }
@@ -26,6 +28,7 @@ export interface Lease {
 /** Keeps a claim alive. @param db a pool of flux_worker, so that a beat never waits behind a batch */
 export function keepLease(db: Queryable, claim: Claim, times: LeaseTimes): Lease {
   const lost = new AbortController();
+  const cancelled = new AbortController();
   let heldAt = performance.now();
   let beating = false;
   let stopped = false;
@@ -46,8 +49,10 @@ export function keepLease(db: Queryable, claim: Claim, times: LeaseTimes): Lease
   const beat = async (): Promise<void> => {
     const sentAt = performance.now();
     try {
-      if (await heartbeat(db, claim, times.leaseMs)) heldAt = sentAt;
-      else lose('another worker took it, or its run is over');
+      const { held, cancelRequested } = await heartbeat(db, claim, times.leaseMs);
+      if (!held) return lose('another worker took it, or its run is over');
+      heldAt = sentAt;
+      if (cancelRequested) cancelled.abort();
     } catch {
       // The database may be back for the next beat; overdue() counts the silence.
     }
@@ -63,5 +68,5 @@ export function keepLease(db: Queryable, claim: Claim, times: LeaseTimes): Lease
     clearInterval(timer);
   };
   const timer = setInterval(tick, times.heartbeatMs);
-  return { lost: lost.signal, stop };
+  return { lost: lost.signal, cancelled: cancelled.signal, stop };
 }

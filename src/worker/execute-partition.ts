@@ -19,12 +19,14 @@ import type { Outcome, Work, WorkerDeps } from './work.ts';
  *   released    the worker is stopping; what was committed stands, another worker goes on
  *   retried     a failure that passes by itself; free again after a delay
  *   failed      the run is FAILED
+ *   cancelled   the run was asked to stop, and this partition has
  *   abandoned   the lease is lost, or nothing could be written any more: rescue and the next claim take care
  */
 export async function executePartition(deps: WorkerDeps, claim: Claim, draining: AbortSignal): Promise<Outcome> {
   const lease = keepLease(deps.pool, claim, deps.config.times);
   try {
-    const ending = await attempt(deps, claim, lease.lost, draining);
+    const stopping = AbortSignal.any([draining, lease.cancelled]);
+    const ending = await attempt(deps, claim, lease.lost, stopping);
     if (ending === 'completed') return 'completed';
     if (lease.lost.aborted || isLost(ending)) return abandon(deps, claim, lease.lost.reason);
     return await withHolder(deps, claim, lease.lost, (holder) =>
@@ -42,11 +44,11 @@ async function attempt(
   deps: WorkerDeps,
   claim: Claim,
   lost: AbortSignal,
-  draining: AbortSignal,
+  stopping: AbortSignal,
 ): Promise<'completed' | Ending> {
   try {
     return await withHolder(deps, claim, lost, async (holder) => {
-      const work = await openWork(deps, { claim, holder, lost }, draining);
+      const work = await openWork(deps, { claim, holder, lost }, stopping);
       try {
         return (await runKind(work)) === 'drained' ? { kind: 'drained' } : 'completed';
       } finally {
@@ -54,8 +56,8 @@ async function attempt(
       }
     });
   } catch (cause) {
-    // A plan that the drain interrupted has written nothing.
-    if (draining.aborted && claim.kind === 'PLAN') return { kind: 'drained' };
+    // A plan that was interrupted has written nothing.
+    if (stopping.aborted && claim.kind === 'PLAN') return { kind: 'drained' };
     return { kind: 'failed', error: toFluxError(cause) };
   }
 }

@@ -1,4 +1,4 @@
-import { recordHolder } from '../db/partitions.ts';
+import { limitWaits, recordHolder } from '../db/partitions.ts';
 import { connect, type Connection } from '../db/pool.ts';
 import type { Claim } from '../db/queue.ts';
 import { rolePassword } from '../db/roles.ts';
@@ -17,16 +17,12 @@ const goodbyeMs = 2_000;
  * @throws UNAVAILABLE the server does not answer
  */
 export async function withHolder<T>(
-  { config, log }: WorkerDeps,
+  deps: WorkerDeps,
   claim: Claim,
   lost: AbortSignal,
   use: (holder: Connection) => Promise<T>,
 ): Promise<T> {
-  const holder = await connect({
-    url: agencyUrl(config.databaseUrl, claim.role, config.contextKey),
-    applicationName: `flux worker ${config.id}`,
-    onError: (err) => log.warn({ err, runId: claim.runId }, 'the session of a partition broke'),
-  });
+  const holder = await openSession(deps, claim);
   const end = (): void => void holder.end().catch(() => undefined);
   lost.addEventListener('abort', end, { once: true });
   try {
@@ -40,6 +36,35 @@ export async function withHolder<T>(
       holder.end().catch(() => undefined),
     );
   }
+}
+
+/** Lends a session of an agency that holds no partition. @throws UNAVAILABLE the server does not answer */
+export async function withAgencySession<T>(
+  deps: WorkerDeps,
+  run: { runId: string; role: string },
+  use: (session: Connection) => Promise<T>,
+): Promise<T> {
+  const session = await openSession(deps, run);
+  try {
+    await limitWaits(session);
+    return await use(session);
+  } finally {
+    await within(
+      goodbyeMs,
+      session.end().catch(() => undefined),
+    );
+  }
+}
+
+function openSession(
+  { config, log }: WorkerDeps,
+  { runId, role }: { runId: string; role: string },
+): Promise<Connection & { end(): Promise<void> }> {
+  return connect({
+    url: agencyUrl(config.databaseUrl, role, config.contextKey),
+    applicationName: `flux worker ${config.id}`,
+    onError: (err) => log.warn({ err, runId }, 'the session of a partition broke'),
+  });
 }
 
 /** The same server and database under another login. */

@@ -103,17 +103,20 @@ async function clearedFolder(root: string, { claim }: Held): Promise<string> {
 
 async function announceTaking(work: Work): Promise<void> {
   const { claim, run, deps } = work;
-  const first = claim.kind === 'PLAN' && run.status === 'PENDING';
+  const first = run.startedAt === null;
   const taken = takingEvent(work);
   const start: NewRunEvent = {
     name: 'RunStarted',
     message: `Run of ${run.pipelineName} version ${String(run.pipelineVersion)} started.`,
     data: { worker: deps.config.id },
   };
+  // A resumed run is PENDING until the first of its partitions is taken; two may be at once.
   await fenced(work, (tx) =>
-    first
-      ? appendEvents(tx, claim, [start, taken], { from: ['PENDING'], to: 'IN_PROGRESS', starts: true })
-      : appendEvents(tx, claim, [taken]),
+    appendEvents(tx, claim, first ? [start, taken] : [taken], {
+      from: ['PENDING', 'IN_PROGRESS'],
+      to: 'IN_PROGRESS',
+      ...(first ? { starts: true } : {}),
+    }),
   );
   deps.announcer.run(claim.runId);
 }

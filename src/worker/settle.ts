@@ -13,6 +13,7 @@ import { FluxError, isFluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
 import { backoff } from '../queue/backoff.ts';
 import { fenced, requireHeld } from './fenced.ts';
+import { stopBeside } from './stop-beside.ts';
 import type { Held, Outcome, WorkerDeps } from './work.ts';
 
 /** How a taking ended, short of completion. */
@@ -23,10 +24,19 @@ export type Ending = { kind: 'drained' } | { kind: 'failed'; error: FluxError };
  * own, because the one that worked may be broken.
  */
 export async function settle(deps: WorkerDeps, held: Held, ending: Ending): Promise<Outcome> {
+  try {
+    return await settleEnding(deps, held, ending);
+  } catch (cause) {
+    // The run does not go on: somebody cancelled or failed it between our transactions.
+    if (isFluxError(cause, 'INVALID_TRANSITION')) return stopBeside(deps, held);
+    throw cause;
+  }
+}
+
+async function settleEnding(deps: WorkerDeps, held: Held, ending: Ending): Promise<Outcome> {
   if (ending.kind === 'drained') return release(deps, held);
   const { error } = ending;
-  // The run has ended without us: somebody failed or cancelled it between our transactions.
-  if (isFluxError(error, 'INVALID_TRANSITION')) return leave(held);
+  if (isFluxError(error, 'INVALID_TRANSITION')) throw error;
   if (!error.retryable) return fail(deps, held, error);
   const takings = await readTakings(held.holder, held.claim);
   if (takings < deps.config.takingsMax) return retry(deps, held, error, takings);
@@ -117,7 +127,7 @@ async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Out
           },
         },
       ],
-      { from: ['PENDING', 'IN_PROGRESS', 'CANCELLING'], to: 'FAILED', finishes: true, failure },
+      { from: ['PENDING', 'IN_PROGRESS'], to: 'FAILED', finishes: true, failure },
     );
   });
   deps.announcer.run(claim.runId);
@@ -138,12 +148,4 @@ function describe(
   const errorId = randomUUID();
   log.error({ err: error, errorId, runId: claim.runId, partition: claim.partitionNo }, 'a run failed unexpectedly');
   return { ...named, message: `An unexpected failure ended the run. Its id in the worker's log is ${errorId}.` };
-}
-
-/** Ends our partition beside a run that is over. */
-async function leave(held: Held): Promise<Outcome> {
-  await fenced(held, async (tx) => {
-    requireHeld(held.claim, await finishPartition(tx, held.claim, 'CANCELLED'));
-  });
-  return 'abandoned';
 }

@@ -64,9 +64,9 @@ export interface Work extends Held {
   lake: string;
   /** A folder of this taking's own. */
   folder: string;
-  /** Aborts when the worker is to stop in good order. */
+  /** Aborts when the worker is to stop in good order, or the run was asked to. */
   draining: AbortSignal;
 }
 
 /** How a partition's taking ended. */
-export type Outcome = 'completed' | 'released' | 'retried' | 'failed' | 'abandoned';
+export type Outcome = 'completed' | 'released' | 'retried' | 'failed' | 'cancelled' | 'abandoned';

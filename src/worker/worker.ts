@@ -7,6 +7,7 @@ import type { EtlEngine } from '../etl/engine-types.ts';
 import { createAnnouncer } from '../events/announce.ts';
 import { startBell } from '../queue/bell.ts';
 import { executePartition } from './execute-partition.ts';
+import { forceCancels } from './force-cancels.ts';
 import { within } from './within.ts';
 import type { Log, WorkerConfig, WorkerDeps, WorkerTimes } from './work.ts';
 
@@ -84,9 +85,11 @@ export function startWorker(
   };
 }
 
-/** Ends what expired holders left open, then takes a partition. Null when there is none, or the database is away. */
-async function look({ pool, config, log }: WorkerDeps): Promise<Claim | null> {
+/** Ends what was not acknowledged in time and what expired holders left open, then takes a partition. Null when there is none, or the database is away. */
+async function look(deps: WorkerDeps): Promise<Claim | null> {
+  const { pool, config, log } = deps;
   try {
+    await forceCancels(deps);
     const ended = await rescuePartitions(pool);
     if (ended > 0) log.warn({ ended }, 'ended the sessions of expired leases');
     return await claimPartition(pool, { id: config.id, leaseMs: config.times.leaseMs });

@@ -245,6 +245,11 @@ describe('flux.cleanup_expired_checkpoints', () => {
   async function finish(status: 'COMPLETED' | 'IN_PROGRESS'): Promise<void> {
     await database.admin().query(sql`
       update flux.runs
+      set status = 'IN_PROGRESS'
+      where run_id = ${run.runId}
+    `);
+    await database.admin().query(sql`
+      update flux.runs
       set status = ${status}, finished_at = case when ${status} = 'COMPLETED' then now() end
       where run_id = ${run.runId}
     `);

@@ -173,7 +173,7 @@ describe('flux.heartbeat', () => {
     await database.agencyPool('nasa').withConnection((connection) =>
       inTransaction(connection, async (tx) => {
         expect(await lockLease(tx, held)).toBe(true);
-        expect(await heartbeat(database.workerPool(), held, leaseMs)).toBe(true);
+        expect((await heartbeat(database.workerPool(), held, leaseMs)).held).toBe(true);
       }),
     );
     expect((await until()).getTime()).toBeGreaterThan(before.getTime() + 30_000);
@@ -183,10 +183,10 @@ describe('flux.heartbeat', () => {
     await insertRun(database, 'nasa');
     const first = await mustClaim('w1');
     await expireLease(first);
-    expect(await heartbeat(database.workerPool(), first, leaseMs)).toBe(false);
+    expect((await heartbeat(database.workerPool(), first, leaseMs)).held).toBe(false);
     const second = await mustClaim('w2');
-    expect(await heartbeat(database.workerPool(), first, leaseMs)).toBe(false);
-    expect(await heartbeat(database.workerPool(), second, leaseMs)).toBe(true);
+    expect((await heartbeat(database.workerPool(), first, leaseMs)).held).toBe(false);
+    expect((await heartbeat(database.workerPool(), second, leaseMs)).held).toBe(true);
   });
 });
 

@@ -65,10 +65,10 @@ describe('claims', () => {
   it('extend while they are held, and not one moment later', async () => {
     await bench.queueRun('nasa', 'numbers');
     const claim = await bench.claim();
-    expect(await heartbeat(database.workerPool(), claim, 3_000)).toBe(true);
-    expect(await heartbeat(database.workerPool(), { ...claim, epoch: 2 }, 3_000)).toBe(false);
+    expect((await heartbeat(database.workerPool(), claim, 3_000)).held).toBe(true);
+    expect((await heartbeat(database.workerPool(), { ...claim, epoch: 2 }, 3_000)).held).toBe(false);
     await expire();
-    expect(await heartbeat(database.workerPool(), claim, 3_000)).toBe(false);
+    expect((await heartbeat(database.workerPool(), claim, 3_000)).held).toBe(false);
   });
 });
 

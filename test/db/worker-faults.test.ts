@@ -120,7 +120,7 @@ describe('fencing', () => {
     const claim = await bench.claim();
     await withHolder(deps, claim, alive, (holder) =>
       fenced({ claim, holder, lost: alive }, async () => {
-        expect(await heartbeat(database.workerPool(), claim, 3_000)).toBe(true);
+        expect((await heartbeat(database.workerPool(), claim, 3_000)).held).toBe(true);
         await expire(claim);
         await expect(bench.claim('other')).rejects.toThrow(/found none/);
       }),

@@ -35,6 +35,8 @@ const definerFunctions = {
   heartbeat: 'worker',
   rescue_partitions: 'worker',
   queue_depth: 'worker',
+  cancel_requested: 'worker',
+  overdue_cancels: 'worker',
 };
 
 /**

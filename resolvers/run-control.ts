@@ -1,0 +1,29 @@
+import type { Run } from '../src/db/runs.ts';
+import { cancelRun as cancel } from '../src/domain/cancel-run.ts';
+import { unknownRun } from '../src/events/read-after.ts';
+import type { Context } from './context.ts';
+import { runIdOf } from './ids.ts';
+
+export interface ControlRunArgs {
+  runId: string;
+  reason?: string | null | undefined;
+  idempotencyKey?: string | null | undefined;
+}
+
+export function cancelRun(
+  ctx: Context,
+  input: ControlRunArgs & { graceSeconds?: number | null | undefined },
+): Promise<Run> {
+  return cancel(ctx.api, ctx, { ...asked(input), graceSeconds: input.graceSeconds ?? null });
+}
+
+/** @throws NOT_FOUND what names no run is answered as a run that is not the caller's */
+function asked({ runId: id, reason, idempotencyKey }: ControlRunArgs): {
+  runId: string;
+  reason: string | null;
+  idempotencyKey: string | null;
+} {
+  const runId = runIdOf(id);
+  if (runId === null) throw unknownRun(id);
+  return { runId, reason: reason ?? null, idempotencyKey: idempotencyKey ?? null };
+}

@@ -1,0 +1,60 @@
+import { readOwnAgency } from '../db/agencies-read.ts';
+import { channels, notify } from '../db/notify.ts';
+import type { Connection } from '../db/pool.ts';
+import type { RunKey } from '../db/run-events-append.ts';
+import { findRun, type Run } from '../db/runs.ts';
+import { FluxError } from '../errors.ts';
+import { unknownRun } from '../events/read-after.ts';
+import type { Asked, Caller, DomainDeps } from './caller.ts';
+
+/** What every request to change a run says. */
+export interface ControlRun extends Asked {
+  runId: string;
+}
+
+/** @throws INVALID_INPUT there is no reason */
+export function requireReason({ reason }: Asked, verb: string): void {
+  if (reason !== null && reason.trim() !== '') return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    `A reason is needed to ${verb} a run, and it is empty. Say why, for the audit log.`,
+    {
+      details: { issues: [{ path: '/reason', rule: 'required', message: 'expected a reason' }] },
+    },
+  );
+}
+
+/** @throws NOT_FOUND unknown, another agency's and above the clearance read alike */
+export async function requireRun(tx: Connection, runId: string): Promise<Run> {
+  const run = await findRun(tx, runId);
+  if (!run) throw unknownRun(runId);
+  return run;
+}
+
+export function keyOf({ agency, id }: Run): RunKey {
+  return { agencyId: agency, runId: id };
+}
+
+/** What the audit log keeps of a run before and after it was controlled. */
+export function auditState({ status, attempt, version }: Run): Record<string, unknown> {
+  return { status, attempt, version: String(version) };
+}
+
+/** Hints only: a worker that misses them finds the run by its poll, so a failure here fails nothing. */
+export async function wakeWorkers({ pool, logger }: DomainDeps, runId: string): Promise<void> {
+  try {
+    await notify(pool, channels.work);
+    await notify(pool, channels.runEvents, runId);
+  } catch (cause) {
+    logger.warn({ err: cause, runId }, 'no hint could be sent; the workers find the run by their poll');
+  }
+}
+
+export async function requireEnabledAgency(tx: Connection, { principal }: Caller): Promise<void> {
+  const agency = await readOwnAgency(tx);
+  if (agency?.enabled) return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    `The agency ${principal.agency} is not enabled, so it starts no runs. The platform's operator can enable it (flux agencies update).`,
+  );
+}
