@@ -43,7 +43,10 @@ async function main(): Promise<void> {
 async function measure(stack: Stack, config: Config): Promise<void> {
   const sample = (await readSamples()).find(({ slug }) => slug === agency);
   if (!sample) throw new Error(`no samples of ${agency}`);
-  await addAgency({ adminUrl: stack.adminUrl, contextKey: config.contextKey, actor: 'operator:bench' }, sample.manifest);
+  await addAgency(
+    { adminUrl: stack.adminUrl, contextKey: config.contextKey, actor: 'operator:bench' },
+    sample.manifest,
+  );
   const issuer = await localIssuer(config.home);
   const token = (role: 'admin' | 'operator'): Promise<string> =>
     issuer.sign({ agency, role, subject: 'bench@example.gov', minutes: 60 }, config.audience);
@@ -116,8 +119,14 @@ function report({ sound, seconds, read, peak, samples, recovery, idle, busy }: R
       line('peak resident of one worker with its child, MiB', mib(peak)),
       line('the same at a quarter, half, three quarters, the end, MiB', quarters.join(' ')),
       ...(recovery === null ? [] : [line('SIGKILL to the first new batch of the partition, s', recovery.toFixed(1))]),
-      line('API list query, idle: p50 / p99 ms', `${idle.p50.toFixed(1)} / ${idle.p99.toFixed(1)} (${String(idle.count)})`),
-      line('API list query, while two workers run: p50 / p99 ms', `${busy.p50.toFixed(1)} / ${busy.p99.toFixed(1)} (${String(busy.count)})`),
+      line(
+        'API list query, idle: p50 / p99 ms',
+        `${idle.p50.toFixed(1)} / ${idle.p99.toFixed(1)} (${String(idle.count)})`,
+      ),
+      line(
+        'API list query, while two workers run: p50 / p99 ms',
+        `${busy.p50.toFixed(1)} / ${busy.p99.toFixed(1)} (${String(busy.count)})`,
+      ),
     ].join('\n')}\n`,
   );
   if (!sound) process.exitCode = 1;

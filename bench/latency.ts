@@ -7,7 +7,11 @@ export interface Latency {
 }
 
 /** Repeats `call` every `everyMs` until `stop` settles; at most one at a time, so that a slow answer is not hidden by a queue. */
-export async function sampleLatency(call: () => Promise<unknown>, everyMs: number, stop: Promise<unknown>): Promise<Latency> {
+export async function sampleLatency(
+  call: () => Promise<unknown>,
+  everyMs: number,
+  stop: Promise<unknown>,
+): Promise<Latency> {
   const times: number[] = [];
   let over = false;
   void stop.finally(() => {

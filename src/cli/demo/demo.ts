@@ -46,7 +46,9 @@ export async function runDemo(options: { exit: boolean }): Promise<number> {
       signal: stop,
     });
     const started = secondsSince(startedAt);
-    print(`Up after ${started} s: ${config.databaseUrl === undefined ? 'embedded Postgres' : 'Postgres of DATABASE_URL'}, API ${stack.apiUrl}, workers ${pids(stack)}`);
+    print(
+      `Up after ${started} s: ${config.databaseUrl === undefined ? 'embedded Postgres' : 'Postgres of DATABASE_URL'}, API ${stack.apiUrl}, workers ${pids(stack)}`,
+    );
     const results = await runAll(stack, config, samples, stop);
     const sound = results.every((result) => result.sound);
     print(`\n${formatResults(results)}\n`);
@@ -68,19 +70,29 @@ export async function runDemo(options: { exit: boolean }): Promise<number> {
 /** The agencies may read the sample data's folder, in addition to what the configuration allows. */
 function withSampleData(config: Config, samples: readonly AgencySamples[]): Config {
   if (config.environment === 'production') {
-    throw new FluxError('CONFIG_INVALID', 'The demo signs its own tokens, which production refuses. Run it with NODE_ENV=development.');
+    throw new FluxError(
+      'CONFIG_INVALID',
+      'The demo signs its own tokens, which production refuses. Run it with NODE_ENV=development.',
+    );
   }
   const data = sampleDataFolder();
   const roots = Object.fromEntries(samples.map(({ slug }) => [slug, [...(config.sourceRoots[slug] ?? []), data]]));
   return { ...config, sourceRoots: { ...config.sourceRoots, ...roots } };
 }
 
-async function runAll(stack: Stack, config: Config, samples: readonly AgencySamples[], stop: AbortSignal): Promise<RunResult[]> {
+async function runAll(
+  stack: Stack,
+  config: Config,
+  samples: readonly AgencySamples[],
+  stop: AbortSignal,
+): Promise<RunResult[]> {
   await provision(stack, config, samples);
   const clients = await signIn(stack, config, samples);
   try {
     for (const sample of samples) await registerSamples(clientsOf(clients, sample.slug).admin, sample);
-    print(`Registered ${String(samples.flatMap(({ pipelines }) => pipelines).length)} pipelines with their contracts over GraphQL.\n`);
+    print(
+      `Registered ${String(samples.flatMap(({ pipelines }) => pipelines).length)} pipelines with their contracts over GraphQL.\n`,
+    );
     const screen = createScreen(process.stdout);
     const runs: DemoRun[] = [];
     for (const { slug: agency, pipelines } of samples) {
@@ -90,7 +102,9 @@ async function runAll(stack: Stack, config: Config, samples: readonly AgencySamp
     }
     await Promise.all([
       ...runs.map((run) => showProgress(clientsOf(clients, run.agency).operator, run, screen, stop)),
-      ...runs.filter(isKilled).map((run) => killInTheMiddle(clientsOf(clients, run.agency).operator, run, stack, screen, stop)),
+      ...runs
+        .filter(isKilled)
+        .map((run) => killInTheMiddle(clientsOf(clients, run.agency).operator, run, stack, screen, stop)),
     ]);
     screen.close();
     stop.throwIfAborted();
@@ -126,10 +140,18 @@ function isKilled({ agency, pipeline }: DemoRun): boolean {
   return agency === killed.agency && pipeline === killed.pipeline;
 }
 
-async function killInTheMiddle(api: ApiClient, run: DemoRun, stack: Stack, screen: Screen, stop: AbortSignal): Promise<void> {
+async function killInTheMiddle(
+  api: ApiClient,
+  run: DemoRun,
+  stack: Stack,
+  screen: Screen,
+  stop: AbortSignal,
+): Promise<void> {
   const assassin = createAssassin(killed.afterRecords);
   void assassin.recovered.then((seconds) => {
-    screen.note(`>> Its partition goes on from the last checkpoint: first new batch ${seconds.toFixed(1)} s after the kill.`);
+    screen.note(
+      `>> Its partition goes on from the last checkpoint: first new batch ${seconds.toFixed(1)} s after the kill.`,
+    );
   });
   await followEvents(
     api,
@@ -139,7 +161,9 @@ async function killInTheMiddle(api: ApiClient, run: DemoRun, stack: Stack, scree
       const worker = victim && stack.workers().find(({ id }) => id === victim.worker);
       if (!victim || !worker) return;
       process.kill(worker.pid, 'SIGKILL');
-      screen.note(`>> SIGKILL to worker ${worker.id} (pid ${String(worker.pid)}) in the middle of ${run.pipeline}, partition ${String(victim.partition)}.`);
+      screen.note(
+        `>> SIGKILL to worker ${worker.id} (pid ${String(worker.pid)}) in the middle of ${run.pipeline}, partition ${String(victim.partition)}.`,
+      );
     },
     stop,
   );
@@ -147,7 +171,10 @@ async function killInTheMiddle(api: ApiClient, run: DemoRun, stack: Stack, scree
 
 async function stayUp(stack: Stack, config: Config, stop: AbortSignal): Promise<void> {
   const issuer = await localIssuer(config.home);
-  const token = await issuer.sign({ agency: 'usgs', role: 'operator', subject: 'you@usgs.example.gov', minutes: tokenMinutes }, config.audience);
+  const token = await issuer.sign(
+    { agency: 'usgs', role: 'operator', subject: 'you@usgs.example.gov', minutes: tokenMinutes },
+    config.audience,
+  );
   print(`
 Where to look (Ctrl-C stops everything):
   API        ${stack.apiUrl}/v1/graphql    HTTP and WebSocket
@@ -168,7 +195,10 @@ function clientsOf(clients: ReadonlyMap<string, Clients>, agency: string): Clien
 }
 
 function pids(stack: Stack): string {
-  return stack.workers().map(({ id, pid }) => `${id} (pid ${String(pid)})`).join(', ');
+  return stack
+    .workers()
+    .map(({ id, pid }) => `${id} (pid ${String(pid)})`)
+    .join(', ');
 }
 
 function secondsSince(start: number): string {

@@ -25,7 +25,8 @@ export function createAssassin(killAfter: number, now: () => number = () => perf
     recovered,
     observe({ name, data }) {
       const partition = Number(data?.['partition']);
-      if (name === 'PartitionClaimed' || name === 'PartitionTakenOver') holders.set(partition, String(data?.['worker']));
+      if (name === 'PartitionClaimed' || name === 'PartitionTakenOver')
+        holders.set(partition, String(data?.['worker']));
       if (name !== 'BatchCommitted') return null;
       if (victim) {
         if (victim.partition === partition && holders.has(partition)) report((now() - victim.at) / 1000);

@@ -45,7 +45,11 @@ export async function startRun(operator: ApiClient, pipeline: string): Promise<s
   return (run as unknown as { id: string }).id;
 }
 
-async function mutate(api: ApiClient, document: string, variables: Record<string, unknown>): Promise<{ __typename: string }> {
+async function mutate(
+  api: ApiClient,
+  document: string,
+  variables: Record<string, unknown>,
+): Promise<{ __typename: string }> {
   const { result } = await api.request<Result>(document, variables);
   return successOf(result as { __typename: string });
 }

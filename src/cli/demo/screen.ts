@@ -50,7 +50,9 @@ function terminalScreen(output: Output, now: () => number): Screen {
     drawnAt = now();
     const width = output.columns ?? 100;
     const up = drawn > 0 ? `\u001B[${String(drawn)}A` : '';
-    output.write(`${up}${[...lines.values()].map((line) => `\u001B[2K${formatLine(line, now()).slice(0, width - 1)}\n`).join('')}`);
+    output.write(
+      `${up}${[...lines.values()].map((line) => `\u001B[2K${formatLine(line, now()).slice(0, width - 1)}\n`).join('')}`,
+    );
     drawn = lines.size;
   };
 
@@ -98,7 +100,10 @@ export function formatLine(line: RunLine, nowMs: number): string {
     (fraction === null ? '' : `${String(Math.floor(fraction * 100))}%`).padStart(4),
     line.stage.toLowerCase().padEnd(9),
     `${formatCount(line.recordsRead)} records`.padStart(17),
-    (line.state === 'running' && line.ratePerSecond !== null ? `${formatCount(Math.round(line.ratePerSecond))}/s` : '').padStart(11),
+    (line.state === 'running' && line.ratePerSecond !== null
+      ? `${formatCount(Math.round(line.ratePerSecond))}/s`
+      : ''
+    ).padStart(11),
     ` ${outlook(line, nowMs)}`,
   ].join(' ');
 }

@@ -28,8 +28,18 @@ const runDocument = /* GraphQL */ `
       status
       startedAt
       finishedAt
-      failure { code message }
-      reconciliation { balanced differences recordsRead recordsWritten recordsRejected recordsFiltered }
+      failure {
+        code
+        message
+      }
+      reconciliation {
+        balanced
+        differences
+        recordsRead
+        recordsWritten
+        recordsRejected
+        recordsFiltered
+      }
     }
   }
 `;
@@ -38,8 +48,15 @@ const checkpointsDocument = /* GraphQL */ `
   query DemoCheckpoints($run: ID!, $after: String) {
     run(id: $run) {
       checkpoints(first: 100, after: $after) {
-        edges { node { integrity } }
-        pageInfo { hasNextPage endCursor }
+        edges {
+          node {
+            integrity
+          }
+        }
+        pageInfo {
+          hasNextPage
+          endCursor
+        }
       }
     }
   }
@@ -69,7 +86,10 @@ async function countCheckpoints(api: ApiClient, run: string): Promise<{ verified
   const counts = { verified: 0, total: 0 };
   let after: string | null = null;
   do {
-    const { run: page }: { run: { checkpoints: CheckpointPage } } = await api.request(checkpointsDocument, { run, after });
+    const { run: page }: { run: { checkpoints: CheckpointPage } } = await api.request(checkpointsDocument, {
+      run,
+      after,
+    });
     counts.total += page.checkpoints.edges.length;
     counts.verified += page.checkpoints.edges.filter(({ node }) => node.integrity === 'VERIFIED').length;
     after = page.checkpoints.pageInfo.hasNextPage ? page.checkpoints.pageInfo.endCursor : null;
@@ -79,7 +99,17 @@ async function countCheckpoints(api: ApiClient, run: string): Promise<{ verified
 
 /** The table of all runs, and below it what is wrong with those that are not sound. */
 export function formatResults(results: readonly RunResult[]): string {
-  const header = ['agency', 'pipeline', 'read', 'written', 'rejected', 'filtered', 'checkpoints', 'seconds', 'reconciled'];
+  const header = [
+    'agency',
+    'pipeline',
+    'read',
+    'written',
+    'rejected',
+    'filtered',
+    'checkpoints',
+    'seconds',
+    'reconciled',
+  ];
   const rows = results.map(({ run, verdict, checkpoints, sound }) => [
     run.agency,
     run.pipeline,
@@ -93,7 +123,9 @@ export function formatResults(results: readonly RunResult[]): string {
   const problems = results
     .filter(({ sound }) => !sound)
     .map(({ run, verdict }) => {
-      const reasons = verdict.failure ? [`${verdict.failure.code}: ${verdict.failure.message}`] : (verdict.reconciliation?.differences ?? []);
+      const reasons = verdict.failure
+        ? [`${verdict.failure.code}: ${verdict.failure.message}`]
+        : (verdict.reconciliation?.differences ?? []);
       return ` ${run.agency} ${run.pipeline} is ${verdict.status}. ${reasons.join(' ')}`;
     });
   return [formatTable(header, rows), ...problems].join('\n');

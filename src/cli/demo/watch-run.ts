@@ -64,14 +64,27 @@ export async function followEvents(
   onEvent: (event: WatchedEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const items = api.subscribe<{ runEvents: { __typename: string } & WatchedEvent }>(eventsDocument, { run: run.id }, signal);
+  const items = api.subscribe<{ runEvents: { __typename: string } & WatchedEvent }>(
+    eventsDocument,
+    { run: run.id },
+    signal,
+  );
   for await (const { runEvents } of items) {
     if (runEvents.__typename !== 'StreamEnd' && runEvents.__typename !== 'StreamGap') onEvent(runEvents);
   }
 }
 
 function waiting({ agency, pipeline }: DemoRun): RunLine {
-  return { agency, pipeline, state: 'waiting', stage: '', recordsRead: 0n, fraction: null, ratePerSecond: null, etaAt: null };
+  return {
+    agency,
+    pipeline,
+    state: 'waiting',
+    stage: '',
+    recordsRead: 0n,
+    fraction: null,
+    ratePerSecond: null,
+    etaAt: null,
+  };
 }
 
 const states: Record<string, RunLine['state']> = {
