@@ -6,8 +6,8 @@ import { isUuid } from './ids.ts';
 
 export type { StoredCheckpoint } from '../src/db/checkpoints-read.ts';
 
-export async function checkpointById(ctx: Context, id: string): Promise<StoredCheckpoint | null> {
-  return isUuid(id) ? read(ctx, (tx) => findCheckpoint(tx, id)) : null;
+export async function checkpointById(ctx: Context, id: string | null): Promise<StoredCheckpoint | null> {
+  return id !== null && isUuid(id) ? read(ctx, (tx) => findCheckpoint(tx, id)) : null;
 }
 
 export function checkpointsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredCheckpoint>> {

@@ -54,6 +54,7 @@ export function read<T>({ api, sealed }: Context, work: (tx: Connection) => Prom
 const actions: Record<string, [action: string, resourceType: string]> = {
   startRun: ['run.start', 'run'],
   cancelRun: ['run.cancel', 'run'],
+  resumeRun: ['run.resume', 'run'],
   registerConnection: ['connection.register', 'connection'],
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],

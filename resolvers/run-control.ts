@@ -1,8 +1,12 @@
 import type { Run } from '../src/db/runs.ts';
 import { cancelRun as cancel } from '../src/domain/cancel-run.ts';
+import { planResume, type ResumePlan } from '../src/domain/resume-plan.ts';
+import { resumeRun as resume } from '../src/domain/resume-run.ts';
 import { unknownRun } from '../src/events/read-after.ts';
-import type { Context } from './context.ts';
+import { type Context, read } from './context.ts';
 import { runIdOf } from './ids.ts';
+
+export type { PartitionPlan, ResumePlan } from '../src/domain/resume-plan.ts';
 
 export interface ControlRunArgs {
   runId: string;
@@ -15,6 +19,14 @@ export function cancelRun(
   input: ControlRunArgs & { graceSeconds?: number | null | undefined },
 ): Promise<Run> {
   return cancel(ctx.api, ctx, { ...asked(input), graceSeconds: input.graceSeconds ?? null });
+}
+
+export function resumeRun(ctx: Context, input: ControlRunArgs): Promise<Run> {
+  return resume(ctx.api, ctx, asked(input));
+}
+
+export function resumePlanOf(ctx: Context, run: Run): Promise<ResumePlan> {
+  return read(ctx, (tx) => planResume(tx, run));
 }
 
 /** @throws NOT_FOUND what names no run is answered as a run that is not the caller's */

@@ -1,7 +1,11 @@
+import * as checkpoints from '../resolvers/checkpoint.ts';
 import * as control from '../resolvers/run-control.ts';
 import { idempotencyKeyDescription, mutationErrors } from './arguments.ts';
 import { builder } from './builder.ts';
+import { CheckpointError } from './errors.ts';
+import { CheckpointRef } from './checkpoint.ts';
 import { RunRef } from './run-ref.ts';
+import { PartitionKindRef } from './vocabulary.ts';
 
 const reasonDescription = 'Why; kept in the run’s history and in the audit log. 1 to 2000 characters.';
 const runIdDescription = 'The run, by global id or UUID.';
@@ -33,3 +37,96 @@ builder.mutationField('cancelRun', (t) =>
     resolve: (_root, { input }, ctx) => control.cancelRun(ctx, input),
   }),
 );
+
+const ResumeRunInput = builder.inputType('ResumeRunInput', {
+  description: 'Which run is to go on, and why.',
+  fields: (t) => ({
+    runId: t.id({ required: true, description: runIdDescription }),
+    reason: t.string({ required: true, description: reasonDescription }),
+    idempotencyKey: t.string({ description: idempotencyKeyDescription }),
+  }),
+});
+
+builder.mutationField('resumeRun', (t) =>
+  t.field({
+    type: RunRef,
+    nullable: false,
+    auth: { scopes: [['run:write']] },
+    description:
+      'Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on.',
+    errors: {
+      types: [...mutationErrors, CheckpointError],
+      union: { name: 'ResumeRunResult', description: 'The run, PENDING again, or why not.' },
+    },
+    args: { input: t.arg({ type: ResumeRunInput, required: true, description: 'Which run, and why.' }) },
+    resolve: (_root, { input }, ctx) => control.resumeRun(ctx, input),
+  }),
+);
+
+const ResumeDispositionRef = builder.enumType('ResumeDisposition', {
+  description: 'What a resume does with a partition.',
+  values: {
+    KEPT: { description: 'Completed; not touched again.' },
+    CONTINUED: { description: 'Goes on from its last checkpoint that verifies.' },
+    REDONE: { description: 'Was taken but saved no checkpoint, so nothing of it is there; begins anew.' },
+    NEVER_STARTED: { description: 'Was never taken.' },
+  } satisfies Record<control.PartitionPlan['disposition'], { description: string }>,
+});
+
+const PartitionPlanRef = builder.objectRef<control.PartitionPlan>('PartitionPlan').implement({
+  description: 'What a resume would do with one partition.',
+  auth: { scopes: [['run:read']] },
+  fields: (t) => ({
+    partitionNo: t.exposeInt('partitionNo', { nullable: false, description: 'From 0, which is the plan.' }),
+    kind: t.expose('kind', { type: PartitionKindRef, nullable: false, description: 'What it is for.' }),
+    disposition: t.expose('disposition', {
+      type: ResumeDispositionRef,
+      nullable: false,
+      description: 'What would become of it.',
+    }),
+    checkpoint: t.field({
+      type: CheckpointRef,
+      description: 'The checkpoint that it would go on from.',
+      resolve: (plan, _args, ctx) => checkpoints.checkpointById(ctx, plan.checkpointId),
+    }),
+    recordsKept: t.expose('recordsKept', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Records of the source that would not be read again.',
+    }),
+    corruptedVersions: t.expose('corruptedVersions', {
+      type: ['Int'],
+      nullable: false,
+      description: 'Checkpoints that do not verify and would be passed over, newest first.',
+    }),
+  }),
+});
+
+const ForbiddenByRef = builder.objectRef<NonNullable<control.ResumePlan['forbiddenBy']>>('ForbiddenBy').implement({
+  description: 'What stands in the way of a request.',
+  auth: { scopes: [['run:read']] },
+  fields: (t) => ({
+    code: t.exposeString('code', {
+      nullable: false,
+      description: 'The code with which it would be refused; docs/errors.md lists all.',
+    }),
+    message: t.exposeString('message', { nullable: false, description: 'Why, and what to do instead.' }),
+  }),
+});
+
+export const ResumePlanRef = builder.objectRef<control.ResumePlan>('ResumePlan').implement({
+  description: 'What a resume of the run, as it stands, would do.',
+  auth: { scopes: [['run:read']] },
+  fields: (t) => ({
+    attempt: t.exposeInt('attempt', { nullable: false, description: 'The attempt that it would begin.' }),
+    forbiddenBy: t.expose('forbiddenBy', {
+      type: ForbiddenByRef,
+      description: 'Why it would be refused; null when it would not.',
+    }),
+    partitions: t.expose('partitions', {
+      type: [PartitionPlanRef],
+      nullable: false,
+      description: 'What would become of each partition, by number.',
+    }),
+  }),
+});

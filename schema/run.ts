@@ -1,5 +1,6 @@
 import * as checkpoints from '../resolvers/checkpoint.ts';
 import * as rejectedRecords from '../resolvers/rejected-record.ts';
+import * as control from '../resolvers/run-control.ts';
 import * as runEvents from '../resolvers/run-event.ts';
 import * as runs from '../resolvers/run.ts';
 import { isFinalStatus } from '../src/domain/run.ts';
@@ -10,6 +11,7 @@ import { ClassificationRef } from './classification.ts';
 import { PipelineRef } from './pipeline.ts';
 import { RejectedRecordPageRef } from './rejected-record.ts';
 import { RunEventPageRef } from './run-event.ts';
+import { ResumePlanRef } from './run-control.ts';
 import { LoadRef, ReconciliationRef, RunFailureRef, RunPartitionRef } from './run-parts.ts';
 import { RunProgressRef } from './run-progress.ts';
 import { RunRef } from './run-ref.ts';
@@ -108,6 +110,11 @@ builder.node(RunRef, {
       description: 'Its checkpoints, by partition and version.',
       args: pageArgs(t.arg),
       resolve: (run, args, ctx) => checkpoints.checkpointsOf(ctx, run, args),
+    }),
+    resumePlan: t.field({
+      type: ResumePlanRef,
+      description: 'What a resume would keep, do again and begin, and what forbids it.',
+      resolve: (run, _args, ctx) => control.resumePlanOf(ctx, run),
     }),
     rejectedRecords: t.field({
       type: RejectedRecordPageRef,
