@@ -60,7 +60,7 @@ export function createPool(options: PoolOptions): Pool {
     types,
     ...(options.statementTimeoutMs ? { statement_timeout: options.statementTimeoutMs } : {}),
     ...(options.pipeline ? { pipeline: true } : {}),
-  } as pg.PoolConfig);
+  });
   const statements = options.pipeline ? createStatementNames() : undefined;
   // Without a listener a connection that dies while idle ends the process.
   pool.on('error', (error) => options.onError?.(error));
@@ -91,7 +91,9 @@ export function createPool(options: PoolOptions): Pool {
 }
 
 /** A single connection outside any pool. @throws UNAVAILABLE when the server does not answer */
-export async function connect(options: Omit<PoolOptions, 'max' | 'pipeline'>): Promise<Connection & { end(): Promise<void> }> {
+export async function connect(
+  options: Omit<PoolOptions, 'max' | 'pipeline'>,
+): Promise<Connection & { end(): Promise<void> }> {
   const client = new pg.Client({
     connectionString: options.url,
     application_name: options.applicationName,
@@ -117,7 +119,9 @@ async function run<Row extends pg.QueryResultRow>(
   statements?: StatementNames,
 ): Promise<{ rows: Row[]; rowCount: number }> {
   const config = toQuery(query);
-  const { rows, rowCount } = await target.query<Row>(statements ? { ...config, name: statements(config.text) } : config);
+  const { rows, rowCount } = await target.query<Row>(
+    statements ? { ...config, name: statements(config.text) } : config,
+  );
   return { rows, rowCount: rowCount ?? 0 };
 }
 

@@ -41,7 +41,7 @@ describe('the samples', () => {
       await database.addAgency(slug, {
         supportedContentTypes: manifest.supported_content_types,
         supportedUseCases: manifest.supported_use_cases,
-        dataClassification: classifications.indexOf(manifest.data_classification) as Clearance,
+        dataClassification: classifications.indexOf(manifest.data_classification),
       });
       const admin = contextOf(database, slug, { role: 'admin', clearance: 5 });
       for (const { document: definition } of await documentsIn(`connections/${slug}/`)) {

@@ -44,9 +44,10 @@ describe.each([
 
   test('tells the statement’s failure, not that of the statements behind it, and lends the connection again', async () => {
     const api = open();
-    const work = inTenant(api, database.tenant('nasa'), (tx) =>
-      pipeline ? Promise.all([tx.query(sql`select 1 / 0`), tx.query(readName)]) : tx.query(sql`select 1 / 0`),
-    );
+    const work = inTenant(api, database.tenant('nasa'), async (tx) => {
+      const statements = pipeline ? [sql`select 1 / 0`, readName] : [sql`select 1 / 0`];
+      await Promise.all(statements.map((statement) => tx.query(statement)));
+    });
     await expect(work).rejects.toMatchObject({ code: '22012' });
     expect(api.stats()).toEqual({ total: 1, idle: 1, waiting: 0 });
     expect((await inTenant(api, database.tenant('nasa'), (tx) => tx.query(readName))).rows).toHaveLength(1);
