@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 
 import { describe, expect, it } from 'vitest';
 
-import { type Clearance, classifications } from '../../src/auth/principal.ts';
+import { classifications } from '../../src/auth/principal.ts';
 import { validateAgencyManifest } from '../../src/contracts/documents.ts';
 import { registerConnection } from '../../src/domain/register-connection.ts';
 import { registerContract } from '../../src/domain/register-contract.ts';
