@@ -40,10 +40,25 @@ create table flux.agency_logins (
 ); -- owner flux_owner
 comment on table flux.agency_logins is 'Agency logins; readable by "flux_definer" alone, hence keyed by role name too.';
 
+create table flux.audit_checkpoints (
+  agency_id text collate "C" not null,
+  size bigint not null,
+  root bytea not null,
+  note text not null,
+  log_no bigint not null,
+  signed_at timestamp with time zone not null default clock_timestamp(),
+  constraint audit_checkpoints_log_no_check CHECK ((log_no >= 0)),
+  constraint audit_checkpoints_pkey PRIMARY KEY (agency_id, size),
+  constraint audit_checkpoints_root_check CHECK ((length(root) = 32)),
+  constraint audit_checkpoints_size_check CHECK ((size > 0))
+); -- owner flux_owner
+comment on table flux.audit_checkpoints is 'Signed tree heads (C2SP tlog-checkpoint). log_no is the note''s place as a leaf of the log of logs.';
+
 create table flux.audit_entries (
   agency_id text collate "C" not null,
-  entry_id uuid not null default flux.uuid_v7(),
-  at timestamp with time zone not null default clock_timestamp(),
+  seq bigint not null,
+  entry_id uuid not null,
+  at timestamp with time zone not null,
   actor text not null,
   role text not null,
   action text not null,
@@ -52,10 +67,67 @@ create table flux.audit_entries (
   success boolean not null,
   error_code text,
   body bytea not null,
-  constraint audit_entries_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
-  constraint audit_entries_pkey PRIMARY KEY (agency_id, entry_id)
+  leaf_hash bytea not null,
+  sealed_at timestamp with time zone not null default clock_timestamp(),
+  constraint audit_entries_leaf_hash_check CHECK ((length(leaf_hash) = 32)),
+  constraint audit_entries_pkey PRIMARY KEY (agency_id, seq),
+  constraint audit_entries_seq_check CHECK ((seq > 0))
 ); -- owner flux_owner
-comment on table flux.audit_entries is 'Who did what. body is the entry''s RFC 8785 canonical bytes, with reason, before, after, trace and request ids.';
+comment on table flux.audit_entries is 'Who did what, sealed. body is the entry''s RFC 8785 canonical bytes; the other columns repeat it, for filters.';
+
+create table flux.audit_heads (
+  agency_id text collate "C" not null,
+  size bigint not null,
+  peaks bytea not null,
+  pruned_through bigint not null default 0,
+  constraint audit_heads_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint audit_heads_check CHECK (((pruned_through >= 0) AND (pruned_through <= size))),
+  constraint audit_heads_peaks_check CHECK (((length(peaks) % 32) = 0)),
+  constraint audit_heads_pkey PRIMARY KEY (agency_id),
+  constraint audit_heads_size_check CHECK ((size > 0))
+); -- owner flux_owner
+comment on table flux.audit_heads is 'Each agency''s tree: its size, and the roots of its perfect subtrees from left to right (compact range).';
+
+create table flux.audit_inbox (
+  agency_id text collate "C" not null,
+  entry_id uuid not null,
+  at timestamp with time zone not null,
+  body bytea not null,
+  constraint audit_inbox_pkey PRIMARY KEY (agency_id, entry_id)
+); -- owner flux_owner
+comment on table flux.audit_inbox is 'Entries that are committed and not sealed yet. Written by flux.append_audit alone, emptied by flux.seal_audit alone.';
+
+create table flux.audit_log_of_logs (
+  only_row boolean not null default true,
+  size bigint not null default 0,
+  peaks bytea not null default '\x'::bytea,
+  note text,
+  constraint audit_log_of_logs_only_row_check CHECK (only_row),
+  constraint audit_log_of_logs_pkey PRIMARY KEY (only_row)
+); -- owner flux_owner
+comment on table flux.audit_log_of_logs is 'The Merkle log whose leaves are the agencies'' checkpoints, over all agencies; its newest signed head.';
+
+create table flux.audit_sealer (
+  only_row boolean not null default true,
+  epoch bigint not null default 0,
+  sealer text,
+  lease_expires_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  constraint audit_sealer_only_row_check CHECK (only_row),
+  constraint audit_sealer_pkey PRIMARY KEY (only_row)
+); -- owner flux_owner
+comment on table flux.audit_sealer is 'Which sealer may seal. Each taking raises the epoch, so that a former holder''s transaction fails.';
+
+create table flux.audit_tiles (
+  agency_id text collate "C" not null,
+  level smallint not null,
+  tile_no bigint not null,
+  hashes bytea not null,
+  constraint audit_tiles_hashes_check CHECK ((((length(hashes) >= 32) AND (length(hashes) <= 8192)) AND ((length(hashes) % 32) = 0))),
+  constraint audit_tiles_level_check CHECK ((level >= 0)),
+  constraint audit_tiles_pkey PRIMARY KEY (agency_id, level, tile_no),
+  constraint audit_tiles_tile_no_check CHECK ((tile_no >= 0))
+); -- owner flux_owner
+comment on table flux.audit_tiles is 'The trees'' hashes as C2SP tlog-tiles cuts them: level 0 are leaf hashes, level n roots of 256^n leaves, 256 a tile.';
 
 create table flux.checkpoints (
   agency_id text collate "C" not null,
@@ -378,7 +450,16 @@ comment on table flux.step_counts is 'Records in and out of every step of a part
 CREATE UNIQUE INDEX agencies_pkey ON flux.agencies USING btree (agency_id);
 CREATE UNIQUE INDEX agency_logins_pkey ON flux.agency_logins USING btree (agency_id, access);
 CREATE UNIQUE INDEX agency_logins_role ON flux.agency_logins USING btree (role_name);
-CREATE UNIQUE INDEX audit_entries_pkey ON flux.audit_entries USING btree (agency_id, entry_id);
+CREATE INDEX audit_checkpoints_log ON flux.audit_checkpoints USING btree (log_no);
+CREATE UNIQUE INDEX audit_checkpoints_pkey ON flux.audit_checkpoints USING btree (agency_id, size);
+CREATE UNIQUE INDEX audit_entries_pkey ON flux.audit_entries USING btree (agency_id, seq);
+CREATE INDEX audit_entries_resource ON flux.audit_entries USING btree (agency_id, resource_id, seq);
+CREATE UNIQUE INDEX audit_heads_pkey ON flux.audit_heads USING btree (agency_id);
+CREATE INDEX audit_inbox_order ON flux.audit_inbox USING btree (at, entry_id);
+CREATE UNIQUE INDEX audit_inbox_pkey ON flux.audit_inbox USING btree (agency_id, entry_id);
+CREATE UNIQUE INDEX audit_log_of_logs_pkey ON flux.audit_log_of_logs USING btree (only_row);
+CREATE UNIQUE INDEX audit_sealer_pkey ON flux.audit_sealer USING btree (only_row);
+CREATE UNIQUE INDEX audit_tiles_pkey ON flux.audit_tiles USING btree (agency_id, level, tile_no);
 CREATE INDEX checkpoints_expiry ON flux.checkpoints USING btree (agency_id, expires_at) WHERE (expires_at IS NOT NULL);
 CREATE UNIQUE INDEX checkpoints_id ON flux.checkpoints USING btree (agency_id, checkpoint_id);
 CREATE UNIQUE INDEX checkpoints_pkey ON flux.checkpoints USING btree (agency_id, run_id, partition_no, version);
@@ -424,10 +505,48 @@ create policy definer_reads on flux.agency_logins as permissive for select to fl
 create policy owner_provisions on flux.agency_logins as permissive for all to flux_owner
   using (true)
   with check (true);
+alter table flux.audit_checkpoints enable row level security, force row level security;
+create policy definer_seals on flux.audit_checkpoints as permissive for all to flux_definer
+  using (true)
+  with check (true);
+create policy own_agency on flux.audit_checkpoints as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+create policy owner_verifies on flux.audit_checkpoints as permissive for select to flux_owner
+  using (true);
 alter table flux.audit_entries enable row level security, force row level security;
+create policy definer_seals on flux.audit_entries as permissive for all to flux_definer
+  using (true)
+  with check (true);
 create policy own_agency on flux.audit_entries as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+create policy owner_verifies on flux.audit_entries as permissive for select to flux_owner
+  using (true);
+alter table flux.audit_heads enable row level security, force row level security;
+create policy definer_seals on flux.audit_heads as permissive for all to flux_definer
+  using (true)
+  with check (true);
+create policy own_agency on flux.audit_heads as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+create policy owner_verifies on flux.audit_heads as permissive for select to flux_owner
+  using (true);
+alter table flux.audit_inbox enable row level security, force row level security;
+create policy definer_seals on flux.audit_inbox as permissive for all to flux_definer
+  using (true)
+  with check (true);
+alter table flux.audit_log_of_logs disable row level security;
+alter table flux.audit_sealer disable row level security;
+alter table flux.audit_tiles enable row level security, force row level security;
+create policy definer_seals on flux.audit_tiles as permissive for all to flux_definer
+  using (true)
+  with check (true);
+create policy own_agency on flux.audit_tiles as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+create policy owner_verifies on flux.audit_tiles as permissive for select to flux_owner
+  using (true);
 alter table flux.checkpoints enable row level security, force row level security;
 create policy own_agency on flux.checkpoints as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
@@ -495,12 +614,83 @@ create policy own_agency on flux.step_counts as permissive for all to public
 
 -- Triggers
 
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON flux.audit_entries FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON flux.audit_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON flux.audit_entries FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER append_only_rows BEFORE DELETE ON flux.audit_entries FOR EACH ROW EXECUTE FUNCTION flux.refuse_unpruned_delete();
+CREATE TRIGGER grows_only BEFORE UPDATE ON flux.audit_heads FOR EACH ROW EXECUTE FUNCTION flux.refuse_shrinking();
+CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_heads FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER sealed_only BEFORE UPDATE OR TRUNCATE ON flux.audit_inbox FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER grows_only BEFORE UPDATE ON flux.audit_tiles FOR EACH ROW EXECUTE FUNCTION flux.refuse_shrinking();
+CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_tiles FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
 
 -- Functions
+
+CREATE OR REPLACE FUNCTION flux.append_audit(p_head text, p_middle text, p_tail text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  id uuid := flux.uuid_v7();
+  at timestamptz := clock_timestamp();
+  body text;
+  entry jsonb;
+begin
+  body := p_head || ',"agencyId":"' || agency || '","at":"'
+    || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",' || p_middle
+    || ',"entryId":"' || id::text || '",' || p_tail;
+  entry := body::jsonb;
+  if entry ->> 'agencyId' is distinct from agency or entry ->> 'entryId' is distinct from id::text
+      or jsonb_typeof(entry -> 'actor') is distinct from 'string' or jsonb_typeof(entry -> 'role') is distinct from 'string'
+      or jsonb_typeof(entry -> 'action') is distinct from 'string'
+      or jsonb_typeof(entry -> 'resourceType') is distinct from 'string'
+      or jsonb_typeof(entry -> 'success') is distinct from 'boolean' then
+    raise exception 'not an audit entry' using errcode = '22023';
+  end if;
+  insert into flux.audit_inbox (agency_id, entry_id, at, body) values (agency, id, at, convert_to(body, 'UTF8'));
+  return id;
+end
+$function$; -- owner flux_definer
+comment on function flux.append_audit(p_head text, p_middle text, p_tail text) is 'Writes an entry of the session''s agency into the inbox, in the caller''s transaction; returns its id.';
+
+CREATE OR REPLACE FUNCTION flux.audit_log_of_logs_state()
+ RETURNS TABLE(size bigint, peaks bytea, note text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select size, peaks, note from flux.audit_log_of_logs
+$function$; -- owner flux_definer
+comment on function flux.audit_log_of_logs_state() is 'The log of logs as it stands.';
+
+CREATE OR REPLACE FUNCTION flux.audit_state()
+ RETURNS TABLE(agency_id text, size bigint, peaks bytea, signed_size bigint, note text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select h.agency_id, h.size, h.peaks, c.size, c.note
+  from flux.audit_heads h
+  left join lateral (
+    select k.size, k.note from flux.audit_checkpoints k where k.agency_id = h.agency_id order by k.size desc limit 1
+  ) c on true
+$function$; -- owner flux_definer
+comment on function flux.audit_state() is 'Every tree with its newest signed checkpoint, for a sealer that begins to lead.';
+
+CREATE OR REPLACE FUNCTION flux.audit_tile(p_agency text, p_level integer, p_tile_no bigint)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select hashes from flux.audit_tiles where agency_id = p_agency and level = p_level and tile_no = p_tile_no
+$function$; -- owner flux_definer
+comment on function flux.audit_tile(p_agency text, p_level integer, p_tile_no bigint) is 'A tile of any agency, with which the sealer checks a tree against what it signed.';
 
 CREATE OR REPLACE FUNCTION flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer)
  RETURNS boolean
@@ -657,7 +847,7 @@ begin
   execute format('grant select, insert on flux.run_events, flux.source_objects, flux.checkpoints to %I', p_rw);
   execute format('grant select, insert, delete on flux.rejected_records to %I', p_rw);
   execute format('grant delete on flux.checkpoints to %I', p_rw);
-  execute format('grant insert on flux.audit_entries to %I', p_rw);
+  execute format('grant execute on function flux.append_audit(text, text, text) to %I', p_rw);
   execute format('grant select on flux.runs to %I', p_rw);
   execute format('grant update (status, version, last_seq, records_total, bytes_total, started_at, finished_at, updated_at,
     failure_class, failure_code, failure_message) on flux.runs to %I', p_rw);
@@ -667,6 +857,40 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_login(p_rw name, p_ro name) is 'Grants an agency''s worker login what it needs in flux; its lake is its own schema.';
+
+CREATE OR REPLACE FUNCTION flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  grown bigint;
+begin
+  perform from flux.audit_sealer where epoch = p_epoch for update;
+  if not found then
+    raise exception 'another sealer leads' using errcode = 'FX003';
+  end if;
+  insert into flux.audit_heads as h (agency_id, size, peaks)
+  select agency, "to", decode(peaks, 'hex')
+  from jsonb_to_recordset(p_heads) as g (agency text, "from" bigint, "to" bigint, before text, peaks text)
+  on conflict (agency_id) do update set size = excluded.size, peaks = excluded.peaks
+    where (h.size, encode(h.peaks, 'hex')) in (
+      select g."from", g.before
+      from jsonb_to_recordset(p_heads) as g (agency text, "from" bigint, before text)
+      where g.agency = h.agency_id
+    );
+  get diagnostics grown = row_count;
+  if grown <> jsonb_array_length(p_heads) then
+    raise exception 'a tree is not what the sealer left' using errcode = 'FX004';
+  end if;
+  insert into flux.audit_tiles as t (agency_id, level, tile_no, hashes)
+  select agency, level, tile, decode(hashes, 'hex')
+  from jsonb_to_recordset(p_tiles) as g (agency text, level smallint, tile bigint, hashes text)
+  on conflict (agency_id, level, tile_no) do update set hashes = t.hashes || excluded.hashes;
+end
+$function$; -- owner flux_definer
+comment on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb) is 'Moves heads on and appends to tiles; FX004 when a head is not the one that the sealer grew from.';
 
 CREATE OR REPLACE FUNCTION flux.guard_checkpoint()
  RETURNS trigger
@@ -729,6 +953,22 @@ end
 $function$; -- owner flux_definer
 comment on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) is 'Extends a lease that is still ours; false when it is lost, which is final.';
 
+CREATE OR REPLACE FUNCTION flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer)
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update flux.audit_sealer
+  set epoch = epoch + (p_epoch is null)::int,
+    sealer = p_sealer,
+    lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+  where (p_epoch is null and lease_expires_at < clock_timestamp())
+    or (epoch = p_epoch and sealer = p_sealer)
+  returning epoch
+$function$; -- owner flux_definer
+comment on function flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer) is 'Without an epoch takes the free lease, with one renews it (0 ms: gives it back); the epoch, or null when another leads. Holds the row until the transaction ends.';
+
 CREATE OR REPLACE FUNCTION flux.load_checkpoint(p_run_id uuid, p_partition_no integer)
  RETURNS TABLE(version integer, checkpoint_id uuid, epoch integer, status text, step text, body bytea, hash bytea, corrupted integer[])
  LANGUAGE plpgsql
@@ -776,6 +1016,37 @@ AS $function$
 $function$; -- owner flux_definer
 comment on function flux.overdue_cancels() is 'Runs whose holders were asked to stop and have not acknowledged in time.';
 
+CREATE OR REPLACE FUNCTION flux.prune_audit(p_agency text, p_through bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id uuid := flux.uuid_v7();
+  now timestamptz := clock_timestamp();
+  removed bigint;
+begin
+  if p_through > (select max(size) from flux.audit_checkpoints where agency_id = p_agency) then
+    raise exception 'entries after the newest checkpoint of % cannot be pruned', p_agency using errcode = '22023';
+  end if;
+  update flux.audit_heads set pruned_through = p_through where agency_id = p_agency and pruned_through < p_through;
+  if not found then
+    return 0;
+  end if;
+  delete from flux.audit_entries where agency_id = p_agency and seq <= p_through;
+  get diagnostics removed = row_count;
+  insert into flux.audit_inbox (agency_id, entry_id, at, body)
+  values (p_agency, id, now, convert_to(
+    '{"action":"audit.prune","actor":"retention","after":{"prunedThrough":"' || p_through || '"},"agencyId":"' || p_agency
+    || '","at":"' || to_char(now at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","before":null,"entryId":"' || id || '","errorCode":null,"ip":null,"reason":null,"requestId":null,"resourceId":"'
+    || p_agency || '","resourceType":"audit","role":"platform","success":true,"traceId":null,"userAgent":null}', 'UTF8'));
+  return removed;
+end
+$function$; -- owner flux_definer
+comment on function flux.prune_audit(p_agency text, p_through bigint) is 'Removes an agency''s entries up to a number and says so in its log; their leaf hashes stay, so the tree still verifies.';
+
 CREATE OR REPLACE FUNCTION flux.queue_depth()
  RETURNS bigint
  LANGUAGE sql
@@ -797,6 +1068,43 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.refuse_change() is 'Stops update, delete and truncate, for the owner too.';
+
+CREATE OR REPLACE FUNCTION flux.refuse_shrinking()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  grows boolean;
+begin
+  if tg_table_name = 'audit_tiles' then
+    grows := (new.agency_id, new.level, new.tile_no) = (old.agency_id, old.level, old.tile_no)
+      and substring(new.hashes for length(old.hashes)) = old.hashes;
+  else
+    grows := new.agency_id = old.agency_id and new.size >= old.size and new.pruned_through >= old.pruned_through;
+  end if;
+  if not grows then
+    raise exception 'UPDATE on flux.% is refused: a log only grows', tg_table_name using errcode = '42501';
+  end if;
+  return new;
+end
+$function$; -- owner flux_owner
+comment on function flux.refuse_shrinking() is 'Keeps hashes that were written and sizes that were reached.';
+
+CREATE OR REPLACE FUNCTION flux.refuse_unpruned_delete()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (select from flux.audit_heads h where h.agency_id = old.agency_id and old.seq <= h.pruned_through) then
+    raise exception 'DELETE on flux.audit_entries is refused: entry % of % is sealed', old.seq, old.agency_id
+      using errcode = '42501';
+  end if;
+  return old;
+end
+$function$; -- owner flux_owner
+comment on function flux.refuse_unpruned_delete() is 'Lets go only of entries that retention has declared pruned.';
 
 CREATE OR REPLACE FUNCTION flux.rescue_partitions()
  RETURNS integer
@@ -867,6 +1175,83 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.save_checkpoint(p_run_id uuid, p_partition_no integer, p_version integer, p_epoch integer, p_status text, p_step text, p_body bytea, p_hash bytea, p_expires_at timestamp with time zone) is 'Stores a version after verifying digest, place and chain (FX001 otherwise); 23505 when the version exists. Runs in the batch''s transaction.';
+
+CREATE OR REPLACE FUNCTION flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  sealed bigint;
+begin
+  perform from flux.audit_sealer where epoch = p_epoch for update;
+  if not found then
+    raise exception 'another sealer leads' using errcode = 'FX003';
+  end if;
+  with given as (
+    select g.agency, g.id, g.seq, substring(p_leaves from ((g.n - 1) * 32 + 1)::int for 32) as leaf
+    from rows from (unnest(p_agencies), unnest(p_ids), unnest(p_seqs)) with ordinality as g (agency, id, seq, n)
+  ), moved as (
+    delete from flux.audit_inbox i using given g
+    where i.agency_id = g.agency and i.entry_id = g.id
+    returning i.agency_id, i.entry_id, i.at, i.body, g.seq, g.leaf
+  )
+  insert into flux.audit_entries (agency_id, seq, entry_id, at, actor, role, action, resource_type, resource_id, success,
+    error_code, body, leaf_hash)
+  select m.agency_id, m.seq, m.entry_id, m.at, e.entry ->> 'actor', e.entry ->> 'role', e.entry ->> 'action',
+    e.entry ->> 'resourceType', e.entry ->> 'resourceId', (e.entry ->> 'success')::boolean, e.entry ->> 'errorCode',
+    m.body, m.leaf
+  from moved m
+  cross join lateral (select convert_from(m.body, 'UTF8')::jsonb as entry offset 0) e;
+  get diagnostics sealed = row_count;
+  if sealed <> cardinality(p_ids) then
+    raise exception '% of % entries are in the inbox', sealed, cardinality(p_ids) using errcode = 'FX004';
+  end if;
+end
+$function$; -- owner flux_definer
+comment on function flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea) is 'Moves entries out of the inbox under the numbers and leaf hashes that the sealer gave them; FX003 when another leads.';
+
+CREATE OR REPLACE FUNCTION flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform from flux.audit_sealer where epoch = p_epoch for update;
+  if not found then
+    raise exception 'another sealer leads' using errcode = 'FX003';
+  end if;
+  insert into flux.audit_checkpoints (agency_id, size, root, note, log_no)
+  select agency, size, decode(root, 'hex'), note, p_from + n - 1
+  from rows from (jsonb_to_recordset(p_checkpoints) as (agency text, size bigint, root text, note text)) with ordinality
+    as g (agency, size, root, note, n);
+  update flux.audit_log_of_logs
+  set size = size + jsonb_array_length(p_checkpoints), peaks = p_peaks, note = p_note
+  where size = p_from;
+  if not found then
+    raise exception 'the log of logs is not what the sealer left' using errcode = 'FX004';
+  end if;
+end
+$function$; -- owner flux_definer
+comment on function flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text) is 'Stores signed checkpoints and puts them into the log of logs.';
+
+CREATE OR REPLACE FUNCTION flux.take_audit_inbox(p_limit integer, p_except text[])
+ RETURNS TABLE(agency_id text, entry_id uuid, body bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+  select i.agency_id, i.entry_id, i.body
+  from flux.audit_inbox i
+  where i.agency_id <> all (p_except)
+  order by i.at, i.entry_id
+  limit p_limit
+$function$; -- owner flux_definer
+comment on function flux.take_audit_inbox(p_limit integer, p_except text[]) is 'The oldest entries that wait, of all agencies but those named.';
 
 CREATE OR REPLACE FUNCTION flux.uuid_v7()
  RETURNS uuid
@@ -943,22 +1328,43 @@ comment on function flux.verified_context() is 'The parts of the sealed setting 
 
 -- Grants
 
+grant execute on function flux.append_audit(p_head text, p_middle text, p_tail text) to flux_api;
+grant execute on function flux.append_audit(p_head text, p_middle text, p_tail text) to flux_owner;
+grant execute on function flux.audit_log_of_logs_state() to flux_sealer;
+grant execute on function flux.audit_state() to flux_sealer;
+grant execute on function flux.audit_tile(p_agency text, p_level integer, p_tile_no bigint) to flux_sealer;
 grant execute on function flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer) to flux_worker;
 grant execute on function flux.checkpoint_intact(c flux.checkpoints) to flux_api;
 grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer) to flux_worker;
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
+grant execute on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb) to flux_sealer;
 grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) to flux_worker;
+grant execute on function flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer) to flux_sealer;
 grant execute on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
 grant execute on function flux.overdue_cancels() to flux_worker;
+grant execute on function flux.prune_audit(p_agency text, p_through bigint) to flux_owner;
 grant execute on function flux.queue_depth() to flux_worker;
 grant execute on function flux.rescue_partitions() to flux_worker;
+grant execute on function flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea) to flux_sealer;
+grant execute on function flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text) to flux_sealer;
+grant execute on function flux.take_audit_inbox(p_limit integer, p_except text[]) to flux_sealer;
 grant execute on function flux.uuid_v7() to public;
 grant execute on function flux.validate_checkpoint_integrity(p_checkpoint_id uuid) to flux_api;
 grant select, update (name, abbreviation, retention_days, version, updated_at) on table flux.agencies to flux_api;
 grant select on table flux.agencies to flux_definer;
 grant select on table flux.agency_logins to flux_definer;
-grant insert, select on table flux.audit_entries to flux_api;
+grant select on table flux.audit_checkpoints to flux_api;
+grant insert, select on table flux.audit_checkpoints to flux_definer;
+grant select on table flux.audit_entries to flux_api;
+grant delete, insert, select on table flux.audit_entries to flux_definer;
+grant select on table flux.audit_heads to flux_api;
+grant insert, select, update on table flux.audit_heads to flux_definer;
+grant delete, insert, select on table flux.audit_inbox to flux_definer;
+grant select, update on table flux.audit_log_of_logs to flux_definer;
+grant select, update on table flux.audit_sealer to flux_definer;
+grant select on table flux.audit_tiles to flux_api;
+grant insert, select, update on table flux.audit_tiles to flux_definer;
 grant select on table flux.checkpoints to flux_api;
 grant insert, select, update (title, config, version, updated_at) on table flux.connections to flux_api;
 grant select on table flux.context_keys to flux_definer;

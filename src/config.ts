@@ -44,6 +44,10 @@ export interface Config {
   contextKey: Buffer;
   /** 32 bytes: keys object addresses and encrypts secrets. */
   dataKey: Buffer;
+  /** 32 bytes, the Ed25519 seed that signs the audit log: for the sealer alone. */
+  auditKey: Buffer;
+  /** The file outside the database to which every signed checkpoint of the audit log is appended. */
+  auditAnchor: string;
   objectStoreFolder: string;
   /** Agency to the folders from which its file connections may read. */
   sourceRoots: Readonly<Record<string, readonly string[]>>;
@@ -56,14 +60,7 @@ export interface Config {
 }
 
 /** Named in the design, refused until they do something: a TLS setting that is ignored would be worse than none. */
-const notOffered = [
-  'FLUX_TLS_CERT',
-  'FLUX_TLS_KEY',
-  'FLUX_TRUSTED_DOCUMENTS',
-  'FLUX_FIPS',
-  'FLUX_AUDIT_KEY',
-  'FLUX_AUDIT_ANCHOR',
-];
+const notOffered = ['FLUX_TLS_CERT', 'FLUX_TLS_KEY', 'FLUX_TRUSTED_DOCUMENTS', 'FLUX_FIPS'];
 
 /** Values that may be secret come from a file too: `<NAME>_FILE` holds its path. */
 const secretNames = [
@@ -73,6 +70,7 @@ const secretNames = [
   'FLUX_SEALER_DATABASE_URL',
   'FLUX_CONTEXT_KEY',
   'FLUX_DATA_KEY',
+  'FLUX_AUDIT_KEY',
   'FLUX_TOKEN',
 ] as const;
 
@@ -107,6 +105,8 @@ const schema = z.object({
   FLUX_AUDIENCE: z.string().default('flux'),
   FLUX_CONTEXT_KEY: key().optional(),
   FLUX_DATA_KEY: key().optional(),
+  FLUX_AUDIT_KEY: key().optional(),
+  FLUX_AUDIT_ANCHOR: z.string().optional(),
   FLUX_OBJECT_STORE: z
     .string()
     .regex(/^file:./, 'should be file:<folder>; other stores are not offered yet')
@@ -226,6 +226,16 @@ function toConfig(values: Values, warnings: string[]): Config {
     get dataKey() {
       return values.FLUX_DATA_KEY ?? developmentKey(home, path.join(keys, 'data-key'));
     },
+    get auditKey() {
+      if (values.FLUX_AUDIT_KEY === undefined && values.NODE_ENV === 'production') {
+        throw new FluxError(
+          'CONFIG_INVALID',
+          'FLUX_AUDIT_KEY is missing, and the audit log is signed with it; make one with: openssl rand -hex 32',
+        );
+      }
+      return values.FLUX_AUDIT_KEY ?? developmentKey(home, path.join(keys, 'audit-key'));
+    },
+    auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
     sourceRoots: Object.fromEntries(
       Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [

@@ -1,5 +1,5 @@
 /**
- * The composition root: puts the rooms together into the two services. Each imports its rooms when it starts, so that the
+ * The composition root: puts the rooms together into the services. Each imports its rooms when it starts, so that the
  * API's process never loads DuckDB and a worker's never loads GraphQL.
  */
 import path from 'node:path';
@@ -113,6 +113,25 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
   );
   log.info({ worker: worker.id }, 'worker is ready');
   return { id: worker.id, stop: () => worker.stop({ graceMs: workerDrainMs }) };
+}
+
+/**
+ * Starts one sealer of the audit log.
+ *
+ * @throws MIGRATION_MISMATCH UNAVAILABLE CONFIG_INVALID
+ */
+export async function startSealerService(config: Config, databaseUrl: string): Promise<Service> {
+  const [{ startSealer }, { anchorFile }] = await Promise.all([
+    import('./audit/sealer.ts'),
+    import('./audit/anchor.ts'),
+  ]);
+  const log: Logger = createLogger({ service: 'flux-sealer', level: config.logLevel });
+  const { auditKey } = config;
+  const pool = createPool({ url: databaseUrl, max: 1, applicationName: 'flux sealer start' });
+  await requireMigrated(pool).finally(() => pool.end());
+  const sealer = startSealer({ databaseUrl, auditKey, anchor: anchorFile(config.auditAnchor), log });
+  log.info({ sealer: sealer.id }, 'sealer is ready');
+  return sealer;
 }
 
 /** Old code must not work on a newer database, nor new code on an older one. */

@@ -1,5 +1,5 @@
 import { canonicalBytes } from '../canonical-json.ts';
-import { insertAuditEntry, stampAuditEntry } from '../db/audit-entries.ts';
+import { appendToInbox } from '../db/audit-inbox.ts';
 import type { Queryable } from '../db/pool.ts';
 import type { ErrorCode } from '../errors.ts';
 
@@ -27,33 +27,35 @@ export interface AuditEntry {
 }
 
 /**
- * Writes an audit entry in the caller's transaction, for the agency of its session: no entry, no change. The stored bytes are
- * the canonical JSON of the whole entry, its id, agency and time included, and are what later gets hashed.
+ * Writes an audit entry in the caller's transaction, for the agency of its session: no entry, no change. It waits in the inbox
+ * until the sealer numbers and hashes it. The stored bytes are the canonical JSON of the whole entry, with id, agency and time
+ * as the database gives them, and are what is hashed.
  *
  * @returns the entry's id
  */
 export async function appendAudit(tx: Queryable, entry: AuditEntry): Promise<string> {
-  const stamp = await stampAuditEntry(tx);
-  const full = {
-    ...stamp,
-    actor: entry.actor,
-    role: entry.role,
-    action: entry.action,
-    resourceType: entry.resourceType,
-    resourceId: entry.resourceId ?? null,
-    success: entry.success,
-    errorCode: entry.errorCode ?? null,
-  };
-  const body = canonicalBytes({
-    ...full,
-    reason: entry.reason ?? null,
-    before: entry.before ?? null,
-    after: entry.after ?? null,
-    traceId: entry.traceId ?? null,
-    requestId: entry.requestId ?? null,
-    ip: entry.ip ?? null,
-    userAgent: entry.userAgent ?? null,
+  // RFC 8785 sorts keys: action actor after | agencyId at | before | entryId | errorCode ip reason ... userAgent.
+  return appendToInbox(tx, {
+    head: textOf({ action: entry.action, actor: entry.actor, after: entry.after ?? null }).slice(0, -1),
+    middle: textOf({ before: entry.before ?? null }).slice(1, -1),
+    tail: textOf({
+      errorCode: entry.errorCode ?? null,
+      ip: entry.ip ?? null,
+      reason: entry.reason ?? null,
+      requestId: entry.requestId ?? null,
+      resourceId: entry.resourceId ?? null,
+      resourceType: entry.resourceType,
+      role: entry.role,
+      success: entry.success,
+      traceId: entry.traceId ?? null,
+      userAgent: entry.userAgent ?? null,
+    }).slice(1),
   });
-  await insertAuditEntry(tx, { ...full, body });
-  return stamp.entryId;
+}
+
+/** NUL, which PostgreSQL's JSON cannot hold, becomes the replacement character; an escaped backslash before it is left alone. */
+function textOf(part: object): string {
+  return canonicalBytes(part)
+    .toString('utf8')
+    .replaceAll(/(?<!\\)((?:\\\\)*)\\u0000/g, '$1\uFFFD');
 }

@@ -16,8 +16,8 @@ export async function findAdminUrl(config: Config): Promise<string> {
 }
 
 /** The login of a service: its own URL if it was given one, else derived from the admin's. */
-export async function findServiceUrl(config: Config, service: 'api' | 'worker'): Promise<string> {
-  const given = service === 'api' ? config.apiDatabaseUrl : config.workerDatabaseUrl;
+export async function findServiceUrl(config: Config, service: 'api' | 'worker' | 'sealer'): Promise<string> {
+  const given = config[`${service}DatabaseUrl`];
   if (given !== undefined) return given;
   const adminUrl = await findAdminUrl(config);
   const roles = await installedRoles(adminUrl);

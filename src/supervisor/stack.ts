@@ -14,7 +14,7 @@ import { type Child, type ChildOptions, startChild } from './child.ts';
 import { requireFreePort } from './free-port.ts';
 import { removeRunFile, writeRunFile } from './run-file.ts';
 
-/** Everything that `flux up` runs: Postgres (unless DATABASE_URL), the API's process, the workers' processes. */
+/** Everything that `flux up` runs: Postgres (unless DATABASE_URL), the processes of the sealer, the API and the workers. */
 export interface Stack {
   apiUrl: string;
   adminUrl: string;
@@ -39,6 +39,7 @@ export interface StackOptions {
 /** A worker drains within 10 s (it finishes its batch and gives its lease back), the API within 5 s. */
 const workerGraceMs = 12_000;
 const apiGraceMs = 6_000;
+const sealerGraceMs = 6_000;
 const logByteCountMax = 10 * 1024 * 1024;
 
 /**
@@ -51,6 +52,8 @@ export async function startStack(config: Config, options: StackOptions): Promise
   const started = new Unwinding(options.logger);
   try {
     requireIssuers(config);
+    // Read early: in production a missing key must be said before anything starts.
+    void config.auditKey;
     const lock = await lockHome(config.home);
     started.push(() => lock.release());
     await requireFreePort(config.host, config.port);
@@ -120,12 +123,19 @@ function childEnvironment(config: Config, adminUrl: string, roles: PlatformRoles
     FLUX_HOME: config.home,
     FLUX_API_DATABASE_URL: config.apiDatabaseUrl ?? roleUrl(adminUrl, roles.api, config.contextKey),
     FLUX_WORKER_DATABASE_URL: config.workerDatabaseUrl ?? roleUrl(adminUrl, roles.worker, config.contextKey),
+    FLUX_SEALER_DATABASE_URL: config.sealerDatabaseUrl ?? roleUrl(adminUrl, roles.sealer, config.contextKey),
+    FLUX_SEALER_DATABASE_URL_FILE: undefined,
     FLUX_API_DATABASE_URL_FILE: undefined,
     FLUX_WORKER_DATABASE_URL_FILE: undefined,
     FLUX_SOURCE_ROOTS: JSON.stringify(config.sourceRoots),
     FLUX_PORT: String(config.port),
     FLUX_HOST: config.host,
   };
+}
+
+/** Whoever holds it can sign any history. */
+function withoutAuditKey(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { ...env, FLUX_AUDIT_KEY: undefined, FLUX_AUDIT_KEY_FILE: undefined };
 }
 
 interface Children {
@@ -150,10 +160,13 @@ async function startChildren(
   ): Promise<Child> => {
     signal?.throwIfAborted();
     const output = options.logs === 'inherit' ? 'inherit' : await openLog(config.home, name, started);
-    const child = await startChild({ name, args: [command], env, output, logger, ...hooks });
+    const own = command === 'sealer' ? env : withoutAuditKey(env);
+    const child = await startChild({ name, args: [command], env: own, output, logger, ...hooks });
     started.push(() => child.stop(graceMs));
     return child;
   };
+  // Started first, so that it stops last and seals what the others leave.
+  await start('sealer', 'sealer', sealerGraceMs, {});
   const api = await start('api', 'serve', apiGraceMs, {});
   const workers = await startAll(
     Array.from({ length: options.workers }, (_, i) => `worker-${String(i + 1)}`),

@@ -14,6 +14,7 @@ import {
   removeAgency,
   updateAgency,
 } from '../../src/domain/provision-agency.ts';
+import { auditBodies } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
@@ -80,14 +81,11 @@ describe('adding an agency', () => {
 
   test('leaves an entry in the audit log of that agency', async () => {
     await addAgency(deps(), manifest('gamma', { retention_days: 0, data_classification: 'CUI' }));
-    const { rows } = await database
-      .admin()
-      .query<{ actor: string; action: string; body: Buffer }>(
-        sql`select actor, action, body from flux.audit_entries where agency_id = 'gamma'`,
-      );
-    expect(rows).toHaveLength(1);
-    expect(rows[0]).toMatchObject({ actor: 'operator:test', action: 'agency.add' });
-    expect(JSON.parse(rows[0]?.body.toString() ?? '')).toMatchObject({
+    const entries = await auditBodies(database, 'gamma');
+    expect(entries).toHaveLength(1);
+    expect(entries[0]).toMatchObject({
+      actor: 'operator:test',
+      action: 'agency.add',
       resourceId: 'gamma',
       before: null,
       after: { slug: 'gamma', retentionDays: 0, dataClassification: 1, version: '1' },

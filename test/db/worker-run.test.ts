@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { ident, type Sql, sql } from '../../src/db/sql.ts';
 import { executePartition } from '../../src/worker/execute-partition.ts';
+import { auditBodies } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { fakeEngine } from '../support/fake-engine.ts';
 import { useWorkerBench } from '../support/worker.ts';
@@ -71,15 +72,13 @@ describe('a whole run', () => {
       from flux.run_partitions where run_id = ${runId}
     `);
     expect(counts).toEqual({ read: 10, written: 8, rejected: 1, filtered: 1, bytes: 100 });
-    const { rows: audit } = await database.admin().query<{ action: string; body: Buffer }>(sql`
-      select action, body from flux.audit_entries where resource_id = ${runId} order by at
-    `);
+    const audit = (await auditBodies(database, 'nasa')).filter(({ resourceId }) => resourceId === runId);
     expect(audit.map(({ action }) => action)).toEqual([
       'run.plan',
       ...Array.from({ length: 6 }, () => 'batch.commit'),
       'run.complete',
     ]);
-    expect(JSON.parse((audit[0] as { body: Buffer }).body.toString())).toMatchObject({
+    expect(audit[0]).toMatchObject({
       traceId: 'trace-1',
       agencyId: 'nasa',
     });

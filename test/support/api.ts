@@ -10,6 +10,7 @@ import { inTenant, inTransaction } from '../../src/db/transaction.ts';
 import { appendEvents, type NewRunEvent, type RunTransition } from '../../src/events/append.ts';
 import { cursorKeyOf } from '../../src/events/cursor.ts';
 import type { Hints } from '../../src/events/listen.ts';
+import { auditBodies } from './audit.ts';
 import type { TestDatabase } from './database.ts';
 
 export interface CallerOptions {
@@ -124,13 +125,14 @@ export interface AuditRow {
 
 /** An agency's audit entries, oldest first. */
 export async function auditOf(database: TestDatabase, agency: string): Promise<AuditRow[]> {
-  const { rows } = await database.admin().query<AuditRow>(sql`
-    select action, success, error_code, resource_id, actor, convert_from(body, 'UTF8')::jsonb as body
-    from flux.audit_entries
-    where agency_id = ${agency}
-    order by at, entry_id
-  `);
-  return rows;
+  return (await auditBodies(database, agency)).map((body) => ({
+    action: body['action'] as string,
+    success: body['success'] as boolean,
+    error_code: body['errorCode'] as string | null,
+    resource_id: body['resourceId'] as string | null,
+    actor: body['actor'] as string,
+    body,
+  }));
 }
 
 /** Appends to a run's history as the agency's worker login does. */

@@ -7,6 +7,8 @@ const platformTables = {
   migrations: 'what was applied; the same for everybody',
   installation: 'how the roles are called; one row',
   context_keys: 'seal keys; only flux_definer may read them',
+  audit_log_of_logs: 'size and hashes over all agencies; only flux_definer may touch it',
+  audit_sealer: 'the sealer’s lease; only flux_definer may touch it',
 };
 
 /** Unique indexes that do not begin with the agency, each with its reason. */
@@ -23,10 +25,22 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
     reason: 'claim, heartbeat, rescue and the depth see every agency',
   },
   'agency_logins.owner_provisions': { role: 'owner', reason: 'an admin without superuser adds agencies as the owner' },
+  ...Object.fromEntries(
+    ['audit_inbox', 'audit_entries', 'audit_heads', 'audit_tiles', 'audit_checkpoints'].map((table) => [
+      `${table}.definer_seals`,
+      { role: 'definer' as const, reason: 'the sealer numbers and hashes the entries of every agency' },
+    ]),
+  ),
+  ...Object.fromEntries(
+    ['audit_entries', 'audit_heads', 'audit_tiles', 'audit_checkpoints'].map((table) => [
+      `${table}.owner_verifies`,
+      { role: 'owner' as const, reason: 'the platform operator verifies and exports every agency’s log' },
+    ]),
+  ),
   'agencies.owner_reads': { role: 'owner', reason: 'an admin without superuser lists agencies as the owner' },
 };
 
-/** The only SECURITY DEFINER functions, and whether anybody may call them. */
+/** The only SECURITY DEFINER functions, and who may call them. */
 const definerFunctions = {
   verified_context: 'nobody',
   current_agency: 'public',
@@ -35,6 +49,16 @@ const definerFunctions = {
   heartbeat: 'worker',
   rescue_partitions: 'worker',
   queue_depth: 'worker',
+  append_audit: 'writers',
+  lead_audit: 'sealer',
+  audit_state: 'sealer',
+  audit_tile: 'sealer',
+  audit_log_of_logs_state: 'sealer',
+  take_audit_inbox: 'sealer',
+  seal_audit: 'sealer',
+  grow_audit_trees: 'sealer',
+  sign_audit: 'sealer',
+  prune_audit: 'owner',
   cancel_requested: 'worker',
   overdue_cancels: 'worker',
 };
@@ -198,7 +222,7 @@ function keyRules(): Sql[] {
   ];
 }
 
-function codeRules({ definer, worker }: PlatformRoles): Sql[] {
+function codeRules({ definer, worker, sealer, owner }: PlatformRoles): Sql[] {
   const functions = sql`
     select f.oid, f.proname::text as name, f.prosecdef, f.proconfig, f.proleakproof, f.proacl, f.proowner, o.rolname as owner
     from pg_proc f
@@ -241,7 +265,11 @@ function codeRules({ definer, worker }: PlatformRoles): Sql[] {
       cross join lateral aclexplode(f.proacl) a
       join pg_roles g on g.oid = a.grantee
       where a.grantee <> f.proowner
-        and (f.name = any (${callableBy('nobody')}) or (f.name = any (${callableBy('worker')}) and g.rolname <> ${worker}))
+        and (f.name = any (${callableBy('nobody')})
+          or (f.name = any (${callableBy('worker')}) and g.rolname <> ${worker})
+          or (f.name = any (${callableBy('sealer')}) and g.rolname <> ${sealer})
+          or (f.name = any (${callableBy('owner')}) and g.rolname <> ${owner})
+          or (f.name = any (${callableBy('writers')}) and g.rolname in (${worker}, ${sealer})))
     `,
   ];
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
 import { loadConfig } from '../../config.ts';
-import { startApi, startWorkerService } from '../../main.ts';
+import { startApi, startSealerService, startWorkerService } from '../../main.ts';
 import { runService } from '../../supervisor/child-side.ts';
 import { findServiceUrl } from '../database.ts';
 
@@ -19,5 +19,12 @@ export function addServices(program: Command): void {
     .action(async () => {
       const config = loadConfig();
       await runService(async () => startWorkerService(config, await findServiceUrl(config, 'worker')));
+    });
+  program
+    .command('sealer')
+    .description('Run one sealer of the audit log, in this process, until SIGTERM. Of several, one works.')
+    .action(async () => {
+      const config = loadConfig();
+      await runService(async () => startSealerService(config, await findServiceUrl(config, 'sealer')));
     });
 }

@@ -1,0 +1,102 @@
+/**
+ * C2SP signed-note and tlog-checkpoint. A checkpoint's text is `origin\nsize\nroot in base64\n` and extension lines, here one:
+ * `at <UTC time>`. A blank line and one signature line follow: `— <origin> <base64(key id, signature)>`, Ed25519. The key's
+ * name is the log's origin, so one key serves all logs and no note of one can stand for another.
+ */
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+
+/** The head of a log at one moment. */
+export interface Checkpoint {
+  origin: string;
+  size: number;
+  root: Buffer;
+  /** When the sealer signed it, ISO 8601 in UTC. */
+  at: string;
+}
+
+/** A key that is believed, 32 bytes; one with an end is believed for what was signed before. */
+export interface TrustedKey {
+  publicKey: Buffer;
+  until?: Date;
+}
+
+const ed25519 = 0x01; // the algorithm's number in signed-note
+const pkcs8Head = Buffer.from('302e020100300506032b657004220420', 'hex'); // RFC 8410: what stands before the 32 bytes
+const spkiHead = Buffer.from('302a300506032b6570032100', 'hex');
+
+/** @param seed FLUX_AUDIT_KEY, 32 bytes: an Ed25519 private key (RFC 8032) */
+export function createSigner(seed: Buffer): { publicKey: Buffer; sign(checkpoint: Checkpoint): string } {
+  const key = createPrivateKey({ key: Buffer.concat([pkcs8Head, seed]), format: 'der', type: 'pkcs8' });
+  const publicKey = publicKeyOf(seed);
+  return {
+    publicKey,
+    sign(checkpoint) {
+      const text = textOf(checkpoint);
+      const signature = sign(null, Buffer.from(text), key);
+      const line = Buffer.concat([keyId(checkpoint.origin, publicKey), signature]).toString('base64');
+      return `${text}\n— ${checkpoint.origin} ${line}\n`;
+    },
+  };
+}
+
+export function publicKeyOf(seed: Buffer): Buffer {
+  const key = createPrivateKey({ key: Buffer.concat([pkcs8Head, seed]), format: 'der', type: 'pkcs8' });
+  return createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(spkiHead.length);
+}
+
+/** The checkpoint of a note, or why it is not to be believed. */
+export function openNote(
+  note: string,
+  keys: readonly TrustedKey[],
+): { checkpoint: Checkpoint } | { checkpoint: Checkpoint | null; problem: string } {
+  const checkpoint = readNote(note);
+  if (!checkpoint) return { checkpoint: null, problem: 'the checkpoint cannot be read' };
+  const cut = note.indexOf('\n\n');
+  const text = Buffer.from(note.slice(0, cut + 1));
+  const lines = note.slice(cut + 2).split('\n');
+  let expired = false;
+  for (const line of lines) {
+    const [, name, encoded = ''] = /^— (\S+) (\S+)$/u.exec(line) ?? [];
+    if (name !== checkpoint.origin) continue;
+    const bytes = Buffer.from(encoded, 'base64');
+    const key = keys.find(({ publicKey }) => bytes.subarray(0, 4).equals(keyId(checkpoint.origin, publicKey)));
+    if (!key || !verify(null, text, publicKeyObject(key.publicKey), bytes.subarray(4))) continue;
+    if (!key.until || Date.parse(checkpoint.at) <= key.until.getTime()) return { checkpoint };
+    expired = true;
+  }
+  return {
+    checkpoint,
+    problem: expired ? 'the checkpoint is signed by a key that had expired' : 'no trusted key signed the checkpoint',
+  };
+}
+
+/** What a note says, signature aside; null when it is no checkpoint in its one spelling. */
+export function readNote(note: string): Checkpoint | null {
+  const cut = note.indexOf('\n\n');
+  if (cut < 0) return null;
+  const [origin = '', size = '', root = '', time = ''] = note.slice(0, cut).split('\n');
+  const checkpoint = { origin, size: Number(size), root: Buffer.from(root, 'base64'), at: time.replace(/^at /, '') };
+  return checkpoint.root.length === 32 && textOf(checkpoint) === note.slice(0, cut + 1) ? checkpoint : null;
+}
+
+function textOf({ origin, size, root, at }: Checkpoint): string {
+  return `${origin}\n${String(size)}\n${root.toString('base64')}\nat ${at}\n`;
+}
+
+function keyId(name: string, publicKey: Buffer): Buffer {
+  return createHash('sha256')
+    .update(`${name}\n`)
+    .update(Buffer.from([ed25519]))
+    .update(publicKey)
+    .digest()
+    .subarray(0, 4);
+}
+
+function publicKeyObject(publicKey: Buffer): KeyObject {
+  return createPublicKey({ key: Buffer.concat([spkiHead, publicKey]), format: 'der', type: 'spki' });
+}
+
+/** What the logs of an installation are called in their notes. */
+export function originOf(installation: string, agency: string | null): string {
+  return agency === null ? `flux/${installation}/log-of-logs` : `flux/${installation}/agencies/${agency}`;
+}
