@@ -55,6 +55,8 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   startRun: ['run.start', 'run'],
   cancelRun: ['run.cancel', 'run'],
   resumeRun: ['run.resume', 'run'],
+  rerunRun: ['run.rerun', 'run'],
+  forkRun: ['run.fork', 'checkpoint'],
   registerConnection: ['connection.register', 'connection'],
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],

@@ -1,11 +1,14 @@
 import type { Run } from '../src/db/runs.ts';
 import { cancelRun as cancel } from '../src/domain/cancel-run.ts';
+import { forkRun as fork, unknownCheckpoint } from '../src/domain/fork-run.ts';
 import { planResume, type ResumePlan } from '../src/domain/resume-plan.ts';
 import { resumeRun as resume } from '../src/domain/resume-run.ts';
+import { type PipelineChoice, rerunRun as rerun } from '../src/domain/rerun-run.ts';
 import { unknownRun } from '../src/events/read-after.ts';
 import { type Context, read } from './context.ts';
-import { runIdOf } from './ids.ts';
+import { checkpointIdOf, runIdOf } from './ids.ts';
 
+export type { PipelineChoice } from '../src/domain/rerun-run.ts';
 export type { PartitionPlan, ResumePlan } from '../src/domain/resume-plan.ts';
 
 export interface ControlRunArgs {
@@ -23,6 +26,22 @@ export function cancelRun(
 
 export function resumeRun(ctx: Context, input: ControlRunArgs): Promise<Run> {
   return resume(ctx.api, ctx, asked(input));
+}
+
+export function rerunRun(
+  ctx: Context,
+  input: ControlRunArgs & { pipeline?: PipelineChoice | null | undefined },
+): Promise<Run> {
+  return rerun(ctx.api, ctx, { ...asked(input), pipeline: input.pipeline ?? null });
+}
+
+export async function forkRun(
+  ctx: Context,
+  input: { checkpointId: string; reason: string; idempotencyKey?: string | null | undefined },
+): Promise<Run> {
+  const checkpointId = checkpointIdOf(input.checkpointId);
+  if (checkpointId === null) throw unknownCheckpoint(input.checkpointId);
+  return fork(ctx.api, ctx, { checkpointId, reason: input.reason, idempotencyKey: input.idempotencyKey ?? null });
 }
 
 export function resumePlanOf(ctx: Context, run: Run): Promise<ResumePlan> {

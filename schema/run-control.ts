@@ -63,6 +63,65 @@ builder.mutationField('resumeRun', (t) =>
   }),
 );
 
+const PipelineChoiceRef = builder.enumType('PipelineChoice', {
+  description: 'Which version of the pipeline a new run takes.',
+  values: {
+    PINNED: { description: 'That of the first run.' },
+    CURRENT: { description: 'The newest that is registered.' },
+  } satisfies Record<control.PipelineChoice, { description: string }>,
+});
+
+const RerunRunInput = builder.inputType('RerunRunInput', {
+  description: 'Which run to repeat.',
+  fields: (t) => ({
+    runId: t.id({ required: true, description: runIdDescription }),
+    pipeline: t.field({ type: PipelineChoiceRef, description: 'Which version of the pipeline; PINNED if absent.' }),
+    reason: t.string({ description: 'Why; kept with the new run and in the audit log. At most 2000 characters.' }),
+    idempotencyKey: t.string({ description: idempotencyKeyDescription }),
+  }),
+});
+
+builder.mutationField('rerunRun', (t) =>
+  t.field({
+    type: RunRef,
+    nullable: false,
+    auth: { scopes: [['run:write']] },
+    description:
+      'Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again.',
+    errors: {
+      types: [...mutationErrors],
+      union: { name: 'RerunRunResult', description: 'The new run, or why not.' },
+    },
+    args: { input: t.arg({ type: RerunRunInput, required: true, description: 'Which run.' }) },
+    resolve: (_root, { input }, ctx) => control.rerunRun(ctx, input),
+  }),
+);
+
+const ForkRunInput = builder.inputType('ForkRunInput', {
+  description: 'Which checkpoint a new run is to go on from, and why.',
+  fields: (t) => ({
+    checkpointId: t.id({ required: true, description: 'The checkpoint, by global id or UUID.' }),
+    reason: t.string({ required: true, description: reasonDescription }),
+    idempotencyKey: t.string({ description: idempotencyKeyDescription }),
+  }),
+});
+
+builder.mutationField('forkRun', (t) =>
+  t.field({
+    type: RunRef,
+    nullable: false,
+    auth: { scopes: [['run:write']] },
+    description:
+      'Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline.',
+    errors: {
+      types: [...mutationErrors, CheckpointError],
+      union: { name: 'ForkRunResult', description: 'The new run, or why not.' },
+    },
+    args: { input: t.arg({ type: ForkRunInput, required: true, description: 'Which checkpoint, and why.' }) },
+    resolve: (_root, { input }, ctx) => control.forkRun(ctx, input),
+  }),
+);
+
 const ResumeDispositionRef = builder.enumType('ResumeDisposition', {
   description: 'What a resume does with a partition.',
   values: {

@@ -53,7 +53,11 @@ export interface NewRun {
   reason: string | null;
   payload: Record<string, unknown>;
   traceId: string | null;
+  origin?: RunOrigin;
 }
+
+/** The run that a new one repeats, or the checkpoint that it goes on from. */
+export type RunOrigin = { rerunOf: string } | { forkedFrom: string; forkedPartition: number; forkedVersion: number };
 
 export interface RunFilter {
   statuses?: readonly RunStatus[] | undefined;
@@ -105,6 +109,7 @@ const runColumns = sql`
 
 /** Inserts a PENDING run. */
 export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
+  const origin = { rerunOf: null, forkedFrom: null, forkedPartition: null, forkedVersion: null, ...run.origin };
   const { rows } = await db.query<RunRow>(sql`
     insert into flux.runs (
       agency_id,
@@ -117,7 +122,11 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       requested_by,
       reason,
       payload,
-      trace_id
+      trace_id,
+      rerun_of,
+      forked_from,
+      forked_partition,
+      forked_version
     )
     values (
       flux.current_agency(),
@@ -130,7 +139,11 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       ${run.requestedBy},
       ${run.reason},
       ${JSON.stringify(run.payload)},
-      ${run.traceId}
+      ${run.traceId},
+      ${origin.rerunOf},
+      ${origin.forkedFrom},
+      ${origin.forkedPartition}::int,
+      ${origin.forkedVersion}::int
     )
     returning ${runColumns}
   `);

@@ -1,15 +1,14 @@
 import { type RunPayload, validateRunPayload } from '../contracts/documents.ts';
 import type { Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
-import { findRun, insertPlanPartition, insertRun, type Run } from '../db/runs.ts';
+import type { Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
-import { appendEvents } from '../events/append.ts';
-import { unknownRun } from '../events/read-after.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { requireOwnAgency } from './own-agency.ts';
 import { type Change, perform } from './perform.ts';
+import { queueRun } from './queue-run.ts';
 import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
-import { requireEnabledAgency, wakeWorkers } from './run-control.ts';
+import { requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
 import type { RunStage } from './run.ts';
 
 export interface StartRun extends Asked {
@@ -46,43 +45,25 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
       metadata: input.metadata ?? null,
     },
     check: () => wantedOf(caller, input),
-    change: (tx, wanted) => queueRun(tx, caller, input, wanted),
-    again: async (tx, { runId }) => {
-      const run = await findRun(tx, String(runId));
-      if (!run) throw unknownRun(String(runId));
-      return run;
-    },
+    change: (tx, wanted) => queueWanted(tx, caller, input, wanted),
+    again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
   if (!repeated) await wakeWorkers(deps, value.id);
   return value;
 }
 
-async function queueRun(tx: Connection, caller: Caller, input: StartRun, wanted: Wanted): Promise<Change<Run>> {
+async function queueWanted(tx: Connection, caller: Caller, input: StartRun, wanted: Wanted): Promise<Change<Run>> {
   await requireEnabledAgency(tx, caller);
   const pipeline = await resolvePipeline(tx, wanted);
   const payload = keptPayload(caller, pipeline, wanted);
-  const queued = await insertRun(tx, {
-    pipelineName: pipeline.name,
-    pipelineVersion: pipeline.version,
+  const run = await queueRun(tx, caller, {
+    pipeline,
     stage: wanted.stage,
-    contentType: pipeline.contentType,
-    useCase: pipeline.useCase,
-    classification: pipeline.classification,
-    requestedBy: caller.principal.subject,
-    reason: input.reason,
     payload,
-    traceId: caller.traceId,
+    reason: input.reason,
+    origin: null,
   });
-  await insertPlanPartition(tx, { runId: queued.id, stage: wanted.stage });
   const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage };
-  await appendEvents(tx, { agencyId: queued.agency, runId: queued.id }, [
-    {
-      name: 'RunQueued',
-      message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${caller.principal.subject}.`,
-      data: ofPipeline,
-    },
-  ]);
-  const run = (await findRun(tx, queued.id)) as Run; // as the event has left it
   return { value: run, resourceId: run.id, reference: { runId: run.id }, after: { ...ofPipeline, payload } };
 }
 

@@ -1,19 +1,22 @@
 import { appendAudit } from '../audit/append.ts';
 import { findConnection } from '../db/connections.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
-import { stepStages } from '../db/run-vocabulary.ts';
-import { insertSourceObject } from '../db/source-objects.ts';
+import { findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
-import type { PinnedObject, SourcePlan } from '../etl/engine-types.ts';
-import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import type { SourcePlan } from '../etl/engine-types.ts';
+import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
-import { openLoad, type OpenedLoad } from './open-load.ts';
+import { openLoad } from './open-load.ts';
+import { planData, planEvents } from './plan-data.ts';
+import { forkPointOf, planFork } from './plan-fork.ts';
 import type { Work } from './work.ts';
 
 /** PLAN: pins the source, finds out what it holds, and cuts the run into partitions. All its writes are one transaction. */
 export async function planRun(work: Work): Promise<void> {
+  const forkPoint = forkPointOf(work);
+  if (forkPoint) return planFork(work, forkPoint);
   const signal = AbortSignal.any([work.lost, work.draining]);
-  const object = await pin(work, signal);
+  const object = (await pinnedBefore(work)) ?? (await pin(work, signal));
   const { definition, contract, folder: workFolder } = work;
   const plan = await work.deps.engine.planSource({ definition, contract, object, workFolder, signal });
   await commitPlan(work, object, plan);
@@ -21,7 +24,12 @@ export async function planRun(work: Work): Promise<void> {
   work.deps.announcer.work();
 }
 
-async function pin({ deps, holder, claim, definition }: Work, signal: AbortSignal): Promise<PinnedObject> {
+/** A rerun reads the very bytes of the first run, if that came so far: the same inputs. */
+async function pinnedBefore({ holder, claim, run }: Work): Promise<SourceObject | null> {
+  return run.rerunOf === null ? null : findSourceObject(holder, { ...claim, runId: run.rerunOf });
+}
+
+async function pin({ deps, holder, claim, definition }: Work, signal: AbortSignal): Promise<SourceObject> {
   const { source } = definition;
   const connection = await findConnection(holder, source.connection);
   if (!connection)
@@ -30,13 +38,14 @@ async function pin({ deps, holder, claim, definition }: Work, signal: AbortSigna
       `Connection ${source.connection} does not exist. Register it, then start a new run.`,
     );
   const { name, kind, config } = connection;
-  return deps.engine.pinSource({ agency: claim.agencyId, connection: { name, kind, config }, source, signal });
+  const request = { agency: claim.agencyId, connection: { name, kind, config }, source, signal };
+  return { ...(await deps.engine.pinSource(request)), connectionName: name };
 }
 
-async function commitPlan(work: Work, object: PinnedObject, plan: SourcePlan): Promise<void> {
-  const { claim, definition, run, deps } = work;
+async function commitPlan(work: Work, object: SourceObject, plan: SourcePlan): Promise<void> {
+  const { claim, run, deps } = work;
   await fenced(work, async (tx) => {
-    await insertSourceObject(tx, claim, { ...object, connectionName: definition.source.connection });
+    await insertSourceObject(tx, claim, object);
     const load = await openLoad(tx, work, plan.columns);
     const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
     await insertPartitions(tx, claim, partitions);
@@ -54,35 +63,4 @@ async function commitPlan(work: Work, object: PinnedObject, plan: SourcePlan): P
     await setRunTotals(tx, claim, { records: plan.recordsTotal, bytes: plan.bytesTotal });
     await appendEvents(tx, claim, planEvents(object, plan, load));
   });
-}
-
-function planEvents(object: PinnedObject, plan: SourcePlan, load: OpenedLoad): NewRunEvent[] {
-  const size = plan.recordsTotal === null ? `${String(plan.bytesTotal)} bytes` : `${String(plan.recordsTotal)} records`;
-  return [
-    {
-      name: 'PlanMade',
-      message: `Source pinned: ${size} in ${String(plan.ranges.length)} partition${plan.ranges.length === 1 ? '' : 's'}.`,
-      partitionNo: 0,
-      data: planData(object, plan, load),
-    },
-    ...stepStages.map((stage): NewRunEvent => ({
-      name: 'StageStarted',
-      stage,
-      message: `${stage} started.`,
-      data: {},
-    })),
-  ];
-}
-
-function planData(object: PinnedObject, plan: SourcePlan, load: OpenedLoad): Record<string, unknown> {
-  return {
-    partitions: plan.ranges.length,
-    recordsTotal: plan.recordsTotal,
-    bytesTotal: plan.bytesTotal,
-    sha256: object.sha256,
-    origin: object.origin,
-    dataset: load.dataset,
-    load: Number(load.loadNo),
-    steps: plan.steps.map(({ stage, step, kind }) => ({ stage, step, kind })),
-  };
 }

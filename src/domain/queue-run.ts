@@ -1,0 +1,47 @@
+import type { Pipeline } from '../db/pipelines.ts';
+import type { Connection } from '../db/pool.ts';
+import { insertPlanPartition, insertRun, type Run, type RunOrigin } from '../db/runs.ts';
+import { appendEvents } from '../events/append.ts';
+import type { Caller } from './caller.ts';
+import { requireRun } from './run-control.ts';
+import type { RunStage } from './run.ts';
+
+export interface QueuedRun {
+  pipeline: Pipeline;
+  stage: RunStage;
+  /** Resolved, every field written out. */
+  payload: Record<string, unknown>;
+  reason: string | null;
+  /** Where it came from, when not from a request of its own. */
+  origin: RunOrigin | null;
+}
+
+/** Inserts a PENDING run with its first partition and its first event. */
+export async function queueRun(
+  tx: Connection,
+  { principal, traceId }: Caller,
+  { pipeline, stage, payload, reason, origin }: QueuedRun,
+): Promise<Run> {
+  const queued = await insertRun(tx, {
+    pipelineName: pipeline.name,
+    pipelineVersion: pipeline.version,
+    stage,
+    contentType: pipeline.contentType,
+    useCase: pipeline.useCase,
+    classification: pipeline.classification,
+    requestedBy: principal.subject,
+    reason,
+    payload,
+    traceId,
+    ...(origin ? { origin } : {}),
+  });
+  await insertPlanPartition(tx, { runId: queued.id, stage });
+  await appendEvents(tx, { agencyId: queued.agency, runId: queued.id }, [
+    {
+      name: 'RunQueued',
+      message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${principal.subject}.`,
+      data: { pipeline: { name: pipeline.name, version: pipeline.version }, stage, ...origin },
+    },
+  ]);
+  return requireRun(tx, queued.id); // as the event has left it
+}
