@@ -100,7 +100,7 @@ export function formatLine(line: RunLine, nowMs: number): string {
     (fraction === null ? '' : `${String(Math.floor(fraction * 100))}%`).padStart(4),
     line.stage.toLowerCase().padEnd(9),
     `${formatCount(line.recordsRead)} records`.padStart(17),
-    (line.state === 'running' && line.ratePerSecond !== null
+    (line.state === 'running' && line.ratePerSecond !== null && line.ratePerSecond > 0
       ? `${formatCount(Math.round(line.ratePerSecond))}/s`
       : ''
     ).padStart(11),
