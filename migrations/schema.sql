@@ -1003,6 +1003,24 @@ end
 $function$; -- owner flux_owner
 comment on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest intact version, with the newer corrupted ones passed over; no row when none was ever saved; FX001 when all are corrupted.';
 
+CREATE OR REPLACE FUNCTION flux.operation_counts()
+ RETURNS TABLE(queue_depth bigint, queue_age_seconds double precision, executing bigint, active_runs bigint, audit_seal_lag_seconds double precision)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select
+    count(*) filter (where p.status = 'AVAILABLE' and p.available_at <= clock_timestamp()),
+    coalesce(extract(epoch from clock_timestamp() - min(p.available_at)
+      filter (where p.status = 'AVAILABLE' and p.available_at <= clock_timestamp())), 0)::double precision,
+    count(*) filter (where p.status = 'EXECUTING'),
+    count(distinct (p.agency_id, p.run_id)),
+    coalesce((select extract(epoch from clock_timestamp() - min(i.at)) from flux.audit_inbox i), 0)::double precision
+  from flux.run_partitions p
+  where p.status in ('AVAILABLE', 'EXECUTING')
+$function$; -- owner flux_definer
+comment on function flux.operation_counts() is 'Waiting and executing partitions, active runs, the age in seconds of the oldest waiting partition and unsealed audit entry.';
+
 CREATE OR REPLACE FUNCTION flux.overdue_cancels()
  RETURNS TABLE(agency_id text, run_id uuid, rw_role name)
  LANGUAGE sql
@@ -1342,6 +1360,8 @@ grant execute on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p
 grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) to flux_worker;
 grant execute on function flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer) to flux_sealer;
 grant execute on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
+grant execute on function flux.operation_counts() to flux_api;
+grant execute on function flux.operation_counts() to flux_worker;
 grant execute on function flux.overdue_cancels() to flux_worker;
 grant execute on function flux.prune_audit(p_agency text, p_through bigint) to flux_owner;
 grant execute on function flux.queue_depth() to flux_worker;

@@ -36,6 +36,8 @@ export interface Config {
   /** 0 lets the system choose. */
   port: number;
   metricsPort: number;
+  /** FLUX_METRICS_PORT was given: a taken port is then an error, and otherwise replaced by a free one. */
+  metricsPortFixed: boolean;
   /** Worker processes of `flux up`. */
   workers: number;
   issuers: readonly IssuerConfig[];
@@ -99,7 +101,7 @@ const schema = z.object({
   FLUX_HOME: z.string().default('.flux'),
   FLUX_HOST: z.string().default('127.0.0.1'),
   FLUX_PORT: port.default(4000),
-  FLUX_METRICS_PORT: port.default(9464),
+  FLUX_METRICS_PORT: port.optional(),
   FLUX_WORKERS: z.coerce.number({ error: 'should be a number of processes, 0 to 64' }).int().min(0).max(64).default(2),
   FLUX_ISSUERS: json(z.array(issuer)).default([]),
   FLUX_AUDIENCE: z.string().default('flux'),
@@ -216,7 +218,8 @@ function toConfig(values: Values, warnings: string[]): Config {
     home,
     host: values.FLUX_HOST,
     port: values.FLUX_PORT,
-    metricsPort: values.FLUX_METRICS_PORT,
+    metricsPort: values.FLUX_METRICS_PORT ?? 9464,
+    metricsPortFixed: values.FLUX_METRICS_PORT !== undefined,
     workers: values.FLUX_WORKERS,
     issuers: values.FLUX_ISSUERS as IssuerConfig[],
     audience: values.FLUX_AUDIENCE,

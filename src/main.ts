@@ -7,10 +7,13 @@ import path from 'node:path';
 import { type Config, requireIssuers } from './config.ts';
 import { appliedVersion } from './db/installation.ts';
 import { readMigrations, sealKey } from './db/migrate.ts';
+import { operationCounts } from './db/operation-counts.ts';
 import { createPool, type Pool } from './db/pool.ts';
 import { FluxError } from './errors.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
+import { watchOperations, watchPool } from './telemetry/metrics.ts';
+import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
 
 /** Leaves the supervisor two of its twelve seconds. */
 const workerDrainMs = 10_000;
@@ -52,7 +55,9 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     onError: (err) => logger.warn({ err }, 'an idle connection broke'),
   });
   const hints = startHints({ url: databaseUrl, logger });
+  let metricsServer: MetricsServer | undefined;
   const close = async (): Promise<void> => {
+    await metricsServer?.stop();
     await hints.stop();
     await pool.end();
   };
@@ -74,10 +79,17 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       readiness: { database: () => requireMigrated(pool) },
       logger,
     });
-    logger.info({ url: server.url }, 'API is ready');
+    watchPool('api', pool);
+    watchOperations(() => operationCounts(pool));
+    metricsServer = await serveMetrics(config).catch(async (cause: unknown) => {
+      await server.stop();
+      throw cause;
+    });
+    logger.info({ url: server.url, metrics: metricsServer.url }, 'API is ready');
     return {
       id: 'api',
       url: server.url,
+      metricsUrl: metricsServer.url,
       async stop() {
         await server.stop();
         await close();
@@ -107,12 +119,20 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
     sourceRoots: config.sourceRoots,
   });
+  const metricsServer = await serveMetrics(config);
   const worker = startWorker(
     { databaseUrl, contextKey: config.contextKey, workFolder: path.join(config.home, 'work') },
     { engine, log },
   );
-  log.info({ worker: worker.id }, 'worker is ready');
-  return { id: worker.id, stop: () => worker.stop({ graceMs: workerDrainMs }) };
+  log.info({ worker: worker.id, metrics: metricsServer.url }, 'worker is ready');
+  return {
+    id: worker.id,
+    metricsUrl: metricsServer.url,
+    async stop() {
+      await worker.stop({ graceMs: workerDrainMs });
+      await metricsServer.stop();
+    },
+  };
 }
 
 /**
@@ -132,6 +152,10 @@ export async function startSealerService(config: Config, databaseUrl: string): P
   const sealer = startSealer({ databaseUrl, auditKey, anchor: anchorFile(config.auditAnchor), log });
   log.info({ sealer: sealer.id }, 'sealer is ready');
   return sealer;
+}
+
+function serveMetrics({ host, metricsPort, metricsPortFixed }: Config): Promise<MetricsServer> {
+  return startMetricsServer({ host, port: metricsPort, fixed: metricsPortFixed });
 }
 
 /** Old code must not work on a newer database, nor new code on an older one. */

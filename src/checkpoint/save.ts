@@ -7,6 +7,7 @@ import type { Position } from './position.ts';
 export interface SavedCheckpoint {
   checkpointId: string;
   hash: Buffer;
+  byteCount: number;
 }
 
 /**
@@ -32,5 +33,5 @@ export async function savePosition(
     body,
     hash,
   });
-  return { checkpointId, hash };
+  return { checkpointId, hash, byteCount: body.length };
 }

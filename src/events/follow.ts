@@ -3,6 +3,7 @@ import { readEventPage, type RunEvent, type RunPosition } from '../db/run-events
 import { isFinalStatus, type RunStatus } from '../db/run-vocabulary.ts';
 import { inTenant } from '../db/transaction.ts';
 import { toFluxError } from '../errors.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import type { Hints, Log } from './listen.ts';
 import { pause } from './pause.ts';
 import { readAfter, unknownRun } from './read-after.ts';
@@ -85,6 +86,7 @@ async function* readOn(deps: FollowDeps, request: FollowRequest): AsyncGenerator
   try {
     let last = request.afterSeq;
     let hinted = true;
+    let waited = false; // history is read late by intention and says nothing of delivery
     while (!signal.aborted) {
       waker.arm();
       const page = await readPatiently(deps, request, last);
@@ -92,6 +94,7 @@ async function* readOn(deps: FollowDeps, request: FollowRequest): AsyncGenerator
       if (!hinted && isLate(page)) deps.hints.missed();
       for (const event of page.events) {
         if (event.seq > last + 1n) yield gap(runId, last + 1n, event.seq - 1n);
+        if (waited) metrics.deliverySeconds.observe(Math.max(0, (Date.now() - event.at.getTime()) / 1_000));
         yield event;
         last = event.seq;
       }
@@ -104,6 +107,7 @@ async function* readOn(deps: FollowDeps, request: FollowRequest): AsyncGenerator
       }
       const pollMs = (deps.pollMs ?? defaultPollMs) * (0.9 + Math.random() / 5); // readers must not poll in step
       hinted = await waker.wait(pollMs, signal);
+      waited = true;
     }
   } finally {
     waker.release();

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { channels, listen, notify } from '../db/notify.ts';
 import { connect, type Connection } from '../db/pool.ts';
 import { toFluxError } from '../errors.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import { firstOf, pause } from './pause.ts';
 
 /**
@@ -96,6 +97,7 @@ export function startHints(options: ListenOptions): Hints & { stop(): Promise<vo
       };
     },
     missed() {
+      metrics.notificationsMissed.inc();
       stats.backstopFinds += 1;
     },
     stats: () => ({ ...stats, waiters: [...waiters.values()].reduce((sum, calls) => sum + calls.size, 0) }),

@@ -6,6 +6,7 @@ import { GraphQLError, type GraphQLFormattedError } from 'graphql';
 
 import { type ErrorClass, type ErrorCode, FluxError, publicMessage, toFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { countFailure } from '../telemetry/metrics.ts';
 
 export interface FormatOptions {
   /** Production does not help a stranger to guess names ("Did you mean …"). */
@@ -115,6 +116,7 @@ export function logFailure(
   request: { requestId: string; traceId: string; agency?: string },
 ): void {
   const failure = failureOf(error);
+  countFailure(failure);
   const fields = { ...request, errorId: failure.errorId, code: failure.code };
   if (failure.code === 'INTERNAL')
     logger.error({ ...fields, err: failure.cause ?? failure }, 'an operation failed unexpectedly');

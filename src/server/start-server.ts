@@ -12,6 +12,7 @@ import { failureOf, formatError, logFailure, statusOf } from './error-format.ts'
 import { type ReadinessCheck, serveHealth } from './health.ts';
 import { serveGraphqlOverHttp } from './http-graphql.ts';
 import { responseType } from './media-type.ts';
+import { observeRequests } from './observe-requests.ts';
 import { servePages } from './pages.ts';
 import { requestIds } from './request-ids.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
@@ -59,6 +60,7 @@ export async function startServer<Context extends RequestContext>(
   const apollo = createApollo<Context>({ schema, logger, production });
   await apollo.start();
   const server = createHttpServer(logger, production);
+  observeRequests(server);
   serveGraphqlOverHttp(server, { path: graphqlPath, apollo, authenticator, seal, createContext });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,

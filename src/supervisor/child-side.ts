@@ -6,6 +6,8 @@ export interface Service {
   /** Names it among its like: a worker's id, or `api`. */
   id: string;
   url?: string;
+  /** Where Prometheus finds it. */
+  metricsUrl?: string;
   stop(): Promise<void>;
 }
 
@@ -30,7 +32,13 @@ export async function runService(start: () => Promise<Service>): Promise<void> {
     await tell({ type: 'failed', code, message });
     throw cause;
   }
-  await tell({ type: 'ready', id: service.id, ...(service.url === undefined ? {} : { url: service.url }) });
+  const { id, url, metricsUrl } = service;
+  await tell({
+    type: 'ready',
+    id,
+    ...(url === undefined ? {} : { url }),
+    ...(metricsUrl === undefined ? {} : { metricsUrl }),
+  });
   await told;
   await service.stop();
   if (process.connected) process.disconnect();

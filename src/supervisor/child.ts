@@ -17,7 +17,7 @@ import { type ChildMessage, isChildMessage } from './messages.ts';
 export interface Child {
   name: string;
   /** Of the process that is ready now. */
-  current(): { id: string; pid: number; url: string | undefined } | undefined;
+  current(): { id: string; pid: number; url: string | undefined; metricsUrl: string | undefined } | undefined;
   /** SIGTERM, then SIGKILL after the grace. Resolves when the process is gone. Idempotent. */
   stop(graceMs: number): Promise<void>;
 }
@@ -80,7 +80,9 @@ export async function startChild(options: ChildOptions): Promise<Child> {
   return {
     name: options.name,
     current: () =>
-      ready && process.pid !== undefined ? { id: ready.id, pid: process.pid, url: ready.url } : undefined,
+      ready && process.pid !== undefined
+        ? { id: ready.id, pid: process.pid, url: ready.url, metricsUrl: ready.metricsUrl }
+        : undefined,
     async stop(graceMs) {
       stopping.abort();
       await endChild(process, graceMs);

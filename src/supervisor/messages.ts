@@ -5,7 +5,8 @@
 import type { ErrorCode } from '../errors.ts';
 
 export type ChildMessage =
-  { type: 'ready'; id: string; url?: string } | { type: 'failed'; code: ErrorCode; message: string };
+  | { type: 'ready'; id: string; url?: string; metricsUrl?: string }
+  | { type: 'failed'; code: ErrorCode; message: string };
 
 export function isChildMessage(message: unknown): message is ChildMessage {
   const type = (message as { type?: unknown } | null)?.type;

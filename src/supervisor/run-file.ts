@@ -10,6 +10,8 @@ export interface RunFile {
   adminUrl: string;
   apiUrl: string;
   workers: { id: string; pid: number }[];
+  /** Where Prometheus finds the API and each worker: one machine cannot give them all the same port. */
+  metricsUrls?: string[];
 }
 
 export async function writeRunFile(home: string, run: RunFile): Promise<void> {

@@ -3,6 +3,7 @@ import path from 'node:path';
 
 import type { Logger } from '../telemetry/logger.ts';
 
+import { publicKeyOf } from '../audit/signed-note.ts';
 import { type Config, inheritedEnvironment, requireIssuers } from '../config.ts';
 import { migrate } from '../db/migrate.ts';
 import { type PlatformRoles, roleUrl } from '../db/roles.ts';
@@ -63,7 +64,13 @@ export async function startStack(config: Config, options: StackOptions): Promise
     const children = await startChildren(config, options, childEnvironment(config, adminUrl, roles), started);
     const apiUrl = children.api.current()?.url ?? `http://${config.host}:${String(config.port)}`;
     const record = (): Promise<void> =>
-      writeRunFile(config.home, { pid: process.pid, adminUrl, apiUrl, workers: children.workers() });
+      writeRunFile(config.home, {
+        pid: process.pid,
+        adminUrl,
+        apiUrl,
+        workers: children.workers(),
+        metricsUrls: children.metricsUrls(),
+      });
     started.push(() => removeRunFile(config.home));
     await record();
     children.whenChanged(() => void record().catch(() => undefined));
@@ -125,6 +132,7 @@ function childEnvironment(config: Config, adminUrl: string, roles: PlatformRoles
     FLUX_WORKER_DATABASE_URL: config.workerDatabaseUrl ?? roleUrl(adminUrl, roles.worker, config.contextKey),
     FLUX_SEALER_DATABASE_URL: config.sealerDatabaseUrl ?? roleUrl(adminUrl, roles.sealer, config.contextKey),
     FLUX_SEALER_DATABASE_URL_FILE: undefined,
+    FLUX_AUDIT_PUBLIC_KEY: publicKeyOf(config.auditKey).toString('hex'),
     FLUX_API_DATABASE_URL_FILE: undefined,
     FLUX_WORKER_DATABASE_URL_FILE: undefined,
     FLUX_SOURCE_ROOTS: JSON.stringify(config.sourceRoots),
@@ -141,6 +149,7 @@ function withoutAuditKey(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 interface Children {
   api: Child;
   workers: () => { id: string; pid: number }[];
+  metricsUrls: () => string[];
   whenChanged(listener: () => void): void;
 }
 
@@ -160,7 +169,9 @@ async function startChildren(
   ): Promise<Child> => {
     signal?.throwIfAborted();
     const output = options.logs === 'inherit' ? 'inherit' : await openLog(config.home, name, started);
-    const own = command === 'sealer' ? env : withoutAuditKey(env);
+    const shared = command === 'sealer' ? env : withoutAuditKey(env);
+    // The API has the declared port; each worker takes a free one, and run.json says which.
+    const own = command === 'worker' ? { ...shared, FLUX_METRICS_PORT: '0' } : shared;
     const child = await startChild({ name, args: [command], env: own, output, logger, ...hooks });
     started.push(() => child.stop(graceMs));
     return child;
@@ -185,6 +196,7 @@ async function startChildren(
   return {
     api,
     workers: () => workers.flatMap((worker) => worker.current() ?? []).map(({ id, pid }) => ({ id, pid })),
+    metricsUrls: () => [api, ...workers].flatMap((child) => child.current()?.metricsUrl ?? []),
     whenChanged(listener) {
       changed = listener;
     },

@@ -9,6 +9,7 @@ import { setStepCounts } from '../db/step-counts.ts';
 import { FluxError } from '../errors.ts';
 import type { Batch } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import type { Work } from './work.ts';
 
@@ -42,10 +43,26 @@ export async function commitBatch(
     const published = batch.last ? await completePartition(tx, work) : null;
     const appended = await appendEvents(tx, claim, batchEvents(work, position, batch, saved));
     return { saved, published, lastSeq: Number(appended.at(-1)?.seq ?? 0n) };
+  }).catch((cause: unknown) => {
+    metrics.checkpointsSaved.inc({ success: 'false' });
+    throw cause;
   });
+  countBatch(batch, saved);
   deps.announcer.run(claim.runId);
   if (published !== null) deps.announcer.work();
   return { ...position, hash: saved.hash, lastSeq };
+}
+
+function countBatch({ recordsRead, goodCount, rejected, steps }: Batch, saved: SavedCheckpoint): void {
+  metrics.checkpointsSaved.inc({ success: 'true' });
+  metrics.checkpointBytes.observe(saved.byteCount);
+  metrics.records.inc({ result: 'read' }, recordsRead);
+  metrics.records.inc({ result: 'written' }, goodCount);
+  metrics.records.inc({ result: 'rejected' }, rejected.length);
+  metrics.records.inc(
+    { result: 'filtered' },
+    steps.reduce((sum, { recordsFiltered }) => sum + recordsFiltered, 0),
+  );
 }
 
 async function writeRecords(tx: Connection, work: Work, { table, columns }: Destination, batch: Batch): Promise<void> {

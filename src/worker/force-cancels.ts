@@ -11,6 +11,7 @@ import { findRun } from '../db/runs.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { isFluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import { withAgencySession } from './holder.ts';
 import type { WorkerDeps } from './work.ts';
 
@@ -53,6 +54,7 @@ async function force(deps: WorkerDeps, session: Connection, run: OverdueCancel):
         finishes: true,
       });
     });
+    metrics.runs.inc({ status: 'CANCELLED' });
     deps.log.warn({ runId: run.runId, ended }, 'a cancel was forced');
   } catch (cause) {
     if (!isFluxError(cause, 'INVALID_TRANSITION')) throw cause; // another worker was faster

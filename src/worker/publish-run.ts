@@ -9,6 +9,7 @@ import { stepStages } from '../db/run-vocabulary.ts';
 import { sumStepCounts, type StepTotal } from '../db/step-counts.ts';
 import { FluxError } from '../errors.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { placeLoad, type Placement } from './place-load.ts';
 import { findDifferences, sumOf } from './reconcile.ts';
@@ -58,6 +59,7 @@ export async function publishRun(work: Work): Promise<void> {
       finishes: true,
     });
   });
+  metrics.runs.inc({ status: 'COMPLETED' });
   deps.announcer.run(claim.runId);
   await tidy(work);
 }

@@ -12,6 +12,7 @@ import { findRun } from '../db/runs.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
 import { backoff } from '../queue/backoff.ts';
+import { countFailure, metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { stopBeside } from './stop-beside.ts';
 import type { Held, Outcome, WorkerDeps } from './work.ts';
@@ -36,6 +37,7 @@ export async function settle(deps: WorkerDeps, held: Held, ending: Ending): Prom
 async function settleEnding(deps: WorkerDeps, held: Held, ending: Ending): Promise<Outcome> {
   if (ending.kind === 'drained') return release(deps, held);
   const { error } = ending;
+  countFailure(error);
   if (isFluxError(error, 'INVALID_TRANSITION')) throw error;
   if (!error.retryable) return fail(deps, held, error);
   const takings = await readTakings(held.holder, held.claim);
@@ -130,6 +132,7 @@ async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Out
       { from: ['PENDING', 'IN_PROGRESS'], to: 'FAILED', finishes: true, failure },
     );
   });
+  metrics.runs.inc({ status: 'FAILED' });
   deps.announcer.run(claim.runId);
   return 'failed';
 }

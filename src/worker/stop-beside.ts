@@ -5,6 +5,7 @@ import { countOpenPartitions } from '../db/run-control.ts';
 import { findRun } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import type { Held, Outcome, WorkerDeps } from './work.ts';
 
@@ -14,6 +15,7 @@ import type { Held, Outcome, WorkerDeps } from './work.ts';
  */
 export async function stopBeside(deps: WorkerDeps, held: Held): Promise<Outcome> {
   const { claim } = held;
+  let ended = false;
   const outcome = await fenced(held, async (tx) => {
     requireHeld(claim, await finishPartition(tx, claim, 'CANCELLED'));
     await lockRun(tx, claim); // so that of two that acknowledge at once the second sees the first
@@ -22,14 +24,16 @@ export async function stopBeside(deps: WorkerDeps, held: Held): Promise<Outcome>
       throw new FluxError('INTERNAL', `Run ${claim.runId} is ${run.status} and refused an event.`);
     }
     if (run?.status !== 'CANCELLING') return 'abandoned';
-    await acknowledge(tx, deps, held, run.traceId);
+    ended = await acknowledge(tx, deps, held, run.traceId);
     return 'cancelled';
   });
+  if (ended) metrics.runs.inc({ status: 'CANCELLED' });
   deps.announcer.run(claim.runId);
   return outcome;
 }
 
-async function acknowledge(tx: Connection, deps: WorkerDeps, { claim }: Held, traceId: string | null): Promise<void> {
+/** @returns whether that was the last, and the run is over */
+async function acknowledge(tx: Connection, deps: WorkerDeps, { claim }: Held, traceId: string | null): Promise<boolean> {
   const partition = claim.partitionNo;
   const waitingFor = await countOpenPartitions(tx, claim);
   const data = { partition, epoch: claim.epoch, worker: deps.config.id, waitingFor };
@@ -51,7 +55,7 @@ async function acknowledge(tx: Connection, deps: WorkerDeps, { claim }: Held, tr
   };
   if (waitingFor > 0) {
     await appendEvents(tx, claim, [acknowledged], { from: ['CANCELLING'], to: 'CANCELLING' });
-    return;
+    return false;
   }
   const ended: NewRunEvent = {
     name: 'RunCancelled',
@@ -59,4 +63,5 @@ async function acknowledge(tx: Connection, deps: WorkerDeps, { claim }: Held, tr
     data: { forced: false },
   };
   await appendEvents(tx, claim, [acknowledged, ended], { from: ['CANCELLING'], to: 'CANCELLED', finishes: true });
+  return true;
 }

@@ -6,6 +6,7 @@ import { type Claim, claimPartition, rescuePartitions } from '../db/queue.ts';
 import type { EtlEngine } from '../etl/engine-types.ts';
 import { createAnnouncer } from '../events/announce.ts';
 import { startBell } from '../queue/bell.ts';
+import { metrics, watchPool } from '../telemetry/metrics.ts';
 import { executePartition } from './execute-partition.ts';
 import { forceCancels } from './force-cancels.ts';
 import { within } from './within.ts';
@@ -50,6 +51,7 @@ export function startWorker(
     statementTimeoutMs: 4_000,
     onError,
   });
+  watchPool('worker', pool);
   const announcer = createAnnouncer(pool, onError);
   const bell = startBell({ url: config.databaseUrl, onError });
   const draining = new AbortController();
@@ -100,6 +102,7 @@ async function look(deps: WorkerDeps): Promise<Claim | null> {
 }
 
 async function work(deps: WorkerDeps, claim: Claim, draining: AbortSignal): Promise<void> {
+  if (claim.takenOver) metrics.leaseTakeovers.inc();
   const startedAt = performance.now();
   const outcome = await executePartition(deps, claim, draining);
   const { runId, partitionNo: partition, kind, epoch } = claim;

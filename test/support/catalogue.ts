@@ -49,6 +49,7 @@ const definerFunctions = {
   heartbeat: 'worker',
   rescue_partitions: 'worker',
   queue_depth: 'worker',
+  operation_counts: 'watchers',
   append_audit: 'writers',
   lead_audit: 'sealer',
   audit_state: 'sealer',
@@ -222,7 +223,7 @@ function keyRules(): Sql[] {
   ];
 }
 
-function codeRules({ definer, worker, sealer, owner }: PlatformRoles): Sql[] {
+function codeRules({ definer, api, worker, sealer, owner }: PlatformRoles): Sql[] {
   const functions = sql`
     select f.oid, f.proname::text as name, f.prosecdef, f.proconfig, f.proleakproof, f.proacl, f.proowner, o.rolname as owner
     from pg_proc f
@@ -267,6 +268,7 @@ function codeRules({ definer, worker, sealer, owner }: PlatformRoles): Sql[] {
       where a.grantee <> f.proowner
         and (f.name = any (${callableBy('nobody')})
           or (f.name = any (${callableBy('worker')}) and g.rolname <> ${worker})
+          or (f.name = any (${callableBy('watchers')}) and g.rolname not in (${api}, ${worker}))
           or (f.name = any (${callableBy('sealer')}) and g.rolname <> ${sealer})
           or (f.name = any (${callableBy('owner')}) and g.rolname <> ${owner})
           or (f.name = any (${callableBy('writers')}) and g.rolname in (${worker}, ${sealer})))

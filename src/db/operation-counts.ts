@@ -1,0 +1,26 @@
+import type { Queryable } from './pool.ts';
+import { sql } from './sql.ts';
+
+/** What operators watch, over all agencies. Ages are of the oldest that waits, in seconds; 0 when nothing does. */
+export interface OperationCounts {
+  queueDepth: number;
+  queueAgeSeconds: number;
+  executing: number;
+  activeRuns: number;
+  auditSealLagSeconds: number;
+}
+
+/** Runs as flux_api or flux_worker. */
+export async function operationCounts(db: Queryable): Promise<OperationCounts> {
+  const { rows } = await db.query<Record<string, bigint | number>>(sql`
+    select
+      queue_depth as "queueDepth",
+      queue_age_seconds as "queueAgeSeconds",
+      executing,
+      active_runs as "activeRuns",
+      audit_seal_lag_seconds as "auditSealLagSeconds"
+    from flux.operation_counts()
+  `);
+  const counts = Object.entries(rows[0] ?? {}).map(([name, value]) => [name, Number(value)] as const);
+  return Object.fromEntries(counts) as unknown as OperationCounts;
+}

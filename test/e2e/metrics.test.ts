@@ -1,0 +1,165 @@
+/** The numbers of a real installation while a real run happens: API and worker are processes of `flux up`. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+import { connectionDocument, contractDocument, pipelineDocument } from '../support/api.ts';
+import {
+  eventually,
+  flux,
+  type FluxProcess,
+  freePort,
+  readRunFile,
+  startFlux,
+  temporaryFolder,
+} from '../support/flux.ts';
+
+let home: string;
+let remove: () => Promise<void>;
+let up: FluxProcess;
+let apiMetrics: string;
+let text: { api: string; worker: string };
+
+const manifest = {
+  slug: 'alpha',
+  name: 'Agency Alpha',
+  abbreviation: 'AA',
+  supported_content_types: ['text'],
+  supported_use_cases: ['research'],
+};
+
+beforeAll(async () => {
+  const temporary = await temporaryFolder('metrics');
+  remove = temporary.remove;
+  home = path.join(temporary.folder, 'home');
+  const files = path.join(temporary.folder, 'files');
+  await mkdir(files, { mode: 0o755 });
+  const write = async (name: string, content: unknown): Promise<string> => {
+    const file = path.join(files, name);
+    await writeFile(file, typeof content === 'string' ? content : JSON.stringify(content));
+    return file;
+  };
+  await write('readings.csv', 'year\n2001\n2002\nnever\n');
+  const [port, metricsPort] = [await freePort(), await freePort()];
+  up = startFlux(['up', '--workers', '1'], {
+    home,
+    env: {
+      FLUX_PORT: String(port),
+      FLUX_METRICS_PORT: String(metricsPort),
+      FLUX_SOURCE_ROOTS: JSON.stringify({ alpha: [files] }),
+      LOG_LEVEL: 'warn',
+    },
+  });
+  await up.says(/Flux is up/);
+  apiMetrics = `http://127.0.0.1:${String(metricsPort)}/metrics`;
+  const { metricsUrls = [] } = (await readRunFile(home)) as { metricsUrls?: string[] };
+  expect(metricsUrls).toHaveLength(2);
+  expect(metricsUrls[0]).toBe(apiMetrics);
+
+  const run = async (args: string[], token = ''): Promise<string> => {
+    const ended = await flux(args, { home, env: { FLUX_TOKEN: token } });
+    expect(ended, args.join(' ')).toMatchObject({ code: 0 });
+    return ended.stdout;
+  };
+  await run(['agencies', 'add', await write('alpha.json', manifest)]);
+  const token = (await run(['token', '--agency', 'alpha', '--role', 'admin', '--sub', 'pat@example.gov'])).trim();
+  const documents = {
+    connections: await write('files.json', connectionDocument),
+    contracts: await write('reading.json', contractDocument),
+    pipelines: await write(
+      'readings.json',
+      pipelineDocument('readings', { contract: { name: 'reading', version: 1, maxRejectedRatio: 0.5 } }),
+    ),
+  };
+  for (const [kind, file] of Object.entries(documents)) await run([kind, 'register', file], token);
+  await run(['runs', 'start', 'readings', '--watch'], token);
+
+  const scrape = async (url = ''): Promise<string> => (await fetch(url)).text();
+  text = {
+    api: await eventually(
+      () => scrape(apiMetrics),
+      (found) => value(found, 'flux_active_runs') === 0,
+    ),
+    worker: await scrape(metricsUrls[1]),
+  };
+}, 120_000);
+
+afterAll(async () => {
+  up.kill('SIGTERM');
+  await up.ended;
+  await remove();
+});
+
+/** The value of a series, undefined when it is not there. */
+function value(exposition: string, series: string): number | undefined {
+  const line = exposition.split('\n').find((candidate) => candidate.startsWith(`${series} `));
+  return line === undefined ? undefined : Number(line.slice(series.length + 1));
+}
+
+const names = (exposition: string): string[] =>
+  [...exposition.matchAll(/^# TYPE (flux_\S+) (\S+)$/gm)].map(([, name = '']) => name);
+
+test('the worker counts what the run did', () => {
+  const found = (series: string): number | undefined => value(text.worker, series);
+  expect(found('flux_runs_total{status="COMPLETED"}')).toBe(1);
+  expect(found('flux_runs_total{status="FAILED"}')).toBe(0);
+  expect(found('flux_records_total{result="read"}')).toBe(3);
+  expect(found('flux_records_total{result="written"}')).toBe(2);
+  expect(found('flux_records_total{result="rejected"}')).toBe(1);
+  expect(found('flux_checkpoints_saved_total{success="true"}')).toBe(found('flux_checkpoint_size_bytes_count'));
+  expect(found('flux_checkpoints_saved_total{success="true"}')).toBeGreaterThan(0);
+  expect(found('flux_checkpoints_saved_total{success="false"}')).toBe(0);
+  expect(found('flux_lease_takeovers_total')).toBe(0);
+  expect(found('flux_pool_connections{pool="worker",state="used"}')).toBeTypeOf('number');
+});
+
+test('the API counts what it answered, and shows the state of the installation', () => {
+  const found = (series: string): number | undefined => value(text.api, series);
+  expect(found('flux_requests_total{method="POST",route="/v1/graphql",status="200"}')).toBeGreaterThan(3);
+  expect(found('flux_request_duration_seconds_count{method="POST",route="/v1/graphql"}')).toBeGreaterThan(3);
+  expect(found('flux_event_delivery_lag_seconds_count')).toBeGreaterThan(0);
+  expect(found('flux_notifications_missed_total')).toBeTypeOf('number');
+  expect(found('flux_isolation_violations_total')).toBe(0);
+  expect(found('flux_queue_depth')).toBe(0);
+  expect(found('flux_partitions_executing')).toBe(0);
+  expect(found('flux_audit_seal_lag_seconds')).toBeTypeOf('number');
+  expect(found('flux_pool_waiting{pool="api"}')).toBe(0);
+  expect(found('nodejs_eventloop_lag_seconds')).toBeTypeOf('number');
+});
+
+test('a caller who makes up paths makes no new series, and a refused one is counted', async () => {
+  const { port } = new URL((await readRunFile(home)).apiUrl);
+  for (const made of ['/a', '/b?c']) await fetch(`http://127.0.0.1:${port}${made}`);
+  await fetch(`http://127.0.0.1:${port}/v1/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"query":"{viewer{subject}}"}',
+  });
+  const after = await (await fetch(apiMetrics)).text();
+  expect(value(after, 'flux_requests_total{method="GET",route="none",status="404"}')).toBe(2);
+  expect(value(after, 'flux_errors_total{class="AUTHENTICATION"}')).toBe(1);
+  expect(after).not.toMatch(/route="\/[ab]/);
+});
+
+test('every name keeps the conventions, and no label takes a value from a caller', () => {
+  const labels = { method: 8, route: 12, status: 20, class: 7, result: 4, success: 2, pool: 2, state: 2, le: 20 };
+  for (const exposition of Object.values(text)) {
+    for (const [, name = '', type = ''] of exposition.matchAll(/^# TYPE (flux_\S+) (\S+)$/gm)) {
+      expect(name).toMatch(/^flux_[a-z]+(_[a-z]+)*$/);
+      expect(name.endsWith('_total'), name).toBe(type === 'counter');
+      expect(name).not.toMatch(/_(milliseconds|ms|kilobytes|kb|minutes|count|sum|bucket)$/);
+      if (type === 'histogram') expect(name).toMatch(/_(seconds|bytes)$/);
+    }
+    const seen = new Map<string, Set<string>>();
+    for (const line of exposition.split('\n').filter((candidate) => candidate.startsWith('flux_'))) {
+      for (const [, label = '', found = ''] of line.matchAll(/([a-z]+)="([^"]*)"/g)) {
+        seen.set(label, (seen.get(label) ?? new Set()).add(found));
+      }
+    }
+    for (const [label, found] of seen) {
+      expect(found.size, label).toBeLessThanOrEqual(labels[label as keyof typeof labels] ?? 0);
+    }
+  }
+  expect(names(text.api)).toEqual(expect.arrayContaining(['flux_errors_total', 'flux_active_runs']));
+});
