@@ -65,7 +65,8 @@ function operationPlugin<Context extends RequestContext>({
 }
 
 function subscriptionOverHttp(): GraphQLError {
-  const message = 'Subscriptions run over WebSocket at the same address (subprotocol graphql-transport-ws).';
+  const message =
+    'Subscriptions run at the same address over WebSocket (subprotocol graphql-transport-ws) or as an event stream (POST with Accept: text/event-stream).';
   return new GraphQLError(message, { originalError: new FluxError('INVALID_INPUT', message) });
 }
 

@@ -126,3 +126,15 @@ export function logFailure(
     logger.warn({ ...fields, detail: failure.message }, 'an operation was refused');
   } else logger.warn({ ...fields, err: failure }, 'an operation failed');
 }
+
+/** Logs what a client is about to read, and words it. */
+export function reportErrors(
+  logger: Logger,
+  errors: readonly unknown[],
+  { hideSuggestions, ...request }: { hideSuggestions: boolean; requestId: string; traceId: string; agency?: string },
+): FormattedError[] {
+  return errors.map((error) => {
+    logFailure(logger, error, request);
+    return formatError(error, { hideSuggestions, traceId: request.traceId });
+  });
+}

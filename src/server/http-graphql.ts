@@ -5,13 +5,17 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
 import type { Principal } from '../auth/principal.ts';
 import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
+import { prefersEventStream } from './media-type.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
+import type { EventStreams } from './sse.ts';
 
 const executionMs = 10_000;
 
 export interface HttpGraphqlOptions<Context extends RequestContext> {
   path: string;
   apollo: ApolloServer<Context>;
+  /** Answers who asks for `text/event-stream`. */
+  streams: EventStreams;
   authenticator: Authenticator;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
@@ -22,7 +26,7 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
   server: FastifyInstance,
   options: HttpGraphqlOptions<Context>,
 ): void {
-  const { path, apollo, authenticator, seal, createContext } = options;
+  const { path, apollo, streams, authenticator, seal, createContext } = options;
   const principals = new WeakMap<FastifyRequest, Principal>();
 
   const handler = fastifyApolloHandler(apollo, {
@@ -48,7 +52,12 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
     onRequest: async (request) => {
       principals.set(request, await authenticator.authenticate(bearerToken(request.headers.authorization)));
     },
-    handler: handler as (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>,
+    handler: (request, reply) => {
+      if (request.method === 'POST' && prefersEventStream(request.headers.accept)) {
+        return streams.answer(request, reply, principals.get(request) as Principal);
+      }
+      return (handler as (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>)(request, reply);
+    },
   });
 }
 

@@ -17,6 +17,15 @@ export function responseType(accept: string | undefined): ResponseType | null {
   return best.named || !next ? best.type : 'application/json';
 }
 
+/** Whether an Accept header asks for an event stream rather than for one answer. */
+export function prefersEventStream(accept: string | undefined): boolean {
+  if (!accept) return false;
+  const ranges = accept.split(',').map(readRange);
+  const stream = ranges.find(({ type }) => type === 'text/event-stream')?.quality ?? 0;
+  const named = ranges.filter(({ type }) => (offered as readonly string[]).includes(type));
+  return stream > 0 && named.every(({ quality }) => quality < stream);
+}
+
 interface Range {
   type: string;
   quality: number;

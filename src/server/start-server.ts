@@ -9,12 +9,15 @@ import { FluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createApollo } from './apollo.ts';
 import { failureOf, formatError, logFailure, statusOf } from './error-format.ts';
+import type { EventStreamTimes } from './event-stream.ts';
 import { type ReadinessCheck, serveHealth } from './health.ts';
 import { serveGraphqlOverHttp } from './http-graphql.ts';
 import { responseType } from './media-type.ts';
 import { observeRequests } from './observe-requests.ts';
 import { servePages } from './pages.ts';
 import { requestIds } from './request-ids.ts';
+import { securityHeaders } from './security-headers.ts';
+import { createEventStreams } from './sse.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
 
 export const graphqlPath = '/v1/graphql';
@@ -25,6 +28,8 @@ export interface ServerConfig {
   host: string;
   /** 0 lets the system choose. */
   port: number;
+  /** For tests: other times than a client over a network needs. */
+  eventStreamTimes?: EventStreamTimes;
 }
 
 export interface ServerDeps<Context extends RequestContext> {
@@ -47,7 +52,7 @@ export interface RunningServer {
 }
 
 /**
- * Starts the API: GraphQL over HTTP and WebSocket on one port, health, and a page that says what is where.
+ * Starts the API: GraphQL over HTTP, WebSocket and event streams on one port, health, and a page that says what is where.
  *
  * @throws PORT_IN_USE another process listens there
  */
@@ -61,7 +66,16 @@ export async function startServer<Context extends RequestContext>(
   await apollo.start();
   const server = createHttpServer(logger, production);
   observeRequests(server);
-  serveGraphqlOverHttp(server, { path: graphqlPath, apollo, authenticator, seal, createContext });
+  const streams = createEventStreams({
+    schema,
+    seal,
+    createContext,
+    headers: securityHeaders({ production }),
+    logger,
+    production,
+    ...(config.eventStreamTimes ? { times: config.eventStreamTimes } : {}),
+  });
+  serveGraphqlOverHttp(server, { path: graphqlPath, apollo, streams, authenticator, seal, createContext });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,
     schema,
@@ -75,6 +89,7 @@ export async function startServer<Context extends RequestContext>(
   servePages(server, { graphqlPath, production });
 
   const stop = async (): Promise<void> => {
+    streams.stop();
     await sockets.stop();
     await server.close();
     await apollo.stop();
@@ -92,6 +107,7 @@ export async function startServer<Context extends RequestContext>(
 }
 
 function createHttpServer(logger: Logger, production: boolean): FastifyInstance {
+  const headers = securityHeaders({ production });
   const server = Fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
@@ -103,11 +119,7 @@ function createHttpServer(logger: Logger, production: boolean): FastifyInstance 
   // GraphQL is JSON; anything else is 415 before it reaches Apollo.
   server.removeContentTypeParser('text/plain');
   server.addHook('onSend', async (_request, reply) => {
-    void reply.headers({
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      'referrer-policy': 'no-referrer',
-    });
+    void reply.headers(headers);
   });
   server.setNotFoundHandler((request) => {
     throw new FluxError(

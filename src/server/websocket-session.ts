@@ -4,12 +4,11 @@ import type { WebSocket } from 'ws';
 
 import type { Principal } from '../auth/principal.ts';
 import { type RequestIds, requestIds, userAgentOf } from './request-ids.ts';
+import { hasExpired, onTokenEnd } from './token-end.ts';
 
 /** graphql-ws' clients take it for a reason to come back with a fresh token; 4400 and 4401 would end them. */
 export const forbidden = { code: 4403, reason: 'Forbidden' };
 export const tryAgainLater = { code: 1013, reason: 'Try again later' };
-
-const timerMsMax = 2 ** 31 - 1;
 
 /** One socket whose token was accepted. */
 export interface Session extends RequestIds {
@@ -26,27 +25,16 @@ export interface Session extends RequestIds {
 /** Starts a session that closes its socket the moment the token ends. */
 export function openSession(socket: WebSocket, request: IncomingMessage, principal: Principal): Session {
   const running = new Map<string, AbortController>();
-  const expired = (): boolean => principal.expiresAt.getTime() <= Date.now();
-  let timer: NodeJS.Timeout;
-  const arm = (): void => {
-    timer = setTimeout(
-      () => {
-        if (expired()) socket.close(forbidden.code, forbidden.reason);
-        else arm();
-      },
-      Math.min(Math.max(principal.expiresAt.getTime() - Date.now(), 0), timerMsMax),
-    );
-  };
-  arm();
+  const disarm = onTokenEnd(principal, () => socket.close(forbidden.code, forbidden.reason));
   return {
     principal,
     ...requestIds(request.headers),
     ip: request.socket.remoteAddress ?? 'unknown',
     userAgent: userAgentOf(request.headers),
     running,
-    expired,
+    expired: () => hasExpired(principal),
     end() {
-      clearTimeout(timer);
+      disarm();
       for (const operation of running.values()) operation.abort();
       running.clear();
     },

@@ -18,7 +18,8 @@ import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
 import { createRequestContext, type RequestContext, tokenExpired } from '../auth/request-context.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { formatError, logFailure } from './error-format.ts';
+import { reportErrors } from './error-format.ts';
+import { abortFirst } from './operation-results.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import { speakProtocol } from './websocket-adapter.ts';
 import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
@@ -106,13 +107,8 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     return { ...prepared, contextValue: options.createContext(context) };
   };
 
-  const report = (session: Session | undefined, errors: readonly GraphQLError[]) => {
-    const { requestId = '', traceId = '' } = session ?? {};
-    for (const error of errors) {
-      logFailure(logger, error, { requestId, traceId, ...(session ? { agency: session.principal.agency } : {}) });
-    }
-    return errors.map((error) => formatError(error, { ...format, traceId }));
-  };
+  const report = (session: Session | undefined, errors: readonly GraphQLError[]) =>
+    reportErrors(logger, errors, { ...idsOf(session), ...format });
   const endOperation = ({ extra: { socket } }: Socket, id: string): void => {
     const session = sessions.get(socket);
     session?.running.get(id)?.abort();
@@ -174,6 +170,11 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
   };
 }
 
+function idsOf(session: Session | undefined): { requestId: string; traceId: string; agency?: string } {
+  if (!session) return { requestId: '', traceId: '' };
+  return { requestId: session.requestId, traceId: session.traceId, agency: session.principal.agency };
+}
+
 /** `connectionParams.authorization`, which a browser can set, or else the upgrade request's header. */
 function tokenHeader(params: Record<string, unknown> | undefined, request: IncomingMessage): string | undefined {
   const given = params?.['authorization'] ?? params?.['Authorization'];
@@ -187,42 +188,6 @@ function refusalOf(request: IncomingMessage, path: string, open: number): string
   const { origin, host } = request.headers;
   if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) return '403 Forbidden';
   return open >= socketsMax ? '503 Service Unavailable' : null;
-}
-
-/**
- * A subscription's results whose `return()` aborts the operation's signal first: a source that waits ends then, instead of
- * queueing the return behind its wait (graphql-ws issue 653). Nothing is sent after the token has ended.
- */
-function abortFirst(
-  source: AsyncGenerator<ExecutionResult>,
-  controller: AbortController,
-  expired: () => boolean,
-): AsyncGenerator<ExecutionResult> {
-  return {
-    async next() {
-      const step = await source.next();
-      if (step.done !== true && expired()) {
-        controller.abort();
-        await source.return(undefined);
-        return { done: true, value: undefined };
-      }
-      return step;
-    },
-    return(value) {
-      controller.abort();
-      return source.return(value);
-    },
-    throw(error) {
-      controller.abort();
-      return source.throw(error);
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    async [Symbol.asyncDispose]() {
-      await this.return(undefined);
-    },
-  };
 }
 
 function tooManyOperations(): GraphQLError {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll } from 'vitest';
 
 import type { Context } from '../../resolvers/context.ts';
 import { createAuthenticator } from '../../src/auth/authenticator.ts';
-import { graphqlPath, type RunningServer, startServer } from '../../src/server/start-server.ts';
+import { graphqlPath, type RunningServer, type ServerConfig, startServer } from '../../src/server/start-server.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createTestIssuer, testAudience, type TestIssuer } from '../support/tokens.ts';
 
@@ -28,17 +28,17 @@ export interface Answer {
 /** Serves a schema for the whole file, on a port of its own, with an issuer whose key the test holds. */
 export function serveSchema(
   schema: () => GraphQLSchema,
-  options: { environment?: 'development' | 'production'; readiness?: Record<string, () => Promise<unknown>> } = {},
+  options: Partial<ServerConfig> & { readiness?: Record<string, () => Promise<unknown>> } = {},
 ): ServedSchema {
   let server: RunningServer;
   let issuer: TestIssuer;
   const log: Record<string, unknown>[] = [];
-  const environment = options.environment ?? 'development';
+  const { readiness = {}, environment = 'development', ...config } = options;
 
   beforeAll(async () => {
     issuer = await createTestIssuer('https://login.example.gov');
     server = await startServer(
-      { environment, host: '127.0.0.1', port: 0 },
+      { environment, host: '127.0.0.1', port: 0, ...config },
       {
         schema: schema(),
         authenticator: createAuthenticator({
@@ -48,7 +48,7 @@ export function serveSchema(
         }),
         seal: { keyId: 'test', key: Buffer.alloc(32, 1) },
         createContext: (request) => request as Context,
-        readiness: options.readiness ?? {},
+        readiness,
         logger: createLogger({
           service: 'api',
           level: 'debug',

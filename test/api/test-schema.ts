@@ -7,7 +7,7 @@ import '../../schema/viewer.ts';
 import { FluxError } from '../../src/errors.ts';
 
 /** What the test subscriptions did; a test that looks at it resets it. */
-export const subscriptions = { opened: 0, closed: 0 };
+export const subscriptions = { opened: 0, closed: 0, sent: 0 };
 let wake: (() => void)[] = [];
 
 /** Lets every waiting subscription send one more. */
@@ -122,6 +122,12 @@ builder.subscriptionFields((t) => ({
     },
     resolve: (count: number) => count,
   }),
+  flood: t.string({
+    auth: 'authenticated',
+    description: 'As much as the client takes, 64 KiB at a time.',
+    subscribe: (_root, _args, ctx) => flood(ctx.signal),
+    resolve: (text: string) => text,
+  }),
   failingLater: t.int({
     auth: 'authenticated',
     description: 'One number, then a failure.',
@@ -132,6 +138,15 @@ builder.subscriptionFields((t) => ({
     resolve: (count: number) => count,
   }),
 }));
+
+async function* flood(signal: AbortSignal): AsyncGenerator<string> {
+  subscriptions.opened += 1;
+  try {
+    for (; !signal.aborted; subscriptions.sent += 1) yield 'x'.repeat(65_536);
+  } finally {
+    subscriptions.closed += 1;
+  }
+}
 
 async function* ticks(signal: AbortSignal): AsyncGenerator<number> {
   subscriptions.opened += 1;

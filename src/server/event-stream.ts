@@ -1,0 +1,66 @@
+import type { ServerResponse } from 'node:http';
+
+export interface EventStreamTimes {
+  /** A client that takes nothing for so long is cut off. */
+  stallMs: number;
+  /** Proxies close what is silent for a minute or less. */
+  heartbeatMs: number;
+}
+
+/** One answer as server-sent events. */
+export interface EventStream {
+  /** Resolves when the bytes have left this process: whoever awaits it sends no faster than the client reads. */
+  send(event: 'next' | 'complete', data: string): Promise<void>;
+  /** Ends the answer. Idempotent. */
+  end(): void;
+}
+
+/** Begins a stream on a response. A client that does not read is cut off, and `closed` tells of every end. */
+export function openEventStream(
+  response: ServerResponse,
+  { headers, times, closed }: { headers: Record<string, string>; times: EventStreamTimes; closed: () => void },
+): EventStream {
+  const waiting = new Set<() => void>();
+  const write = (text: string): Promise<void> =>
+    new Promise((resolve) => {
+      if (response.destroyed || response.writableEnded) {
+        // Not at once: a source that never waits would keep the event loop from hearing that the client is gone.
+        setImmediate(resolve);
+        return;
+      }
+      const timer = setTimeout(() => {
+        closed();
+        response.destroy();
+      }, times.stallMs);
+      const done = (): void => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        resolve();
+      };
+      waiting.add(done);
+      response.write(text, done);
+    });
+  response.writeHead(200, {
+    ...headers,
+    'content-type': 'text/event-stream; charset=utf-8',
+    // nginx would collect what is meant to be live.
+    'x-accel-buffering': 'no',
+  });
+  response.flushHeaders();
+  const heart = setInterval(() => {
+    if (waiting.size === 0) void write(':\n\n');
+  }, times.heartbeatMs);
+  response.once('close', () => {
+    clearInterval(heart);
+    for (const done of [...waiting]) done();
+    closed();
+  });
+  // Unheard, a connection that breaks would end the process.
+  response.on('error', () => response.destroy());
+  return {
+    send: (event, data) => write(`event: ${event}\ndata:${data === '' ? '' : ` ${data}`}\n\n`),
+    end: () => {
+      response.end();
+    },
+  };
+}

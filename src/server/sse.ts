@@ -1,0 +1,177 @@
+/**
+ * GraphQL over server-sent events, distinct connections mode of graphql-sse: one POST with `Accept: text/event-stream` is one
+ * operation; its answer is `next` events and then one `complete`.
+ *
+ * What is no GraphQL request, has no good token or finds no room is refused as an ordinary HTTP answer. An operation's own errors,
+ * those of validation included, are a `next`. A stream that ends without `complete` was cut: by the end of the token, by a
+ * restart, or because the client took nothing. Whoever reconnects goes on from its last cursor.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import {
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute,
+  getOperationAST,
+  type GraphQLSchema,
+  OperationTypeNode,
+  subscribe,
+} from 'graphql';
+
+import type { Principal } from '../auth/principal.ts';
+import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
+import { FluxError } from '../errors.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { reportErrors } from './error-format.ts';
+import { type EventStream, type EventStreamTimes, openEventStream } from './event-stream.ts';
+import { abortFirst } from './operation-results.ts';
+import { type OperationRequest, prepareOperation } from './operations.ts';
+import { requestIds, userAgentOf } from './request-ids.ts';
+import { hasExpired, onTokenEnd } from './token-end.ts';
+import { sessionCounter } from './websocket-session.ts';
+
+const streamsMax = 5_000;
+/** As many as a socket carries subscriptions. */
+const streamsPerPrincipalMax = 50;
+const usualTimes: EventStreamTimes = { stallMs: 30_000, heartbeatMs: 12_000 };
+
+export interface EventStreamOptions<Context extends RequestContext> {
+  schema: GraphQLSchema;
+  seal: { keyId: string; key: Buffer };
+  createContext(request: RequestContext): Context;
+  headers: Record<string, string>;
+  logger: Logger;
+  production: boolean;
+  times?: EventStreamTimes;
+}
+
+export interface EventStreams {
+  /**
+   * Answers a request with a stream and resolves at its end.
+   *
+   * @throws INVALID_INPUT it is no GraphQL request; LIMIT_EXCEEDED too many streams: before anything is sent
+   */
+  answer(request: FastifyRequest, reply: FastifyReply, principal: Principal): Promise<void>;
+  /** Ends all streams; their clients come back elsewhere. */
+  stop(): void;
+}
+
+export function createEventStreams<Context extends RequestContext>(options: EventStreamOptions<Context>): EventStreams {
+  const open = new Set<EventStream>();
+  const perPrincipal = sessionCounter(streamsPerPrincipalMax);
+  return {
+    async answer(request, reply, principal) {
+      const asked = readRequest(request.body);
+      if (open.size >= streamsMax || !perPrincipal.enter(principal)) throw tooManyStreams();
+      reply.hijack();
+      const controller = new AbortController();
+      const { requestId, traceId } = requestIds(request.headers);
+      const stream = openEventStream(reply.raw, {
+        headers: { ...options.headers, 'x-request-id': requestId },
+        times: options.times ?? usualTimes,
+        closed: () => controller.abort(),
+      });
+      open.add(stream);
+      const forget = onTokenEnd(principal, () => stream.end());
+      const context = createRequestContext({
+        principal,
+        seal: options.seal,
+        requestId,
+        traceId,
+        ip: request.ip,
+        userAgent: userAgentOf(request.headers),
+        signal: controller.signal,
+      });
+      try {
+        await run(options, { asked, context, controller, stream });
+      } finally {
+        stream.end();
+        forget();
+        open.delete(stream);
+        perPrincipal.leave(principal);
+      }
+    },
+    stop() {
+      for (const stream of open) stream.end();
+    },
+  };
+}
+
+interface Running {
+  asked: OperationRequest;
+  context: RequestContext;
+  controller: AbortController;
+  stream: EventStream;
+}
+
+/** Sends an operation's results and `complete`. Never throws: what fails is the last result. */
+async function run<Context extends RequestContext>(
+  options: EventStreamOptions<Context>,
+  { asked, context, controller, stream }: Running,
+): Promise<void> {
+  const { principal, requestId, traceId } = context;
+  const ids = { requestId, traceId, agency: principal.agency, hideSuggestions: options.production };
+  const send = (result: ExecutionResult): Promise<void> =>
+    stream.send(
+      'next',
+      JSON.stringify(result.errors ? { ...result, errors: reportErrors(options.logger, result.errors, ids) } : result),
+    );
+  try {
+    const prepared = prepareOperation(options.schema, asked, { introspection: !options.production });
+    if (!('document' in prepared)) await send({ errors: prepared });
+    else {
+      const result = await start({ ...prepared, contextValue: options.createContext(context) });
+      if (!(Symbol.asyncIterator in result)) await send(result);
+      else if (!(await sendAll(result, { principal, controller, send }))) return;
+    }
+  } catch (cause) {
+    if (controller.signal.aborted) return;
+    const errors = reportErrors(options.logger, [cause], ids);
+    await stream.send('next', JSON.stringify({ errors }));
+  }
+  await stream.send('complete', '');
+}
+
+function start(args: ExecutionArgs): Promise<ExecutionResult | AsyncGenerator<ExecutionResult>> {
+  const operation = getOperationAST(args.document, args.operationName);
+  if (operation?.operation !== OperationTypeNode.SUBSCRIPTION) return Promise.resolve(execute(args));
+  return subscribe(args) as Promise<ExecutionResult | AsyncGenerator<ExecutionResult>>;
+}
+
+/** @returns whether the source came to its end, and nobody ended it */
+async function sendAll(
+  source: AsyncGenerator<ExecutionResult>,
+  {
+    principal,
+    controller,
+    send,
+  }: Pick<Running, 'controller'> & { principal: Principal; send(result: ExecutionResult): Promise<void> },
+): Promise<boolean> {
+  let expired = false;
+  const results = abortFirst(source, controller, () => (expired = hasExpired(principal)));
+  // The source may be deaf to everything but its return().
+  const leave = (): void => void results.return(undefined).catch(() => undefined);
+  controller.signal.addEventListener('abort', leave, { once: true });
+  for await (const result of results) await send(result);
+  return !expired && !controller.signal.aborted;
+}
+
+/** @throws INVALID_INPUT the body is no GraphQL request */
+function readRequest(body: unknown): OperationRequest {
+  const { query, operationName, variables } = (body ?? {}) as Record<string, unknown>;
+  const fits =
+    typeof query === 'string' &&
+    (operationName === undefined || operationName === null || typeof operationName === 'string') &&
+    (variables === undefined || variables === null || (typeof variables === 'object' && !Array.isArray(variables)));
+  if (fits) return { query, operationName, variables: variables as Record<string, unknown> | null | undefined };
+  throw new FluxError(
+    'INVALID_INPUT',
+    'A JSON object with `query` (a text) and, if needed, `operationName` (a text) and `variables` (an object) was expected.',
+  );
+}
+
+function tooManyStreams(): FluxError {
+  return new FluxError(
+    'LIMIT_EXCEEDED',
+    `At most ${String(streamsPerPrincipalMax)} event streams are open at once for one person. Close one, or use a WebSocket, which carries many operations.`,
+  );
+}
