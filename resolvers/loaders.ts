@@ -1,6 +1,7 @@
 import { findPipelines, type Pipeline } from '../src/db/pipelines.ts';
 import type { Connection } from '../src/db/pool.ts';
 import { listPartitions, type RunPartition, type RunTotals, sumPartitions } from '../src/db/run-partitions-read.ts';
+import { readStandstills, type RunStandstill } from '../src/db/run-waiting.ts';
 import { listLoads, type LoadOfRun, type StepTotals, sumSteps } from '../src/db/step-counts-read.ts';
 
 type Read = <T>(work: (tx: Connection) => Promise<T>) => Promise<T>;
@@ -13,6 +14,7 @@ export interface Loaders {
   partitions(runId: string): Promise<RunPartition[]>;
   totals(runId: string): Promise<RunTotals | null>;
   steps(runId: string): Promise<StepTotals[]>;
+  standstill(runId: string): Promise<RunStandstill | null>;
   load(runId: string): Promise<LoadOfRun | null>;
   pipeline(name: string, version: number): Promise<Pipeline | null>;
 }
@@ -29,6 +31,7 @@ export function createLoaders(read: Read): Loaders {
   const totals = ofRun(sumPartitions);
   const steps = ofRun(sumSteps);
   const loads = ofRun(listLoads);
+  const standstills = ofRun(readStandstills);
   const versionKey = ({ name, version }: { name: string; version: number }): string => `${name}@${String(version)}`;
   const pipelines = batched(
     (keys) => read((tx) => findPipelines(tx, keys.map(toVersion))),
@@ -38,6 +41,7 @@ export function createLoaders(read: Read): Loaders {
     partitions,
     steps,
     totals: async (runId) => (await totals(runId))[0] ?? null,
+    standstill: async (runId) => (await standstills(runId))[0] ?? null,
     load: async (runId) => (await loads(runId))[0] ?? null,
     pipeline: async (name, version) => (await pipelines(versionKey({ name, version })))[0] ?? null,
   };

@@ -2,6 +2,7 @@ import * as checkpoints from '../resolvers/checkpoint.ts';
 import * as rejectedRecords from '../resolvers/rejected-record.ts';
 import * as control from '../resolvers/run-control.ts';
 import * as runEvents from '../resolvers/run-event.ts';
+import * as standing from '../resolvers/run-standing.ts';
 import * as runs from '../resolvers/run.ts';
 import { isFinalStatus } from '../src/domain/run.ts';
 import { idempotencyKeyDescription, mutationErrors, pageArgs } from './arguments.ts';
@@ -15,6 +16,7 @@ import { ResumePlanRef } from './run-control.ts';
 import { LoadRef, ReconciliationRef, RunFailureRef, RunPartitionRef } from './run-parts.ts';
 import { RunProgressRef } from './run-progress.ts';
 import { RunRef } from './run-ref.ts';
+import { PermissionRef, RunActionRef, RunLineageRef, WaitingReasonRef } from './run-standing.ts';
 import { ContentTypeRef, RunStageRef, RunStatusRef, UseCaseRef } from './vocabulary.ts';
 
 builder.node(RunRef, {
@@ -110,6 +112,24 @@ builder.node(RunRef, {
       description: 'Its checkpoints, by partition and version.',
       args: pageArgs(t.arg),
       resolve: (run, args, ctx) => checkpoints.checkpointsOf(ctx, run, args),
+    }),
+    waitingReason: t.field({
+      type: WaitingReasonRef,
+      description: 'Why it does not move now; null while it is worked on, and when it is over.',
+      resolve: (run, _args, ctx) => standing.waitingReasonOfRun(ctx, run),
+    }),
+    can: t.field({
+      type: PermissionRef,
+      nullable: false,
+      description: 'Whether the caller may ask something of it now, and if not, why.',
+      args: { action: t.arg({ type: RunActionRef, required: true, description: 'What.' }) },
+      resolve: (run, args, ctx) => standing.can(ctx, run, args),
+    }),
+    lineage: t.field({
+      type: RunLineageRef,
+      nullable: false,
+      description: 'Where it comes from.',
+      resolve: (run) => run,
     }),
     resumePlan: t.field({
       type: ResumePlanRef,

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isFluxError } from '../errors.ts';
 import type { ApiClient } from './client.ts';
 import { note, print } from './output.ts';
+import { stopSignal } from './stop-signal.ts';
 
 const runEvents = /* GraphQL */ `
   subscription CliRunEvents($run: ID!, $after: String) {
@@ -84,6 +85,21 @@ export async function watchRun(
     }
   }
   return undefined;
+}
+
+/** Follows a run until it ends or somebody stops the command. Sets the exit code: 1 unless it completed. */
+export async function watchToEnd(
+  api: ApiClient,
+  runId: string,
+  options: { json?: boolean; after?: string },
+): Promise<void> {
+  const status = await watchRun(api, {
+    runId,
+    after: options.after ?? null,
+    json: options.json === true,
+    signal: stopSignal(),
+  });
+  if (status !== undefined) process.exitCode = status === 'COMPLETED' ? 0 : 1;
 }
 
 function printItem(item: Item, json: boolean): void {

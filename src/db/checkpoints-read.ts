@@ -49,6 +49,23 @@ export async function findCheckpoint(db: Queryable, checkpointId: string): Promi
   return rows[0] ?? null;
 }
 
+/** A version of a partition's checkpoints; null when there is none, or retention has removed it. */
+export async function findCheckpointAt(
+  db: Queryable,
+  { runId, partitionNo, version }: { runId: string; partitionNo: number; version: number },
+): Promise<StoredCheckpoint | null> {
+  const { rows } = await db.query<StoredCheckpoint>(sql`
+    select ${checkpointColumns}
+    from flux.checkpoints c
+    join flux.runs r on r.agency_id = c.agency_id and r.run_id = c.run_id
+    where c.agency_id = (select flux.current_agency())
+      and c.run_id = ${runId}
+      and c.partition_no = ${partitionNo}
+      and c.version = ${version}
+  `);
+  return rows[0] ?? null;
+}
+
 /** Pages through a run's checkpoints by partition and version. @param limit rows, 1 to 201 */
 export async function listCheckpoints(
   db: Queryable,

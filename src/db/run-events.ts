@@ -81,6 +81,26 @@ export async function readEventPage(
   };
 }
 
+/** The last event of an attempt, which is its ending once it is over; null when it has none that is left. */
+export async function findLastEvent(db: Queryable, runId: string, attempt: number): Promise<RunEvent | null> {
+  const { rows } = await db.query<RunEvent>(sql`
+    select e.*
+    from flux.runs r
+    cross join lateral (
+      select ${eventColumns}
+      from flux.run_events
+      where agency_id = r.agency_id
+        and run_id = r.run_id
+        and attempt = ${attempt}
+      order by seq desc
+      limit 1
+    ) as e
+    where r.agency_id = (select flux.current_agency())
+      and r.run_id = ${runId}
+  `);
+  return rows[0] ?? null;
+}
+
 /** The lowest sequence number that retention has left; null for a run without events or an unknown one. */
 export async function findEventFloor(db: Queryable, runId: string): Promise<bigint | null> {
   const { rows } = await db.query<{ floor: bigint | null }>(sql`

@@ -1,5 +1,5 @@
 import { findCheckpoint, type StoredCheckpoint } from '../db/checkpoints-read.ts';
-import { readForkedPlan } from '../db/forks.ts';
+import { type ForkedPlan, readForkedPlan } from '../db/forks.ts';
 import type { Connection } from '../db/pool.ts';
 import type { Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
@@ -72,14 +72,17 @@ async function requireTakeable(
       { details: { runId } },
     );
   }
-  const plan = await readForkedPlan(tx, runId);
-  const kept = plan?.status === 'OPEN' || (plan?.status === 'PUBLISHED' && plan.mode !== 'merge');
-  if (kept) return;
+  if (hasForkableRecords(await readForkedPlan(tx, runId))) return;
   throw new FluxError(
     'CHECKPOINT_MISSING',
     `${name} cannot be gone on from: the records before it were merged into the dataset or replaced since. Rerun the run.`,
     { details: { runId } },
   );
+}
+
+/** Whether a run's load still holds, row for row, what its batches have written. */
+export function hasForkableRecords(plan: ForkedPlan | null): boolean {
+  return plan?.status === 'OPEN' || (plan?.status === 'PUBLISHED' && plan.mode !== 'merge');
 }
 
 /** One text for "not yours" and "does not exist". */

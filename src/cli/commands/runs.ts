@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
 
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
-import { type ApiClient, successOf } from '../client.ts';
+import { successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
-import { stopSignal } from '../stop-signal.ts';
-import { watchRun } from '../watch-run.ts';
+import { watchToEnd } from '../watch-run.ts';
+import { addRunControl } from './run-control.ts';
 
 const startRun = /* GraphQL */ `
   mutation CliStartRun($input: StartRunInput!) {
@@ -119,8 +119,9 @@ export function addRuns(program: Command): void {
     .argument('<id>', 'the run’s id, as start and list print it')
     .option('--after <cursor>', 'go on after this event')
     .action(async (id: string, options: ApiOptions & { after?: string }) => {
-      await withApi(options, (api) => watch(api, id, options));
+      await withApi(options, (api) => watchToEnd(api, id, options));
     });
+  addRunControl(runs);
 }
 
 async function start(pipeline: string | undefined, options: StartOptions, command: Command): Promise<void> {
@@ -146,7 +147,7 @@ async function start(pipeline: string | undefined, options: StartOptions, comman
       );
     }
     if (!options.json) note(`Run ${run.id} of ${run.pipeline?.name ?? 'its pipeline'} is queued.`);
-    await watch(api, run.id, options);
+    await watchToEnd(api, run.id, options);
   });
 }
 
@@ -176,18 +177,6 @@ async function list(options: ListOptions): Promise<void> {
       ]),
     );
   });
-}
-
-async function watch(api: ApiClient, id: string, options: { json?: boolean; after?: string }): Promise<void> {
-  const stop = stopSignal();
-  const status = await watchRun(api, {
-    runId: id,
-    after: options.after ?? null,
-    json: options.json === true,
-    signal: stop,
-  });
-  if (status === undefined) return;
-  process.exitCode = status === 'COMPLETED' ? 0 : 1;
 }
 
 function first(text: string): number {

@@ -1,0 +1,196 @@
+import { type Command, InvalidArgumentError } from 'commander';
+
+import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
+import { type ApiClient, successOf } from '../client.ts';
+import { note, print, printJson, printTable } from '../output.ts';
+import { watchToEnd } from '../watch-run.ts';
+
+const runFields = /* GraphQL */ `
+  __typename
+  ... on Run {
+    id
+    runId
+    status
+    attempt
+    cancelDeadline
+    pipeline {
+      name
+      version
+    }
+  }
+  ... on Error {
+    code
+    message
+  }
+`;
+
+/** The mutation of a verb: each takes one input and answers the run, or why not. */
+function mutationOf(verb: 'cancelRun' | 'resumeRun' | 'rerunRun' | 'forkRun', input: string): string {
+  return `mutation Cli_${verb}($input: ${input}!) { ${verb}(input: $input) { ${runFields} } }`;
+}
+
+const resumePlan = /* GraphQL */ `
+  query CliResumePlan($id: ID!) {
+    run(id: $id) {
+      id
+      status
+      resumePlan {
+        attempt
+        forbiddenBy {
+          code
+          message
+        }
+        partitions {
+          partitionNo
+          kind
+          disposition
+          recordsKept
+          corruptedVersions
+          checkpoint {
+            id
+            version
+          }
+        }
+      }
+    }
+  }
+`;
+
+interface ControlledRun {
+  __typename: string;
+  id: string;
+  status: string;
+  attempt: number;
+  cancelDeadline: string | null;
+}
+
+interface PlannedRun {
+  id: string;
+  resumePlan: {
+    attempt: number;
+    forbiddenBy: { code: string; message: string } | null;
+    partitions: {
+      partitionNo: number;
+      kind: string;
+      disposition: string;
+      recordsKept: string;
+      checkpoint: { version: number } | null;
+    }[];
+  } | null;
+}
+
+interface ControlOptions extends ApiOptions {
+  reason?: string;
+  idempotencyKey?: string;
+  watch?: boolean;
+}
+
+/** The verbs for a run that there is: cancel, resume, rerun, fork. */
+export function addRunControl(runs: Command): void {
+  verb(runs, 'cancel', 'id', 'the run’s id')
+    .description(
+      'Ask a run to stop; it is CANCELLED when its workers have acknowledged, at the latest at the deadline.',
+    )
+    .requiredOption('--reason <text>', 'why, for the run’s history and the audit log')
+    .option('--grace <seconds>', 'how long its workers have, 1 to 3600', seconds)
+    .action((id: string, options: ControlOptions & { grace?: number }) =>
+      control(
+        options,
+        mutationOf('cancelRun', 'CancelRunInput'),
+        { runId: id, graceSeconds: options.grace ?? null },
+        sayCancelled,
+      ),
+    );
+  verb(runs, 'resume', 'id', 'the run’s id')
+    .description('Begin the next attempt of a run that failed or was cancelled, from its checkpoints.')
+    .option('--reason <text>', 'why, for the run’s history and the audit log; needed unless --plan')
+    .option('--plan', 'show what it would keep and do, and do nothing')
+    .action(resume);
+  verb(runs, 'rerun', 'id', 'the run’s id')
+    .description('Start a new run with the same inputs as another, down to the bytes of its source.')
+    .option('--reason <text>', 'why, for the audit log')
+    .option('--current', 'with the pipeline’s current version instead of the first run’s')
+    .action((id: string, options: ControlOptions & { current?: boolean }) => {
+      const input = { runId: id, pipeline: options.current ? 'CURRENT' : 'PINNED' };
+      return control(options, mutationOf('rerunRun', 'RerunRunInput'), input, sayQueued);
+    });
+  verb(runs, 'fork', 'checkpoint', 'the checkpoint’s id')
+    .description('Start a new run that goes on from a checkpoint of another.')
+    .requiredOption('--reason <text>', 'why, for the audit log')
+    .action((id: string, options: ControlOptions) =>
+      control(options, mutationOf('forkRun', 'ForkRunInput'), { checkpointId: id }, sayQueued),
+    );
+}
+
+function verb(runs: Command, name: string, argument: string, description: string): Command {
+  return withApiOptions(runs.command(name))
+    .argument(`<${argument}>`, description)
+    .option('--idempotency-key <key>', 'repeating the command with the same key does it once')
+    .option('--watch', 'follow the run to its end; exit code 1 unless it completes');
+}
+
+async function resume(id: string, options: ControlOptions & { plan?: boolean }, command: Command): Promise<void> {
+  if (options.plan) return withApi(options, (api) => showPlan(api, id, options));
+  if (options.reason === undefined) command.error('error: say why with --reason, or look first with --plan');
+  return control(options, mutationOf('resumeRun', 'ResumeRunInput'), { runId: id }, sayResumed);
+}
+
+async function control(
+  options: ControlOptions,
+  mutation: string,
+  input: Record<string, unknown>,
+  say: (run: ControlledRun) => string,
+): Promise<void> {
+  await withApi(options, async (api) => {
+    const result = await api.request<Record<string, ControlledRun>>(mutation, {
+      input: { ...input, reason: options.reason ?? null, idempotencyKey: options.idempotencyKey ?? null },
+    });
+    const run = successOf(Object.values(result)[0] as ControlledRun);
+    if (options.watch) {
+      if (!options.json) note(say(run));
+      return watchToEnd(api, run.id, options);
+    }
+    if (options.json) return printJson(run);
+    print(say(run));
+  });
+}
+
+function sayCancelled({ id, status, cancelDeadline }: ControlledRun): string {
+  if (status === 'CANCELLED') return `Run ${id} is CANCELLED.`;
+  return `Run ${id} is ${status}; what has not acknowledged is ended by force at ${cancelDeadline ?? 'its deadline'}.`;
+}
+
+function sayResumed({ id, attempt }: ControlledRun): string {
+  return `Run ${id} goes on with attempt ${String(attempt)}. Follow it with flux runs watch ${id}`;
+}
+
+function sayQueued({ id }: ControlledRun): string {
+  return `Run ${id} is queued. Follow it with flux runs watch ${id}`;
+}
+
+async function showPlan(api: ApiClient, id: string, { json }: ControlOptions): Promise<void> {
+  const { run } = await api.request<{ run: PlannedRun | null }>(resumePlan, { id });
+  const plan = run?.resumePlan;
+  if (json) printJson(plan ?? null);
+  else if (!plan) note(`NOT_FOUND: There is no run ${id}. List yours with flux runs list.`);
+  else {
+    printTable(
+      ['partition', 'kind', 'becomes', 'from checkpoint', 'records kept'],
+      plan.partitions.map(({ partitionNo, kind, disposition, checkpoint, recordsKept }) => [
+        String(partitionNo),
+        kind,
+        disposition,
+        checkpoint ? String(checkpoint.version) : '',
+        recordsKept,
+      ]),
+    );
+    if (plan.forbiddenBy) note(`${plan.forbiddenBy.code}: ${plan.forbiddenBy.message}`);
+  }
+  if (!plan || plan.forbiddenBy) process.exitCode = 1;
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= 3_600) return value;
+  throw new InvalidArgumentError('It should be 1 to 3600.');
+}
