@@ -171,7 +171,7 @@ module.exports = {
     room(
       'resolvers-translate-and-call',
       '^resolvers/',
-      ['^src/(domain|events|auth|contracts)/', '^src/db/'],
+      ['^src/(domain|events|audit|auth|contracts)/', '^src/db/'],
       'A resolver turns a request into a domain call; it starts no worker and knows no transport.',
     ),
     room(

@@ -1,3 +1,4 @@
+import type { AnchoredNote } from '../src/audit/anchor.ts';
 import type { RequestContext } from '../src/auth/request-context.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
 import { inTenant } from '../src/db/transaction.ts';
@@ -16,6 +17,8 @@ export interface ApiDeps {
   logger: Log;
   /** How often streams look without a hint, milliseconds. */
   pollMs?: number;
+  /** What the audit log is verified with: the sealer's public key, and the checkpoints kept outside the database. */
+  audit?: { publicKey: Buffer; anchored(): Promise<AnchoredNote[]> };
 }
 
 /** A field that was refused, for the audit log. */

@@ -48,6 +48,8 @@ export interface Config {
   dataKey: Buffer;
   /** 32 bytes, the Ed25519 seed that signs the audit log: for the sealer alone. */
   auditKey: Buffer;
+  /** 32 bytes: what the audit log is verified with where its key is not; `flux up` gives it to the API. */
+  auditPublicKey?: Buffer;
   /** The file outside the database to which every signed checkpoint of the audit log is appended. */
   auditAnchor: string;
   objectStoreFolder: string;
@@ -108,6 +110,7 @@ const schema = z.object({
   FLUX_CONTEXT_KEY: key().optional(),
   FLUX_DATA_KEY: key().optional(),
   FLUX_AUDIT_KEY: key().optional(),
+  FLUX_AUDIT_PUBLIC_KEY: key().optional(),
   FLUX_AUDIT_ANCHOR: z.string().optional(),
   FLUX_OBJECT_STORE: z
     .string()
@@ -238,6 +241,7 @@ function toConfig(values: Values, warnings: string[]): Config {
       }
       return values.FLUX_AUDIT_KEY ?? developmentKey(home, path.join(keys, 'audit-key'));
     },
+    ...(values.FLUX_AUDIT_PUBLIC_KEY === undefined ? {} : { auditPublicKey: values.FLUX_AUDIT_PUBLIC_KEY }),
     auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
     sourceRoots: Object.fromEntries(

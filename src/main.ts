@@ -9,9 +9,11 @@ import { appliedVersion } from './db/installation.ts';
 import { readMigrations, sealKey } from './db/migrate.ts';
 import { operationCounts } from './db/operation-counts.ts';
 import { createPool, type Pool } from './db/pool.ts';
+import { checkCheckpointRoundTrip, checkObjectStore } from './health.ts';
 import { FluxError } from './errors.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
+import type { HealthCheck } from './telemetry/health-checks.ts';
 import { watchOperations, watchPool } from './telemetry/metrics.ts';
 import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
 
@@ -36,6 +38,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { localIssuer },
     { startHints },
     { cursorKeyOf },
+    { anchorFile },
+    { publicKeyOf },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -44,6 +48,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./auth/local-issuer.ts'),
     import('./events/listen.ts'),
     import('./events/cursor.ts'),
+    import('./audit/anchor.ts'),
+    import('./audit/signed-note.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -70,18 +76,25 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       ...(config.environment === 'development' ? { localIssuer: await localIssuer(config.home) } : {}),
       onRefused: (reason) => logger.info({ reason }, 'token refused'),
     });
-    const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger };
+    const anchor = anchorFile(config.auditAnchor);
+    const publicKey = auditPublicKey(config, publicKeyOf);
+    const audit = publicKey ? { audit: { publicKey, anchored: () => anchor.read() } } : {};
+    const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger, ...audit };
     const server = await startServer(config, {
       schema,
       authenticator,
       seal: sealKey(config.contextKey),
       createContext: (request) => createContext(api, request),
-      readiness: { database: () => requireMigrated(pool) },
+      readiness: readinessOf(config, pool),
+      deepHealth: {
+        checks: { checkpoint: () => checkCheckpointRoundTrip(pool) },
+        numbers: async () => ({ ...(await operationCounts(pool)) }),
+      },
       logger,
     });
     watchPool('api', pool);
     watchOperations(() => operationCounts(pool));
-    metricsServer = await serveMetrics(config).catch(async (cause: unknown) => {
+    metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {
       await server.stop();
       throw cause;
     });
@@ -113,13 +126,25 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     import('./objects/file-store.ts'),
   ]);
   const log: Logger = createLogger({ service: 'flux-worker', level: config.logLevel });
-  const pool = createPool({ url: databaseUrl, max: 1, applicationName: 'flux worker start' });
-  await requireMigrated(pool).finally(() => pool.end());
+  const pool = createPool({
+    url: databaseUrl,
+    max: 1,
+    applicationName: 'flux worker health',
+    statementTimeoutMs: 2_000,
+    onError: (err) => log.warn({ err }, 'an idle connection broke'),
+  });
+  await requireMigrated(pool).catch(async (cause: unknown) => {
+    await pool.end();
+    throw cause;
+  });
   const engine = createEtlEngine({
     objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
     sourceRoots: config.sourceRoots,
   });
-  const metricsServer = await serveMetrics(config);
+  const metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {
+    await pool.end();
+    throw cause;
+  });
   const worker = startWorker(
     { databaseUrl, contextKey: config.contextKey, workFolder: path.join(config.home, 'work') },
     { engine, log },
@@ -131,8 +156,15 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     async stop() {
       await worker.stop({ graceMs: workerDrainMs });
       await metricsServer.stop();
+      await pool.end();
     },
   };
+}
+
+/** What the API verifies with. In production it is told; the private key stays with the sealer. */
+function auditPublicKey(config: Config, publicKeyOf: (seed: Buffer) => Buffer): Buffer | undefined {
+  if (config.auditPublicKey) return config.auditPublicKey;
+  return config.environment === 'development' ? publicKeyOf(config.auditKey) : undefined;
 }
 
 /**
@@ -154,19 +186,33 @@ export async function startSealerService(config: Config, databaseUrl: string): P
   return sealer;
 }
 
-function serveMetrics({ host, metricsPort, metricsPortFixed }: Config): Promise<MetricsServer> {
-  return startMetricsServer({ host, port: metricsPort, fixed: metricsPortFixed });
+/** What the API and the workers cannot do without. */
+function readinessOf(config: Config, pool: Pool): Record<string, HealthCheck> {
+  return {
+    database: () => appliedVersion(pool).catch(unlessMissing),
+    migrations: () => requireMigrated(pool),
+    objectStore: () => checkObjectStore(config.objectStoreFolder),
+  };
+}
+
+function serveMetrics(
+  { host, metricsPort, metricsPortFixed }: Config,
+  checks: Record<string, HealthCheck>,
+): Promise<MetricsServer> {
+  return startMetricsServer({ host, port: metricsPort, fixed: metricsPortFixed, checks });
+}
+
+/** A database without Flux is at version 0. 3F000 and 42P01: no such schema, no such table. */
+function unlessMissing(cause: unknown): number {
+  if (['3F000', '42P01'].includes(String((cause as { code?: unknown }).code))) return 0;
+  throw cause;
 }
 
 /** Old code must not work on a newer database, nor new code on an older one. */
 async function requireMigrated(pool: Pool): Promise<void> {
   const [expected, found] = await Promise.all([
     readMigrations().then((migrations) => migrations.at(-1)?.version ?? 0),
-    appliedVersion(pool).catch((cause: unknown) => {
-      // 3F000 and 42P01: no such schema, no such table.
-      if (['3F000', '42P01'].includes(String((cause as { code?: unknown }).code))) return 0;
-      throw cause;
-    }),
+    appliedVersion(pool).catch(unlessMissing),
   ]);
   if (found === expected) return;
   throw new FluxError(

@@ -41,16 +41,16 @@ export function verifyInclusion(
 }
 
 /**
- * Whether `proof` shows that the tree of `size2` grew from the tree of `size1` (RFC 6962 section 2.1.2). Nothing grows from a
- * tree without leaves: its root says nothing, so only the empty proof and the empty root stand for it.
+ * Whether `proof` shows that the tree of `size2` grew from the tree of `size1` (RFC 6962 section 2.1.2). From a tree
+ * without leaves nothing is shown: every tree grew from it.
  */
 export function verifyConsistency(
   { size1, root1, size2, root2 }: { size1: number; root1: Uint8Array; size2: number; root2: Uint8Array },
   proof: readonly Uint8Array[],
 ): boolean {
-  if (!isCount(size1) || !isCount(size2) || size1 > size2 || !areHashes([root1, root2, ...proof])) return false;
+  if (!isCount(size1) || !isCount(size2) || size1 === 0 || size1 > size2) return false;
   if (size1 === size2) return proof.length === 0 && equal(root1, root2);
-  if (size1 === 0) return proof.length === 0;
+  if (!areHashes([root1, root2, ...proof])) return false;
   // A power of two is a whole subtree of the later tree, so its root is the start and is left out of the proof.
   const whole = isPowerOfTwo(size1);
   const start = whole ? root1 : proof[0];

@@ -8,6 +8,7 @@ import { connect, type Connection } from '../db/pool.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { toFluxError } from '../errors.ts';
 import type { Anchor } from './anchor.ts';
+import { auditHint } from './hint.ts';
 import { loadLedger, type Ledger } from './ledger.ts';
 import { sealBatch, signDue } from './seal-batch.ts';
 
@@ -37,9 +38,6 @@ const leaseMs = 4_000;
 const renewMs = 1_000;
 const defaultPollMs = 200;
 const retryMs = 500;
-
-/** What watchers of the audit log wait for; it names no agency. */
-export const auditHint = 'audit';
 
 /**
  * Starts the sealer: it waits for the lease, then numbers, hashes and signs what is in the inbox until it stops or another

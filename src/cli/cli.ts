@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 
 import { addAgencies } from './commands/agencies.ts';
+import { addAudit } from './commands/audit.ts';
 import { addConfig } from './commands/config.ts';
 import { addDefinitions } from './commands/definitions.ts';
 import { addDoctor } from './commands/doctor.ts';
@@ -38,6 +39,7 @@ function createProgram(): Command {
   addRuns(program);
   addDefinitions(program);
   addValidate(program);
+  addAudit(program);
   addConfig(program);
   addDoctor(program);
   return program;

@@ -1,0 +1,159 @@
+import { databaseSource } from '../src/audit/database-source.ts';
+import { followAudit } from '../src/audit/follow.ts';
+import { proofsOver } from '../src/audit/proofs.ts';
+import { readNote } from '../src/audit/signed-note.ts';
+import { type Problem, type Verification } from '../src/audit/verify.ts';
+import { verifyAll } from '../src/audit/verify-all.ts';
+import {
+  findSealedEntry,
+  listSealedEntries,
+  type SealedEntry,
+  type SealedEntryFilter,
+} from '../src/db/audit-entries.ts';
+import { listAuditCheckpoints, readTile } from '../src/db/audit-log-read.ts';
+import type { Connection } from '../src/db/pool.ts';
+import { FluxError } from '../src/errors.ts';
+import { decodeCursor, encodeCursor } from '../src/events/cursor.ts';
+import { abortable } from '../src/events/stream.ts';
+import { type Context, read } from './context.ts';
+import { type Page, type PageArgs, pageOf } from './cursor.ts';
+import { type Streamed, withFailure } from './stream.ts';
+
+export type { SealedEntry } from '../src/db/audit-entries.ts';
+export { itemOf } from './stream.ts';
+
+const kind = 'audit';
+
+/** @throws INVALID_INPUT, LIMIT_EXCEEDED */
+export function auditEntries(
+  ctx: Context,
+  { filter, ...page }: PageArgs & { filter?: SealedEntryFilter | null | undefined },
+): Promise<Page<SealedEntry>> {
+  return pageOf(ctx, kind, page, {
+    read: (position, limit) =>
+      read(ctx, (tx) =>
+        listSealedEntries(tx, { afterSeq: BigInt(position?.[0] ?? 0), limit, ...(filter ? { filter } : {}) }),
+      ),
+    positionOf: ({ seq }) => [String(seq)],
+  });
+}
+
+export async function auditEntryById(ctx: Context, id: string): Promise<SealedEntry | null> {
+  return /^[1-9]\d{0,17}$/.test(id) ? read(ctx, (tx) => findSealedEntry(tx, BigInt(id))) : null;
+}
+
+/** Where `auditEntries` and `auditEntryAdded` go on after this entry. */
+export function cursorOf(ctx: Context, { seq }: SealedEntry): string {
+  return encodeCursor(ctx.api.cursorKey, { kind, agency: ctx.principal.agency }, [String(seq)]);
+}
+
+/** @throws INVALID_INPUT before anything is streamed */
+export function auditEntryAdded(
+  ctx: Context,
+  { after }: { after?: string | null | undefined },
+): AsyncIterableIterator<Streamed<SealedEntry>> {
+  const scope = { kind, agency: ctx.principal.agency };
+  const afterSeq =
+    after === null || after === undefined ? null : BigInt(decodeCursor(ctx.api.cursorKey, scope, after)[0] ?? 0);
+  const request = { sealed: () => ctx.sealed(), afterSeq };
+  return withFailure(abortable((signal) => followAudit(ctx.api, { ...request, signal }), ctx.signal));
+}
+
+/** A part of the entry that only its bytes hold. */
+export function partOf({ body }: SealedEntry, name: string): unknown {
+  return (JSON.parse(body.toString('utf8')) as Record<string, unknown>)[name] ?? null;
+}
+
+export function textOf(entry: SealedEntry, name: string): string | null {
+  return partOf(entry, name) as string | null;
+}
+
+export interface AuditVerification {
+  holds: boolean;
+  entries: number;
+  size: number;
+  signedSize: number;
+  root: string;
+  checkpoint: string | null;
+  firstBadSeq: number | null;
+  problems: Problem[];
+}
+
+/** Hashes the caller's whole log anew, in one snapshot, and holds it against what is signed here and in the anchor. */
+export async function verifyAuditLog(ctx: Context): Promise<AuditVerification> {
+  const { audit } = ctx.api;
+  if (!audit) {
+    throw new FluxError('UNAVAILABLE', 'This API has no key to verify the audit log with. Set FLUX_AUDIT_PUBLIC_KEY.');
+  }
+  const anchored = await audit.anchored();
+  const keys = [{ publicKey: audit.publicKey }];
+  return read(ctx, async (tx) => {
+    const source = await databaseSource(tx, ctx.principal.agency);
+    const { agencies } = await verifyAll(source, anchored, keys);
+    const checkpoint = source.logs[0]?.notes.at(-1) ?? null;
+    return verdictOf(agencies[0], checkpoint);
+  });
+}
+
+function verdictOf(found: Verification | undefined, checkpoint: string | null): AuditVerification {
+  const { entries = 0, size = 0, signedSize = 0, root = '', problems = [] } = found ?? {};
+  const firstBadSeq = problems[0]?.seq ?? null;
+  return { holds: problems.length === 0, entries, size, signedSize, root, checkpoint, firstBadSeq, problems };
+}
+
+export interface AuditProof {
+  from: number;
+  size: number;
+  leafHash: string | null;
+  hashes: string[];
+  /** The signed note of `size`, where one was signed of exactly that size. */
+  checkpoint: string | null;
+}
+
+/** @throws INVALID_INPUT the tree is not that large, or no checkpoint stands */
+export function inclusionProof(
+  ctx: Context,
+  { seq, size: asked }: { seq: bigint; size?: bigint | null | undefined },
+): Promise<AuditProof> {
+  return read(ctx, async (tx) => {
+    const { size, checkpoint, proofs, tile } = await treeOf(ctx, tx, asked);
+    const from = Number(seq);
+    if (from < 1 || from > size) throw beyond(`Entry ${String(seq)}`, size);
+    const leaf = (await tile(0, Math.floor((from - 1) / 256)))?.subarray(((from - 1) % 256) * 32).subarray(0, 32);
+    const hashes = await proofs.inclusion(from - 1, size);
+    return { from, size, leafHash: leaf?.toString('base64') ?? null, hashes: hashes.map(base64), checkpoint };
+  });
+}
+
+/** @throws INVALID_INPUT the tree is not that large, or no checkpoint stands */
+export function consistencyProof(
+  ctx: Context,
+  { from: first, to }: { from: bigint; to?: bigint | null | undefined },
+): Promise<AuditProof> {
+  return read(ctx, async (tx) => {
+    const { size, checkpoint, proofs } = await treeOf(ctx, tx, to);
+    const from = Number(first);
+    if (from < 1 || from > size) throw beyond(`A tree of ${String(first)} entries`, size);
+    const hashes = await proofs.consistency(from, size);
+    return { from, size, leafHash: null, hashes: hashes.map(base64), checkpoint };
+  });
+}
+
+/** The caller's tree at a size: the newest that is signed, unless another is asked for. */
+async function treeOf({ principal: { agency } }: Context, tx: Connection, asked: bigint | null | undefined) {
+  const notes = (await listAuditCheckpoints(tx)).filter((one) => one.agency === agency);
+  const newest = Number(notes.at(-1)?.size ?? 0);
+  const size = asked === null || asked === undefined ? newest : Number(asked);
+  if (size < 1 || size > newest) throw beyond(`A tree of ${String(size)} entries`, newest);
+  const tile = (level: number, tileNo: number): Promise<Buffer | undefined> => readTile(tx, { agency, level, tileNo });
+  const checkpoint = notes.find(({ note }) => readNote(note)?.size === size)?.note ?? null;
+  return { size, checkpoint, proofs: proofsOver(tile), tile };
+}
+
+function base64(hash: Buffer): string {
+  return hash.toString('base64');
+}
+
+function beyond(what: string, size: number): FluxError {
+  return new FluxError('INVALID_INPUT', `${what} is not in the signed log, which has ${String(size)} entries now.`);
+}

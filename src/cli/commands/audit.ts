@@ -1,0 +1,129 @@
+import { type Command, InvalidArgumentError } from 'commander';
+
+import { anchorFile } from '../../audit/anchor.ts';
+import { databaseSource } from '../../audit/database-source.ts';
+import { exportAudit, openExport } from '../../audit/export.ts';
+import { proofsOver } from '../../audit/proofs.ts';
+import { publicKeyOf, type TrustedKey } from '../../audit/signed-note.ts';
+import { verifyAll, type WholeVerification } from '../../audit/verify-all.ts';
+import { type Config, loadConfig } from '../../config.ts';
+import { readAsOwner } from '../../db/audit-log-read.ts';
+import { connectAdmin } from '../../db/connect-admin.ts';
+import { installedRoles } from '../../db/installation.ts';
+import type { Connection } from '../../db/pool.ts';
+import { inTransaction } from '../../db/transaction.ts';
+import { FluxError } from '../../errors.ts';
+import { findAdminUrl } from '../database.ts';
+import { print, printJson } from '../output.ts';
+
+interface VerifyOptions {
+  agency?: string;
+  offline?: string;
+  anchor?: string;
+  key?: Buffer[];
+  json?: boolean;
+}
+
+export function addAudit(program: Command): void {
+  const audit = program.command('audit').description('Prove that the audit log is whole (platform operator).');
+  audit
+    .command('verify')
+    .description(
+      'Hash the log anew and hold it against every signed checkpoint; exit code 1 names the first bad entry.',
+    )
+    .option('--agency <slug>', 'one agency only; the log of logs is then left out')
+    .option('--offline <folder>', 'an export instead of the database')
+    .option('--anchor <file>', 'the checkpoints kept outside the database (FLUX_AUDIT_ANCHOR)')
+    .option('--key <hex...>', 'public keys to trust instead of that of FLUX_AUDIT_KEY', publicKey)
+    .option('--json', 'print JSON')
+    .action((options: VerifyOptions) => verify(loadConfig(), options));
+  audit
+    .command('export')
+    .description('Write the signed part of the log to a new folder, verifiable without the database.')
+    .argument('<folder>')
+    .option('--agency <slug>', 'one agency only')
+    .option('--json', 'print JSON')
+    .action(async (folder: string, { agency, json }: { agency?: string; json?: boolean }) => {
+      const { agencies } = await withLog(loadConfig(), (tx) => exportAudit(tx, folder, agency));
+      if (json) printJson({ folder, agencies });
+      else for (const one of agencies) print(`${one.agency}: ${String(one.size)} entries`);
+    });
+  audit
+    .command('prove')
+    .description('Print the proof that an entry is in the newest signed tree of its agency.')
+    .argument('<seq>', 'the entry’s number', wholeNumber)
+    .requiredOption('--agency <slug>', 'whose log')
+    .action(async (seq: number, { agency }: { agency: string }) => {
+      printJson(await withLog(loadConfig(), (tx) => prove(tx, agency, seq)));
+    });
+}
+
+async function verify(config: Config, options: VerifyOptions): Promise<void> {
+  const keys: TrustedKey[] = (options.key ?? [publicKeyOf(config.auditKey)]).map((one) => ({ publicKey: one }));
+  const anchored = await anchorFile(options.anchor ?? config.auditAnchor).read();
+  const { offline, agency } = options;
+  const result =
+    offline === undefined
+      ? await withLog(config, async (tx) => verifyAll(await databaseSource(tx, agency), anchored, keys))
+      : await verifyAll(await openExport(offline, agency), anchored, keys);
+  if (agency !== undefined && result.agencies.length === 0) {
+    result.holds = false;
+    result.problems.push(`There is no log of ${agency}.`);
+  }
+  if (options.json) printJson(result);
+  else report(result);
+  process.exitCode = result.holds ? 0 : 1;
+}
+
+function report({ holds, agencies, problems }: WholeVerification): void {
+  for (const { agency, entries, signedSize, problems: wrong } of agencies) {
+    const first = wrong[0];
+    if (!first) print(`${agency}: ${String(entries)} entries hold, ${String(signedSize)} signed`);
+    else {
+      const last = first.throughSeq > first.seq ? ` to ${String(first.throughSeq)}` : '';
+      print(`${agency}: BROKEN at ${String(first.seq)}${last}: ${first.what}`);
+    }
+  }
+  for (const problem of problems) print(problem);
+  print(holds ? 'The audit log holds.' : 'The audit log does NOT hold.');
+}
+
+async function prove(tx: Connection, agency: string, seq: number): Promise<object> {
+  const [log] = (await databaseSource(tx, agency)).logs;
+  const checkpoint = log?.notes.at(-1);
+  const size = Number(checkpoint?.split('\n')[1] ?? 0);
+  if (!log || checkpoint === undefined || seq > size) {
+    throw new FluxError(
+      'NOT_FOUND',
+      `No checkpoint of ${agency} covers entry ${String(seq)}; ${String(size)} are signed.`,
+    );
+  }
+  const hashes = await proofsOver(log.readTile).inclusion(seq - 1, size);
+  const leaf = (await log.readTile(0, Math.floor((seq - 1) / 256)))?.subarray(((seq - 1) % 256) * 32).subarray(0, 32);
+  const base64 = (hash: Buffer): string => hash.toString('base64');
+  return { agency, seq, size, leafHash: base64(leaf ?? Buffer.alloc(0)), hashes: hashes.map(base64), checkpoint };
+}
+
+async function withLog<T>(config: Config, work: (tx: Connection) => Promise<T>): Promise<T> {
+  const adminUrl = await findAdminUrl(config);
+  const { owner } = await installedRoles(adminUrl);
+  const admin = await connectAdmin(adminUrl, 'flux audit');
+  try {
+    return await inTransaction(admin, async (tx) => {
+      await readAsOwner(tx, owner);
+      return work(tx);
+    });
+  } finally {
+    await admin.end();
+  }
+}
+
+function publicKey(text: string, others: Buffer[] = []): Buffer[] {
+  if (!/^[0-9a-f]{64}$/i.test(text)) throw new InvalidArgumentError('It should be 32 bytes in hex.');
+  return [...others, Buffer.from(text, 'hex')];
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,15}$/.test(text)) throw new InvalidArgumentError('It should be a number from 1.');
+  return Number(text);
+}
