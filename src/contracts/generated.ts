@@ -330,7 +330,7 @@ export interface XmlFormat {
   recordPath: RecordPath;
 }
 /**
- * Fixed-width text: each column is a place in the line.
+ * Fixed-width text: each column is a place in the record. Blanks at the end of a text are padding; a record that ends before its last column does is rejected.
  */
 export interface FixedFormat {
   type: 'fixed';
@@ -346,10 +346,14 @@ export interface FixedFormat {
     start: number;
     length: number;
   }[];
+  /**
+   * Bytes of a record where records follow each other without line ends. Absent: each line is a record.
+   */
+  recordLength?: number;
   encoding?: Encoding;
 }
 /**
- * EBCDIC records described by a COBOL copybook.
+ * EBCDIC records described by a COBOL copybook with one record. ACCT-ID is the contract's acct_id; elements of tables end in their numbers. Fields that the contract does not name are not decoded.
  */
 export interface MainframeFormat {
   type: 'mainframe';
@@ -357,7 +361,13 @@ export interface MainframeFormat {
    * The copybook's text.
    */
   copybook: string;
+  /**
+   * cp037 when absent.
+   */
   codePage?: 'cp037' | 'cp500' | 'cp1047' | 'cp1140';
+  /**
+   * fixed when absent: records of the copybook's length. variable: each behind a record descriptor word (RDW).
+   */
   records?: 'fixed' | 'variable';
 }
 export interface RenameTransform {

@@ -1,9 +1,17 @@
 import type { Issue } from '../errors.ts';
+import { readCopybook } from './copybook/record-layout.ts';
 import type { Format, PipelineDefinition, Transform } from './documents.ts';
 import { refuse } from './issues.ts';
 
 /** What this version runs; the rest of the pipeline document is accepted by the schema and refused here, by name. */
-export const offeredFormats = ['csv', 'json', 'ndjson', 'parquet'] as const satisfies readonly Format['type'][];
+export const offeredFormats = [
+  'csv',
+  'json',
+  'ndjson',
+  'parquet',
+  'fixed',
+  'mainframe',
+] as const satisfies readonly Format['type'][];
 export const offeredTransforms = ['rename', 'cast', 'derive', 'filter'] as const satisfies readonly Transform['type'][];
 
 export type OfferedFormat = Extract<Format, { type: (typeof offeredFormats)[number] }>;
@@ -18,7 +26,7 @@ export type OfferedDefinition = Omit<PipelineDefinition, 'source' | 'transforms'
 /**
  * Refuses at registration what a run could not do.
  *
- * @throws INVALID_INPUT naming each part that is not offered yet, and what is
+ * @throws INVALID_INPUT naming each part that is not offered yet, and what is; or the copybook's line that cannot be used
  */
 export function requireOffered(
   definition: PipelineDefinition,
@@ -33,6 +41,7 @@ export function requireOffered(
   }
   if (definition.schedule !== null) issues.push(notOffered('/schedule', definition.schedule, ['null']));
   if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what this version does not offer yet', issues);
+  if (format.type === 'mainframe') readCopybook(format.copybook);
 }
 
 function notOffered(path: string, found: string, offered: readonly string[]): Issue {

@@ -105,8 +105,6 @@ describe('what this version does not run', () => {
   it.each([
     ['xlsx', {}],
     ['xml', { recordPath: '/a' }],
-    ['fixed', { columns: [{ name: 'a', start: 1, length: 2 }] }],
-    ['mainframe', { copybook: '01 A.' }],
   ])('the format %s is refused by name, with what is offered', (type, more) => {
     expect(refusal(format(type, more))).toContain(`asks for ${type}; offered are ${offeredFormats.join(', ')}`);
   });
@@ -134,6 +132,14 @@ describe('what this version does not run', () => {
     const definition: PipelineDefinition = validatePipelineDefinition(smallest);
     requireOffered(definition);
     expect(refusal(format('json', { recordPath: '/features' }))).toBe('');
+    expect(refusal(format('fixed', { columns: [{ name: 'a', start: 1, length: 2 }], recordLength: 2 }))).toBe('');
+    expect(refusal(format('mainframe', { copybook: '01 A PIC X.' }))).toBe('');
+  });
+
+  it('refuses a copybook that cannot be used, by line and clause', () => {
+    expect(refusal(format('mainframe', { copybook: '01 A.\n 05 B PIC 9(4) COMP-1.' }))).toBe(
+      'The copybook cannot be used: line 2 asks for COMP-1, which is not offered yet.',
+    );
   });
 });
 

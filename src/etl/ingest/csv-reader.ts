@@ -213,7 +213,7 @@ export class CsvReader implements SourceReader {
 
 /** Every option is stated, because DuckDB guesses the others from what each chunk happens to hold. */
 export function readDelimited(
-  chunk: ChunkWriter,
+  chunk: Pick<ChunkWriter, 'path' | 'longest'>,
   cellCount: number,
   dialect: CsvDialect,
   { emptyTextIsNull }: { emptyTextIsNull: boolean },

@@ -4,7 +4,9 @@ import type { DuckDbSession } from '../duckdb/session.ts';
 import type { ChildJob } from '../protocol.ts';
 import type { ContractModel } from './contract-model.ts';
 import { CsvReader } from './csv-reader.ts';
+import { type FixedFormat, openFixedReader } from './fixed-reader.ts';
 import { JsonReader } from './json-reader.ts';
+import { openMainframeReader } from './mainframe/mainframe-reader.ts';
 import { ParquetReader } from './parquet-reader.ts';
 import type { SourceReader } from './reader.ts';
 
@@ -40,10 +42,23 @@ export async function openReader(
         { path: job.objectPath, byteCount: job.objectByteCount },
         contract?.model ?? null,
       );
+    case 'fixed':
+      return openFixedReader(job.objectPath, fixedFormat(format), contract?.model ?? null, job.workFolder);
+    case 'mainframe':
+      return openMainframeReader(
+        job.objectPath,
+        {
+          copybook: textOption(format, 'copybook', ''),
+          codePage: textOption(format, 'codePage', 'cp037'),
+          records: textOption(format, 'records', 'fixed'),
+        },
+        contract?.model ?? null,
+        job.workFolder,
+      );
     default:
       throw new FluxError(
         'INVALID_INPUT',
-        `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet.`,
+        `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet, fixed, mainframe.`,
       );
   }
 }
@@ -54,6 +69,14 @@ function csvFormat(format: Readonly<Record<string, unknown>>) {
     columns: (format['columns'] as readonly string[] | undefined) ?? null,
     delimiter: textOption(format, 'delimiter', ','),
     quote: format['quote'] === null ? null : textOption(format, 'quote', '"'),
+  };
+}
+
+function fixedFormat(format: Readonly<Record<string, unknown>>): FixedFormat {
+  return {
+    // The schema of pipelines has checked them.
+    columns: format['columns'] as FixedFormat['columns'],
+    recordLength: typeof format['recordLength'] === 'number' ? format['recordLength'] : null,
   };
 }
 
