@@ -24,3 +24,11 @@ export async function operationCounts(db: Queryable): Promise<OperationCounts> {
   const counts = Object.entries(rows[0] ?? {}).map(([name, value]) => [name, Number(value)] as const);
   return Object.fromEntries(counts) as unknown as OperationCounts;
 }
+
+/** Sends a checkpoint's bytes to the database and takes them back, hashed there. Stores nothing. */
+export async function echoCheckpoint(db: Queryable, body: Buffer): Promise<{ body: Buffer; hash: Buffer }> {
+  const { rows } = await db.query<{ body: Buffer; hash: Buffer }>(sql`
+    select given.body, sha256(given.body) as hash from (select ${body}::bytea as body) given
+  `);
+  return rows[0] as { body: Buffer; hash: Buffer };
+}

@@ -1,45 +1,50 @@
 import type { FastifyInstance } from 'fastify';
 
-const checkMs = 2_000;
+import { type HealthCheck, readiness, runChecks } from '../telemetry/health-checks.ts';
 
-/** Resolves when the service is usable. */
-export type ReadinessCheck = () => Promise<unknown>;
+export type ReadinessCheck = HealthCheck;
+
+/** What `/health/deep` asks besides: checks that cost more than a probe may, and numbers to show. */
+export interface DeepHealth {
+  checks: Readonly<Record<string, HealthCheck>>;
+  numbers: () => Promise<Readonly<Record<string, number>>>;
+}
+
+/** Strangers may ask as often as they like; the database is asked once in this time. */
+const deepEveryMs = 1_000;
 
 /**
  * `/health/live`: the process answers. `/health/ready`: what it needs answers too, within two seconds; 503 and the names of what
- * does not, otherwise. Neither says why, since anyone may ask; the log does.
+ * does not, otherwise. `/health/deep`: how long each took, what costs more, and the queue; for people, never for a probe. None
+ * says why, since anyone may ask; the log does.
  */
 export function serveHealth(
   server: FastifyInstance,
-  checks: Readonly<Record<string, ReadinessCheck>>,
+  checks: Readonly<Record<string, HealthCheck>>,
   onFailed: (name: string, cause: unknown) => void,
+  deep: DeepHealth = { checks: {}, numbers: () => Promise.resolve({}) },
 ): void {
   server.get('/health/live', () => ({ status: 'ok' }));
   server.get('/health/ready', async (_request, reply) => {
-    const results = await Promise.all(
-      Object.entries(checks).map(async ([name, check]) => {
-        try {
-          await withinTime(check());
-          return [name, 'ok'] as const;
-        } catch (cause) {
-          onFailed(name, cause);
-          return [name, 'failed'] as const;
-        }
-      }),
-    );
-    const ready = results.every(([, result]) => result === 'ok');
-    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'failed', checks: Object.fromEntries(results) });
+    const { code, body } = await readiness(checks, onFailed);
+    return reply.code(code).send(body);
   });
-}
 
-async function withinTime(work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${String(checkMs)} ms`)), checkMs);
+  const look = async (): Promise<{ ok: boolean; body: object }> => {
+    const [{ ok, results }, numbers] = await Promise.all([
+      runChecks({ ...checks, ...deep.checks }, onFailed),
+      deep.numbers().catch((cause: unknown) => {
+        onFailed('numbers', cause);
+        return null;
+      }),
+    ]);
+    const fine = ok && numbers !== null;
+    return { ok: fine, body: { status: fine ? 'ok' : 'failed', checks: results, numbers } };
+  };
+  let seen: { at: number; answer: ReturnType<typeof look> } | undefined;
+  server.get('/health/deep', async (_request, reply) => {
+    if (!seen || performance.now() - seen.at > deepEveryMs) seen = { at: performance.now(), answer: look() };
+    const { ok, body } = await seen.answer;
+    return reply.code(ok ? 200 : 503).send(body);
   });
-  try {
-    await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

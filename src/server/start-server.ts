@@ -10,7 +10,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { createApollo } from './apollo.ts';
 import { failureOf, formatError, logFailure, statusOf } from './error-format.ts';
 import type { EventStreamTimes } from './event-stream.ts';
-import { type ReadinessCheck, serveHealth } from './health.ts';
+import { type DeepHealth, type ReadinessCheck, serveHealth } from './health.ts';
 import { serveGraphqlOverHttp } from './http-graphql.ts';
 import { responseType } from './media-type.ts';
 import { observeRequests } from './observe-requests.ts';
@@ -41,6 +41,8 @@ export interface ServerDeps<Context extends RequestContext> {
   createContext(request: RequestContext): Context;
   /** What /health/ready asks, by name. */
   readiness: Readonly<Record<string, ReadinessCheck>>;
+  /** What /health/deep asks besides. */
+  deepHealth?: DeepHealth;
   logger: Logger;
 }
 
@@ -85,7 +87,12 @@ export async function startServer<Context extends RequestContext>(
     logger,
     production,
   });
-  serveHealth(server, deps.readiness, (name, cause) => logger.warn({ check: name, err: cause }, 'not ready'));
+  serveHealth(
+    server,
+    deps.readiness,
+    (name, cause) => logger.warn({ check: name, err: cause }, 'not ready'),
+    deps.deepHealth,
+  );
   servePages(server, { graphqlPath, production });
 
   const stop = async (): Promise<void> => {

@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 import { FluxError } from '../errors.ts';
+import { type HealthCheck, readiness } from './health-checks.ts';
 import { registry } from './metrics.ts';
 
 export interface MetricsServer {
@@ -15,19 +16,26 @@ export interface MetricsOptions {
   port: number;
   /** Somebody asked for this very port. Otherwise a taken one is replaced by a free one: see `url`. */
   fixed: boolean;
+  /** What /health/ready asks. */
+  checks?: Readonly<Record<string, HealthCheck>>;
 }
 
 /**
- * Serves `/metrics`, and `/health/live` for processes that have no other port. On a port of its own, because it asks nobody
+ * Serves `/metrics`, and `/health/live` and `/health/ready` for processes that have no other port. On a port of its own, because it asks nobody
  * for a token.
  *
  * @throws PORT_IN_USE the port was asked for and is taken
  */
-export async function startMetricsServer({ host, port, fixed }: MetricsOptions): Promise<MetricsServer> {
+export async function startMetricsServer({ host, port, fixed, checks = {} }: MetricsOptions): Promise<MetricsServer> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
     if (path === '/health/live')
       return void response.setHeader('content-type', 'application/json').end('{"status":"ok"}');
+    if (path === '/health/ready') {
+      return void readiness(checks, () => undefined).then(({ code, body }) =>
+        response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body)),
+      );
+    }
     if (path !== '/metrics') return void response.writeHead(404).end();
     registry.metrics().then(
       (text) => response.setHeader('content-type', registry.contentType).end(text),
