@@ -51,7 +51,7 @@ function terminalScreen(output: Output, now: () => number): Screen {
     const width = output.columns ?? 100;
     const up = drawn > 0 ? `\u001B[${String(drawn)}A` : '';
     output.write(
-      `${up}${[...lines.values()].map((line) => `\u001B[2K${formatLine(line, now()).slice(0, width - 1)}\n`).join('')}`,
+      `${up}${[...lines.values()].map((line) => `\u001B[2K${formatLine(line, now(), width - 1).slice(0, width - 1)}\n`).join('')}`,
     );
     drawn = lines.size;
   };
@@ -89,17 +89,32 @@ function pipeScreen(output: Output, now: () => number): Screen {
   };
 }
 
-/** `nasa  global-temperatures  [████████        ]  50%  FULL  72 read  1,440/s  ETA 2 s` */
-export function formatLine(line: RunLine, nowMs: number): string {
-  const done = line.state === 'completed';
-  const fraction = done ? 1 : line.fraction;
+/**
+ * `nasa  global-temperatures  [████████        ]  50%  FULL  72 records  1,440/s  ETA 2 s`. Narrower than that (the usual
+ * terminal has 80 columns) it goes without the bar, so that rate and ETA, which stand last, are not what is cut.
+ */
+export function formatLine(line: RunLine, nowMs: number, width = Infinity): string {
+  const wide = formatCells(line, nowMs, { pipeline: 26, bar: true, records: 'records' });
+  return wide.length <= width ? wide : formatCells(line, nowMs, { pipeline: 21, bar: false, records: '' });
+}
+
+interface CellLayout {
+  /** Characters that the pipeline's name is padded to. */
+  pipeline: number;
+  bar: boolean;
+  /** The unit behind the count; none where there is no room for it. */
+  records: string;
+}
+
+function formatCells(line: RunLine, nowMs: number, layout: CellLayout): string {
+  const fraction = line.state === 'completed' ? 1 : line.fraction;
   return [
     ` ${line.agency.padEnd(5)}`,
-    line.pipeline.padEnd(26),
-    bar(fraction),
+    line.pipeline.padEnd(layout.pipeline),
+    ...(layout.bar ? [bar(fraction)] : []),
     (fraction === null ? '' : `${String(Math.floor(fraction * 100))}%`).padStart(4),
     line.stage.toLowerCase().padEnd(9),
-    `${formatCount(line.recordsRead)} records`.padStart(17),
+    `${formatCount(line.recordsRead)} ${layout.records}`.trimEnd().padStart(layout.records === '' ? 10 : 17),
     (line.state === 'running' && line.ratePerSecond !== null && line.ratePerSecond > 0
       ? `${formatCount(Math.round(line.ratePerSecond))}/s`
       : ''

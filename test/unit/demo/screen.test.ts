@@ -38,6 +38,14 @@ describe('a line', () => {
     expect(line).not.toContain('/s');
   });
 
+  test('keeps rate and ETA on a terminal of 80 columns', () => {
+    const line = formatLine({ ...running, pipeline: 'industry-unemployment' }, 0, 79);
+    expect(line.length).toBeLessThanOrEqual(79);
+    for (const part of ['industry-unemployment', '50%', 'full', '1,500,000', '120,000/s', 'ETA 13 s'])
+      expect(line).toContain(part);
+    expect(formatLine({ ...running, state: 'completed' }, 0, 79)).toMatch(/completed$/);
+  });
+
   test('never promises an end in the past', () => {
     expect(formatLine(running, 99_000)).toContain('ETA 0 s');
   });
