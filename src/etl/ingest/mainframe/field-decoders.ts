@@ -200,11 +200,19 @@ function binaryDecoder(encoding: Encoding & { kind: 'binary' }, length: number, 
     let value = high * 0x100000000 + low;
     if (negative) value = (length === 2 ? 0x10000 : 0x100000000) - value;
     if (!native && digits <= 15 && value >= limit) return at;
-    for (let digit = width - 1; digit >= 0; digit -= 1) {
+    let digit = width - 1;
+    for (; value > 0x7fffffff; digit -= 1) {
       const rest = Math.floor(value / 10);
       digitsScratch[digit] = value - rest * 10;
       value = rest;
     }
+    // Below 31 bits, integers divide without becoming floating-point numbers.
+    for (let small = value | 0; small > 0; digit -= 1) {
+      const rest = (small / 10) | 0;
+      digitsScratch[digit] = small - rest * 10;
+      small = rest;
+    }
+    while (digit >= 0) digitsScratch[digit--] = 0;
     write(negative, width, row);
     return -1;
   };
