@@ -60,6 +60,7 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   resumeRun: ['run.resume', 'run'],
   rerunRun: ['run.rerun', 'run'],
   forkRun: ['run.fork', 'checkpoint'],
+  replayRun: ['run.replay', 'run'],
   registerConnection: ['connection.register', 'connection'],
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],

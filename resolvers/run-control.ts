@@ -1,6 +1,7 @@
 import type { Run } from '../src/db/runs.ts';
 import { cancelRun as cancel } from '../src/domain/cancel-run.ts';
 import { forkRun as fork, unknownCheckpoint } from '../src/domain/fork-run.ts';
+import { type Replay, replayRun as replay } from '../src/domain/replay-run.ts';
 import { planResume, type ResumePlan } from '../src/domain/resume-plan.ts';
 import { resumeRun as resume } from '../src/domain/resume-run.ts';
 import { type PipelineChoice, rerunRun as rerun } from '../src/domain/rerun-run.ts';
@@ -8,6 +9,7 @@ import { unknownRun } from '../src/events/read-after.ts';
 import { type Context, read } from './context.ts';
 import { checkpointIdOf, runIdOf } from './ids.ts';
 
+export type { Replay } from '../src/domain/replay-run.ts';
 export type { PipelineChoice } from '../src/domain/rerun-run.ts';
 export type { PartitionPlan, ResumePlan } from '../src/domain/resume-plan.ts';
 
@@ -42,6 +44,10 @@ export async function forkRun(
   const checkpointId = checkpointIdOf(input.checkpointId);
   if (checkpointId === null) throw unknownCheckpoint(input.checkpointId);
   return fork(ctx.api, ctx, { checkpointId, reason: input.reason, idempotencyKey: input.idempotencyKey ?? null });
+}
+
+export function replayRun(ctx: Context, input: ControlRunArgs): Promise<Replay> {
+  return replay(ctx.api, ctx, asked(input));
 }
 
 export function resumePlanOf(ctx: Context, run: Run): Promise<ResumePlan> {

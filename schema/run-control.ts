@@ -5,6 +5,7 @@ import { builder } from './builder.ts';
 import { CheckpointError } from './errors.ts';
 import { CheckpointRef } from './checkpoint.ts';
 import { RunRef } from './run-ref.ts';
+import './run-replay.ts';
 import { PartitionKindRef } from './vocabulary.ts';
 
 const reasonDescription = 'Why; kept in the run’s history and in the audit log. 1 to 2000 characters.';

@@ -43,6 +43,7 @@ async function undoAfter(
       rejectedVersions: [...corrupted],
       resumesFrom: position.version,
       checkpointId,
+      hash: position.hash?.toString('hex') ?? null,
       undone,
     };
     await appendAudit(tx, {

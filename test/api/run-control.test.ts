@@ -247,6 +247,9 @@ describe('the verbs on the command line', () => {
     const fork = await command('runs', 'fork', String(edges[0]?.node.id), '--reason', 'look', '--json');
     expect(JSON.parse(fork.stdout)).toMatchObject({ status: 'PENDING', attempt: 1 });
     await drain();
+    const replayed = await command('runs', 'replay', runId);
+    expect(replayed).toMatchObject({ code: 0, stderr: '' });
+    expect(replayed.stdout).toMatch(/events give the run's state: [0-9a-f]{64}\n$/);
   }, 60_000);
 
   it('ask for a reason', async () => {

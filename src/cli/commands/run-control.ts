@@ -56,6 +56,33 @@ const resumePlan = /* GraphQL */ `
   }
 `;
 
+const replayRun = /* GraphQL */ `
+  mutation CliReplayRun($input: ReplayRunInput!) {
+    replayRun(input: $input) {
+      __typename
+      ... on Replay {
+        matches
+        eventCount
+        derivedHash
+        storedHash
+        differences
+      }
+      ... on Error {
+        code
+        message
+      }
+    }
+  }
+`;
+
+interface Replay {
+  __typename: string;
+  matches: boolean;
+  eventCount: number;
+  storedHash: string;
+  differences: string[];
+}
+
 interface ControlledRun {
   __typename: string;
   id: string;
@@ -85,7 +112,7 @@ interface ControlOptions extends ApiOptions {
   watch?: boolean;
 }
 
-/** The verbs for a run that there is: cancel, resume, rerun, fork. */
+/** The verbs for a run that there is: cancel, resume, rerun, fork, replay. */
 export function addRunControl(runs: Command): void {
   verb(runs, 'cancel', 'id', 'the run’s id')
     .description(
@@ -120,6 +147,24 @@ export function addRunControl(runs: Command): void {
     .action((id: string, options: ControlOptions) =>
       control(options, mutationOf('forkRun', 'ForkRunInput'), { checkpointId: id }, sayQueued),
     );
+  withApiOptions(runs.command('replay'))
+    .description('Derive a run’s state from its events alone and compare; exit code 1 when they differ.')
+    .argument('<id>', 'the run’s id')
+    .option('--reason <text>', 'why, for the audit log')
+    .action(replay);
+}
+
+async function replay(id: string, options: ControlOptions): Promise<void> {
+  await withApi(options, async (api) => {
+    const { replayRun: result } = await api.request<{ replayRun: Replay }>(replayRun, {
+      input: { runId: id, reason: options.reason ?? null },
+    });
+    const found = successOf(result);
+    if (options.json) printJson(found);
+    else if (found.matches) print(`The ${String(found.eventCount)} events give the run's state: ${found.storedHash}`);
+    else print(`The events and the run's state differ:\n${found.differences.map((line) => `  ${line}`).join('\n')}`);
+    if (!found.matches) process.exitCode = 1;
+  });
 }
 
 function verb(runs: Command, name: string, argument: string, description: string): Command {
