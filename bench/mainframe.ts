@@ -5,7 +5,7 @@
  *
  * Two layouts: wide customer records, all of whose 500 bytes are decoded, and narrow ones of packed, zoned and binary
  * numbers. `decode`: bytes of the file to the rows that DuckDB reads, with the reads and writes of files. `batches`: the whole
- * child's work, contract and typed output included.
+ * child's work with typed output, without a contract.
  */
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
