@@ -37,13 +37,14 @@ export function createApollo<Context extends RequestContext>(options: ApolloOpti
 }
 
 function operationPlugin<Context extends RequestContext>({
+  schema,
   logger,
   production,
 }: ApolloOptions): ApolloServerPlugin<Context> {
   const listener: GraphQLRequestListener<Context> = {
     didResolveOperation({ document, operation, request }) {
       if (operation?.operation === OperationTypeNode.SUBSCRIPTION) throw subscriptionOverHttp();
-      const [problem] = operation ? checkVariables(document, operation, request.variables ?? {}) : [];
+      const [problem] = operation ? checkVariables(schema, document, operation, request.variables ?? {}) : [];
       return problem ? Promise.reject(problem) : Promise.resolve();
     },
     async didEncounterErrors({ errors, contextValue: { requestId, traceId, principal } }) {

@@ -43,6 +43,8 @@ export function openEventStream(
   response.writeHead(200, {
     ...headers,
     'content-type': 'text/event-stream; charset=utf-8',
+    // Kept alive behind its stream, the connection would hold up a server that stops for as long as it may idle.
+    connection: 'close',
     // nginx would collect what is meant to be live.
     'x-accel-buffering': 'no',
   });

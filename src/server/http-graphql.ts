@@ -6,14 +6,14 @@ import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
 import type { Principal } from '../auth/principal.ts';
 import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
 import { prefersEventStream } from './media-type.ts';
+import type { OperationGate } from './operation-gate.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
 import type { EventStreams } from './sse.ts';
-
-const executionMs = 10_000;
 
 export interface HttpGraphqlOptions<Context extends RequestContext> {
   path: string;
   apollo: ApolloServer<Context>;
+  gate: OperationGate;
   /** Answers who asks for `text/event-stream`. */
   streams: EventStreams;
   authenticator: Authenticator;
@@ -26,24 +26,27 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
   server: FastifyInstance,
   options: HttpGraphqlOptions<Context>,
 ): void {
-  const { path, apollo, streams, authenticator, seal, createContext } = options;
+  const { path, apollo, gate, streams, authenticator, seal, createContext } = options;
   const principals = new WeakMap<FastifyRequest, Principal>();
+  const late = new WeakMap<FastifyRequest, AbortController>();
 
-  const handler = fastifyApolloHandler(apollo, {
+  const answer = fastifyApolloHandler(apollo, {
     context: (request: FastifyRequest, reply: FastifyReply) => {
       const principal = principals.get(request) as Principal;
+      const overtime = new AbortController();
+      late.set(request, overtime);
       const context = createRequestContext({
         principal,
         seal,
         ...requestIds(request.headers),
         ip: request.ip,
         userAgent: userAgentOf(request.headers),
-        signal: AbortSignal.any([gone(reply), AbortSignal.timeout(executionMs)]),
+        signal: AbortSignal.any([gone(reply), overtime.signal]),
       });
       void reply.header('x-request-id', context.requestId);
       return Promise.resolve(createContext(context));
     },
-  });
+  }) as (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>;
 
   server.route({
     method: ['GET', 'POST'],
@@ -53,10 +56,15 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
       principals.set(request, await authenticator.authenticate(bearerToken(request.headers.authorization)));
     },
     handler: (request, reply) => {
+      const principal = principals.get(request) as Principal;
       if (request.method === 'POST' && prefersEventStream(request.headers.accept)) {
-        return streams.answer(request, reply, principals.get(request) as Principal);
+        return streams.answer(request, reply, principal);
       }
-      return (handler as (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>)(request, reply);
+      return gate.run(
+        principal.agency,
+        () => answer(request, reply),
+        () => late.get(request)?.abort(),
+      );
     },
   });
 }

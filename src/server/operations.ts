@@ -18,6 +18,7 @@ import {
 
 import { FluxError } from '../errors.ts';
 import { measureDocument, operationLimits } from './document-size.ts';
+import { costMax, operationCost } from './operation-cost.ts';
 import { variableProblems } from './variable-limits.ts';
 
 export const parseOptions = { maxTokens: operationLimits.tokens };
@@ -40,11 +41,20 @@ export function validationRules({ introspection }: { introspection: boolean }): 
 
 /** Checks what needs the variables. @returns no errors when the operation may run */
 export function checkVariables(
+  schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
   variables: Readonly<Record<string, unknown>>,
 ): GraphQLError[] {
-  return variableProblems(document, operation, variables).map(limitExceeded);
+  const problems = variableProblems(document, operation, variables);
+  if (problems.length > 0) return problems.map(limitExceeded);
+  const cost = operationCost({ schema, document, operation, variables });
+  if (cost <= costMax) return [];
+  return [
+    limitExceeded(
+      `The operation asks for up to ${String(cost)} objects; at most ${String(costMax)} are allowed. Ask for smaller pages (\`first\`), above all inside of other pages.`,
+    ),
+  ];
 }
 
 export interface OperationRequest {
@@ -76,7 +86,7 @@ export function prepareOperation(
     return [new GraphQLError('The document has several operations or none of that name; say which in operationName.')];
   }
   const variables = request.variables ?? {};
-  const tooMuch = checkVariables(document, operation, variables);
+  const tooMuch = checkVariables(schema, document, operation, variables);
   if (tooMuch.length > 0) return tooMuch;
   return {
     schema,

@@ -24,6 +24,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { reportErrors } from './error-format.ts';
 import { type EventStream, type EventStreamTimes, openEventStream } from './event-stream.ts';
 import { abortFirst } from './operation-results.ts';
+import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
 import { hasExpired, onTokenEnd } from './token-end.ts';
@@ -36,6 +37,7 @@ const usualTimes: EventStreamTimes = { stallMs: 30_000, heartbeatMs: 12_000 };
 
 export interface EventStreamOptions<Context extends RequestContext> {
   schema: GraphQLSchema;
+  gate: OperationGate;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
   headers: Record<string, string>;
@@ -64,6 +66,7 @@ export function createEventStreams<Context extends RequestContext>(options: Even
       if (open.size >= streamsMax || !perPrincipal.enter(principal)) throw tooManyStreams();
       reply.hijack();
       const controller = new AbortController();
+      const overtime = new AbortController();
       const { requestId, traceId } = requestIds(request.headers);
       const stream = openEventStream(reply.raw, {
         headers: { ...options.headers, 'x-request-id': requestId },
@@ -79,10 +82,10 @@ export function createEventStreams<Context extends RequestContext>(options: Even
         traceId,
         ip: request.ip,
         userAgent: userAgentOf(request.headers),
-        signal: controller.signal,
+        signal: AbortSignal.any([controller.signal, overtime.signal]),
       });
       try {
-        await run(options, { asked, context, controller, stream });
+        await run(options, { asked, context, controller, overtime, stream });
       } finally {
         stream.end();
         forget();
@@ -99,14 +102,17 @@ export function createEventStreams<Context extends RequestContext>(options: Even
 interface Running {
   asked: OperationRequest;
   context: RequestContext;
+  /** Of the client's end. */
   controller: AbortController;
+  /** Of the time's end. */
+  overtime: AbortController;
   stream: EventStream;
 }
 
 /** Sends an operation's results and `complete`. Never throws: what fails is the last result. */
 async function run<Context extends RequestContext>(
   options: EventStreamOptions<Context>,
-  { asked, context, controller, stream }: Running,
+  { asked, context, controller, overtime, stream }: Running,
 ): Promise<void> {
   const { principal, requestId, traceId } = context;
   const ids = { requestId, traceId, agency: principal.agency, hideSuggestions: options.production };
@@ -119,7 +125,12 @@ async function run<Context extends RequestContext>(
     const prepared = prepareOperation(options.schema, asked, { introspection: !options.production });
     if (!('document' in prepared)) await send({ errors: prepared });
     else {
-      const result = await start({ ...prepared, contextValue: options.createContext(context) });
+      const args = { ...prepared, contextValue: options.createContext(context) };
+      const result = await options.gate.run(
+        principal.agency,
+        () => start(args),
+        () => overtime.abort(),
+      );
       if (!(Symbol.asyncIterator in result)) await send(result);
       else if (!(await sendAll(result, { principal, controller, send }))) return;
     }

@@ -14,6 +14,7 @@ import { type DeepHealth, type ReadinessCheck, serveHealth } from './health.ts';
 import { serveGraphqlOverHttp } from './http-graphql.ts';
 import { responseType } from './media-type.ts';
 import { observeRequests } from './observe-requests.ts';
+import { createOperationGate, type GateLimits } from './operation-gate.ts';
 import { servePages } from './pages.ts';
 import { requestIds } from './request-ids.ts';
 import { securityHeaders } from './security-headers.ts';
@@ -30,6 +31,8 @@ export interface ServerConfig {
   port: number;
   /** For tests: other times than a client over a network needs. */
   eventStreamTimes?: EventStreamTimes;
+  /** What one agency may ask of this process; `usualGateLimits` unless said otherwise. */
+  gateLimits?: GateLimits;
 }
 
 export interface ServerDeps<Context extends RequestContext> {
@@ -68,8 +71,10 @@ export async function startServer<Context extends RequestContext>(
   await apollo.start();
   const server = createHttpServer(logger, production);
   observeRequests(server);
+  const gate = createOperationGate(config.gateLimits);
   const streams = createEventStreams({
     schema,
+    gate,
     seal,
     createContext,
     headers: securityHeaders({ production }),
@@ -77,10 +82,11 @@ export async function startServer<Context extends RequestContext>(
     production,
     ...(config.eventStreamTimes ? { times: config.eventStreamTimes } : {}),
   });
-  serveGraphqlOverHttp(server, { path: graphqlPath, apollo, streams, authenticator, seal, createContext });
+  serveGraphqlOverHttp(server, { path: graphqlPath, apollo, gate, streams, authenticator, seal, createContext });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,
     schema,
+    gate,
     authenticator,
     seal,
     createContext,

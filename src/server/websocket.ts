@@ -9,7 +9,14 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 
-import { type ExecutionArgs, type ExecutionResult, GraphQLError, type GraphQLSchema } from 'graphql';
+import {
+  execute,
+  type ExecutionArgs,
+  type ExecutionResult,
+  GraphQLError,
+  type GraphQLSchema,
+  subscribe,
+} from 'graphql';
 import { makeServer, type Context as WsContext } from 'graphql-ws';
 import type { Extra } from 'graphql-ws/use/ws';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -20,6 +27,7 @@ import { FluxError, isFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { reportErrors } from './error-format.ts';
 import { abortFirst } from './operation-results.ts';
+import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import { speakProtocol } from './websocket-adapter.ts';
 import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
@@ -34,6 +42,7 @@ const drainMs = 1_000;
 export interface WebSocketOptions<Context extends RequestContext> {
   path: string;
   schema: GraphQLSchema;
+  gate: OperationGate;
   authenticator: Authenticator;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
@@ -59,6 +68,18 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
   const sessions = new WeakMap<WebSocket, Session>();
   const perPrincipal = sessionCounter(socketsPerPrincipalMax);
   const format = { hideSuggestions: production };
+  const controllers = new WeakMap<object, AbortController>();
+
+  /** What the gate refuses is the operation's answer: thrown, graphql-ws would close the socket for it. */
+  const inTurn = async <T>(args: ExecutionArgs, work: () => Promise<T> | T): Promise<T | ExecutionResult> => {
+    const context = args.contextValue as Context;
+    try {
+      return await options.gate.run(context.principal.agency, work, () => controllers.get(context)?.abort());
+    } catch (cause) {
+      if (!(cause instanceof FluxError)) throw cause;
+      return { errors: [new GraphQLError(cause.message, { originalError: cause })] };
+    }
+  };
 
   const onConnect = async ({ connectionParams, extra: { socket, request } }: Socket): Promise<boolean> => {
     try {
@@ -104,7 +125,9 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       userAgent,
       signal: controller.signal,
     });
-    return { ...prepared, contextValue: options.createContext(context) };
+    const contextValue = options.createContext(context);
+    controllers.set(contextValue, controller);
+    return { ...prepared, contextValue };
   };
 
   const report = (session: Session | undefined, errors: readonly GraphQLError[]) =>
@@ -119,6 +142,8 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     connectionInitWaitTimeout: initWaitMs,
     onConnect,
     onSubscribe,
+    execute: (args) => inTurn(args, () => execute(args)),
+    subscribe: (args) => inTurn(args, () => subscribe(args)),
     onOperation: ({ extra: { socket } }, id, _payload, _args, result) => {
       const session = sessions.get(socket);
       const controller = session?.running.get(id);

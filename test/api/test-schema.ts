@@ -23,6 +23,12 @@ Loop.implement({
   auth: 'authenticated',
   fields: (t) => ({
     loop: t.field({ type: Loop, description: 'The same again.', resolve: () => ({}) }),
+    pages: t.field({
+      type: [Loop],
+      description: 'A list with a page size.',
+      args: { first: t.arg.int({ description: 'How many.' }) },
+      resolve: (_loop, { first }) => Array.from({ length: first ?? 50 }, () => ({})),
+    }),
     text: t.string({ description: 'Text.', resolve: () => 'text' }),
     secret: t.string({ auth: { scopes: [['security:read']] }, description: 'Secret.', resolve: () => 'secret' }),
   }),
@@ -30,6 +36,25 @@ Loop.implement({
 
 builder.queryFields((t) => ({
   loop: t.field({ type: Loop, auth: 'authenticated', description: 'Loop.', resolve: () => ({}) }),
+  pages: t.field({
+    type: [Loop],
+    auth: 'authenticated',
+    description: 'A list with a page size.',
+    args: { first: t.arg.int({ description: 'How many.' }) },
+    resolve: (_root, { first }) => Array.from({ length: first ?? 50 }, () => ({})),
+  }),
+  slow: t.string({
+    auth: 'authenticated',
+    description: 'Never answers; counts in `subscriptions` when its signal ends it.',
+    resolve: (_root, _args, ctx) =>
+      new Promise<string>((resolve) => {
+        subscriptions.opened += 1;
+        ctx.signal.addEventListener('abort', () => {
+          subscriptions.closed += 1;
+          resolve('ended');
+        });
+      }),
+  }),
   numbers: t.intList({
     auth: 'authenticated',
     description: 'As many as asked.',
