@@ -20,8 +20,8 @@ import { type MetricsServer, startMetricsServer } from './telemetry/metrics-serv
 /** Leaves the supervisor two of its twelve seconds. */
 const workerDrainMs = 10_000;
 const apiConnectionsMax = 10;
-/** No read of the API takes longer; what does is a fault, and must not hold a connection. */
-const apiStatementMs = 15_000;
+/** Two seconds less than an operation may take: what is slower is a fault, and must not hold a connection. */
+const apiStatementMs = 8_000;
 
 /**
  * Starts the API.
