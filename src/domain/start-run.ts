@@ -146,7 +146,7 @@ function requireOffered({ dry_run, checkpoint_id }: Wanted['payload'], stage: Ru
   if (checkpoint_id !== null && checkpoint_id !== undefined) {
     throw new FluxError(
       'INVALID_INPUT',
-      'A fork from a checkpoint is not offered yet; offered: a run from the beginning. Leave checkpoint_id out.',
+      'A payload that names a checkpoint_id is not offered; fork the run instead: `forkRun`, or flux runs fork. Leave checkpoint_id out.',
     );
   }
 }
