@@ -33,7 +33,12 @@ export async function stopBeside(deps: WorkerDeps, held: Held): Promise<Outcome>
 }
 
 /** @returns whether that was the last, and the run is over */
-async function acknowledge(tx: Connection, deps: WorkerDeps, { claim }: Held, traceId: string | null): Promise<boolean> {
+async function acknowledge(
+  tx: Connection,
+  deps: WorkerDeps,
+  { claim }: Held,
+  traceId: string | null,
+): Promise<boolean> {
   const partition = claim.partitionNo;
   const waitingFor = await countOpenPartitions(tx, claim);
   const data = { partition, epoch: claim.epoch, worker: deps.config.id, waitingFor };
