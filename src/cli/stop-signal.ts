@@ -19,3 +19,8 @@ export function stopSignal(): AbortSignal {
   });
   return controller.signal;
 }
+
+/** What is being stopped; a server of DATABASE_URL is somebody else's and goes on. */
+export function stoppingText({ databaseUrl }: { databaseUrl?: string | undefined }): string {
+  return `Stopping: workers, API, sealer${databaseUrl === undefined ? ', Postgres' : '; the Postgres of DATABASE_URL goes on'} …`;
+}

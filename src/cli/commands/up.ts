@@ -5,7 +5,7 @@ import { homePaths } from '../../home.ts';
 import { type Stack, startStack } from '../../supervisor/stack.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { note, print } from '../output.ts';
-import { stopSignal } from '../stop-signal.ts';
+import { stoppingText, stopSignal } from '../stop-signal.ts';
 
 interface UpOptions {
   workers?: number;
@@ -36,7 +36,7 @@ async function up(config: Config, options: UpOptions): Promise<void> {
   }
   welcome(config, stack, where);
   if (!stop.aborted) await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }));
-  note('Stopping: workers, API, Postgres …');
+  note(stoppingText(config));
   await stack.stop();
   note('Stopped.');
 }

@@ -8,7 +8,7 @@ import { type Stack, startStack } from '../../supervisor/stack.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { type ApiClient, createApiClient } from '../client.ts';
 import { print } from '../output.ts';
-import { stopSignal } from '../stop-signal.ts';
+import { stoppingText, stopSignal } from '../stop-signal.ts';
 import { createAssassin } from './kill-worker.ts';
 import { registerSamples, startRun } from './register.ts';
 import { type AgencySamples, readSamples, sampleDataFolder } from './samples.ts';
@@ -60,7 +60,7 @@ export async function runDemo(options: { exit: boolean }): Promise<number> {
     throw cause;
   } finally {
     if (stack) {
-      print('Stopping: workers, API, Postgres …');
+      print(stoppingText(config));
       await stack.stop();
       print('Stopped.');
     }
