@@ -111,7 +111,10 @@ function incompatible(dataFolder: string, found: string, binaries: Binaries): Fl
   );
 }
 
-/** initdb works beside the data folder and a rename makes it count. */
+/**
+ * initdb works in a folder of its own beside the data and a rename makes it count. The name is new each time: the initdb of a
+ * killed supervisor may still run, and when its folder goes it empties what it finds under that name.
+ */
 async function initialise(cluster: Cluster): Promise<void> {
   const { dataFolder, user } = cluster;
   const parent = path.dirname(dataFolder);
@@ -120,9 +123,9 @@ async function initialise(cluster: Cluster): Promise<void> {
     await ensureFolder(path.dirname(parent), 0o711);
     await ensureFolder(parent, 0o711);
   }
-  const draft = `${dataFolder}.new`;
+  const draft = `${dataFolder}.new-${randomBytes(6).toString('hex')}`;
   const passwordFile = path.join(parent, `password-${randomBytes(6).toString('hex')}`);
-  await rm(draft, { recursive: true, force: true });
+  await removeDrafts(dataFolder);
   try {
     await mkdir(draft, { mode: 0o700 });
     await writeFile(passwordFile, `${cluster.password}\n`, { mode: 0o600 });
@@ -134,6 +137,15 @@ async function initialise(cluster: Cluster): Promise<void> {
     await rm(passwordFile, { force: true });
     await rm(draft, { recursive: true, force: true });
   }
+}
+
+/** What interrupted creations left. One that is still being written to may not go yet; the next creation tries again. */
+async function removeDrafts(dataFolder: string): Promise<void> {
+  const parent = path.dirname(dataFolder);
+  const drafts = (await readdir(parent)).filter((entry) => entry.startsWith(`${path.basename(dataFolder)}.new`));
+  await Promise.all(
+    drafts.map((entry) => rm(path.join(parent, entry), { recursive: true, force: true }).catch(() => undefined)),
+  );
 }
 
 /**
