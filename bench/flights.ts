@@ -2,9 +2,11 @@
  * The 3,000,000-row flights run on a stack of its own: rate, memory of each worker with its DuckDB child, time from a worker's
  * SIGKILL to the next batch of its partition, and what the API's answers cost meanwhile. One run, one table; see README.md.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+
+import { DuckDBInstance } from '@duckdb/node-api';
 
 import { localIssuer } from '../src/auth/local-issuer.ts';
 import { type ApiClient, createApiClient } from '../src/cli/client.ts';
@@ -24,11 +26,14 @@ const agency = 'bts';
 const pipeline = 'flights';
 const bench = process.argv.includes('--kill') ? { killAfter: 1_000_000 } : { killAfter: Infinity };
 const port = 4_900;
+/** How many times the file's three million records follow each other: memory must not grow with it. */
+const copies = Number(/^--copies=(\d+)$/m.exec(process.argv.join('\n'))?.[1] ?? 1);
 
 async function main(): Promise<void> {
   const home = await mkdtemp(path.join(tmpdir(), 'flux-bench-'));
   const base = loadConfig({ ...process.env, FLUX_HOME: home, FLUX_PORT: String(port) });
-  const config: Config = { ...base, sourceRoots: { [agency]: [sampleDataFolder()] } };
+  const source = copies === 1 ? sampleDataFolder() : await multiplied(home);
+  const config: Config = { ...base, sourceRoots: { [agency]: [source] } };
   await requireFreePort(config.host, config.port);
   const silent = { info: () => undefined, warn: () => undefined, error: () => undefined };
   const stack = await startStack(config, { workers: 2, logger: silent, logs: 'files' });
@@ -38,6 +43,19 @@ async function main(): Promise<void> {
     await stack.stop();
     await rm(home, { recursive: true, force: true });
   }
+}
+
+/** A folder with a file of the sample's name and so many times its records. */
+async function multiplied(home: string): Promise<string> {
+  const folder = path.join(home, 'sources');
+  await mkdir(folder);
+  const connection = await (await DuckDBInstance.create()).connect();
+  const [from, to] = [sampleDataFolder(), folder].map((at) =>
+    path.join(at, 'flights-3m.parquet').replaceAll("'", "''"),
+  );
+  await connection.run(`copy (select f.* from '${from}' f, range(${String(copies)})) to '${to}' (format parquet)`);
+  connection.closeSync();
+  return folder;
 }
 
 async function measure(stack: Stack, config: Config): Promise<void> {
