@@ -67,11 +67,21 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   updateAgency: ['agency.update', 'agency'],
 };
 
+/** Records that a mutation was refused before it reached its use case, which records its own refusals. */
+export async function recordMutationRefusal(
+  context: Context,
+  mutation: string,
+  reason: string | null,
+  error: FluxError,
+): Promise<void> {
+  const [action, resourceType] = actions[mutation] ?? [`mutation.${mutation}`, 'mutation'];
+  await recordRefusal(context.api, context, { action, resourceType, resourceId: null, reason }, error);
+}
+
 /** Only mutations: a masked field of a list would write an entry for every row that somebody looks at. */
 async function auditDenial(context: Context, { field, required }: Denial): Promise<void> {
   const [type, name = ''] = field.split('.');
   if (type !== 'Mutation') return;
-  const [action, resourceType] = actions[name] ?? [`mutation.${name}`, 'mutation'];
   const error = new FluxError('FORBIDDEN', `${field} needs ${required.map((all) => all.join(' and ')).join(', or ')}`);
-  await recordRefusal(context.api, context, { action, resourceType, resourceId: null, reason: null }, error);
+  await recordMutationRefusal(context, name, null, error);
 }

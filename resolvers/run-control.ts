@@ -6,7 +6,7 @@ import { planResume, type ResumePlan } from '../src/domain/resume-plan.ts';
 import { resumeRun as resume } from '../src/domain/resume-run.ts';
 import { type PipelineChoice, rerunRun as rerun } from '../src/domain/rerun-run.ts';
 import { unknownRun } from '../src/events/read-after.ts';
-import { type Context, read } from './context.ts';
+import { type Context, read, recordMutationRefusal } from './context.ts';
 import { checkpointIdOf, runIdOf } from './ids.ts';
 
 export type { Replay } from '../src/domain/replay-run.ts';
@@ -19,22 +19,22 @@ export interface ControlRunArgs {
   idempotencyKey?: string | null | undefined;
 }
 
-export function cancelRun(
+export async function cancelRun(
   ctx: Context,
   input: ControlRunArgs & { graceSeconds?: number | null | undefined },
 ): Promise<Run> {
-  return cancel(ctx.api, ctx, { ...asked(input), graceSeconds: input.graceSeconds ?? null });
+  return cancel(ctx.api, ctx, { ...(await asked(ctx, 'cancelRun', input)), graceSeconds: input.graceSeconds ?? null });
 }
 
-export function resumeRun(ctx: Context, input: ControlRunArgs): Promise<Run> {
-  return resume(ctx.api, ctx, asked(input));
+export async function resumeRun(ctx: Context, input: ControlRunArgs): Promise<Run> {
+  return resume(ctx.api, ctx, await asked(ctx, 'resumeRun', input));
 }
 
-export function rerunRun(
+export async function rerunRun(
   ctx: Context,
   input: ControlRunArgs & { pipeline?: PipelineChoice | null | undefined },
 ): Promise<Run> {
-  return rerun(ctx.api, ctx, { ...asked(input), pipeline: input.pipeline ?? null });
+  return rerun(ctx.api, ctx, { ...(await asked(ctx, 'rerunRun', input)), pipeline: input.pipeline ?? null });
 }
 
 export async function forkRun(
@@ -42,25 +42,33 @@ export async function forkRun(
   input: { checkpointId: string; reason: string; idempotencyKey?: string | null | undefined },
 ): Promise<Run> {
   const checkpointId = checkpointIdOf(input.checkpointId);
-  if (checkpointId === null) throw unknownCheckpoint(input.checkpointId);
+  if (checkpointId === null) {
+    const error = unknownCheckpoint(input.checkpointId);
+    await recordMutationRefusal(ctx, 'forkRun', input.reason, error);
+    throw error;
+  }
   return fork(ctx.api, ctx, { checkpointId, reason: input.reason, idempotencyKey: input.idempotencyKey ?? null });
 }
 
-export function replayRun(ctx: Context, input: ControlRunArgs): Promise<Replay> {
-  return replay(ctx.api, ctx, asked(input));
+export async function replayRun(ctx: Context, input: ControlRunArgs): Promise<Replay> {
+  return replay(ctx.api, ctx, await asked(ctx, 'replayRun', input));
 }
 
 export function resumePlanOf(ctx: Context, run: Run): Promise<ResumePlan> {
   return read(ctx, (tx) => planResume(tx, run));
 }
 
-/** @throws NOT_FOUND what names no run is answered as a run that is not the caller's */
-function asked({ runId: id, reason, idempotencyKey }: ControlRunArgs): {
-  runId: string;
-  reason: string | null;
-  idempotencyKey: string | null;
-} {
+/** @throws NOT_FOUND what names no run is answered, and recorded, as a run that is not the caller's */
+async function asked(
+  ctx: Context,
+  mutation: string,
+  { runId: id, reason = null, idempotencyKey = null }: ControlRunArgs,
+): Promise<{ runId: string; reason: string | null; idempotencyKey: string | null }> {
   const runId = runIdOf(id);
-  if (runId === null) throw unknownRun(id);
-  return { runId, reason: reason ?? null, idempotencyKey: idempotencyKey ?? null };
+  if (runId === null) {
+    const error = unknownRun(id);
+    await recordMutationRefusal(ctx, mutation, reason, error);
+    throw error;
+  }
+  return { runId, reason, idempotencyKey };
 }
