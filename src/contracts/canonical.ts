@@ -14,7 +14,7 @@ export function canonicalText(document: unknown): string {
   } catch (cause) {
     throw new FluxError(
       'INVALID_INPUT',
-      'The document has no canonical JSON form: it is no JSON value, or holds broken Unicode.',
+      'The document has no canonical JSON form: it is no JSON value, or holds broken Unicode (half of a surrogate pair). Correct it.',
       { cause },
     );
   }

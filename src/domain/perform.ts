@@ -141,7 +141,7 @@ function requireFitting({ idempotencyKey, reason }: Asked): void {
   ) {
     throw new FluxError(
       'INVALID_INPUT',
-      `idempotencyKey has ${String(idempotencyKey.length)} characters; pass 1 to ${String(keyLengthMax)}, such as a UUID.`,
+      `idempotencyKey has ${String(idempotencyKey.length)} characters; pass 1 to ${String(keyLengthMax)} without NUL, such as a UUID.`,
     );
   }
   if (reason !== null && (reason.length > reasonLengthMax || hasNul(reason) || !reason.isWellFormed())) {

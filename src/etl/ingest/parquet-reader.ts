@@ -125,9 +125,14 @@ async function readable<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    const [line = ''] = (cause as Error).message.split('\n');
-    throw new FluxError('SOURCE_INVALID', `Expected a Parquet file, found something else or a damaged one (${line}).`, {
-      cause,
-    });
+    // DuckDB names the pinned object; where that lies on this machine is nobody's business.
+    const line = ((cause as Error).message.split('\n')[0] ?? '').replaceAll(/'\/[^']*'/g, 'the source');
+    throw new FluxError(
+      'SOURCE_INVALID',
+      `Expected a Parquet file, found something else or a damaged one (${line}). Correct the source or source.format.`,
+      {
+        cause,
+      },
+    );
   }
 }
