@@ -9,7 +9,8 @@ create policy definer_reads on flux.agencies for select to flux_definer using (t
 
 set local role flux_definer;
 
--- Fewest executing partitions first keeps one agency's flood from starving another. The CTE is a fence: without it the
+-- An abandoned partition first: its run has waited for a whole lease already, and `takings` bounds how often one comes back.
+-- Then the agency with the fewest executing: one agency's flood must not starve another. The CTE is a fence: without it the
 -- planner may run the limited subquery again and lock more rows than asked. A partition whose late holder still has a
 -- transaction open is locked `for key share` and therefore skipped until that backend is gone.
 create function flux.claim_partition(p_worker text, p_lease_ms int)
@@ -35,7 +36,7 @@ as $$
     left join busy b on b.agency_id = p.agency_id
     where (p.status = 'AVAILABLE' and p.available_at <= clock_timestamp())
        or (p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp())
-    order by coalesce(b.executing, 0), p.priority desc, p.available_at, p.run_id, p.partition_no
+    order by p.status = 'AVAILABLE', coalesce(b.executing, 0), p.priority desc, p.available_at, p.run_id, p.partition_no
     limit 1
     for update of p skip locked
   )

@@ -753,7 +753,7 @@ AS $function$
     left join busy b on b.agency_id = p.agency_id
     where (p.status = 'AVAILABLE' and p.available_at <= clock_timestamp())
        or (p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp())
-    order by coalesce(b.executing, 0), p.priority desc, p.available_at, p.run_id, p.partition_no
+    order by p.status = 'AVAILABLE', coalesce(b.executing, 0), p.priority desc, p.available_at, p.run_id, p.partition_no
     limit 1
     for update of p skip locked
   )

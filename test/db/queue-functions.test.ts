@@ -48,6 +48,16 @@ describe('flux.claim_partition', () => {
     expect(await queueDepth(database.workerPool())).toBe(0n);
   });
 
+  test('takes an abandoned partition before fresh ones, also of an agency that has more under way', async () => {
+    const abandoned = await insertRun(database, 'nasa');
+    const claimed = await mustClaim();
+    await insertRun(database, 'nasa');
+    await mustClaim('w2');
+    await insertRun(database, 'noaa');
+    await expireLease(claimed);
+    expect(await mustClaim('w3')).toMatchObject({ runId: abandoned.runId, epoch: 2, takenOver: true });
+  });
+
   test('passes over an agency that has no login, and serves the others', async () => {
     await insertRun(database, 'noaa');
     const run = await insertRun(database, 'nasa');
