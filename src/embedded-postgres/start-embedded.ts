@@ -24,7 +24,7 @@ export interface EmbeddedOptions {
   settings?: Record<string, string>;
 }
 
-/** A server that dies is started again after these waits; when the last one failed too, Flux gives up. */
+/** A server that dies is started again after these waits; the last one is repeated for as long as it takes. */
 const restartWaitsMs = [250, 1_000, 2_000, 5_000, 10_000];
 
 /**
@@ -111,16 +111,16 @@ async function restartWithPatience(
   stopped: AbortSignal,
   logger: EmbeddedOptions['logger'],
 ): Promise<Postmaster | undefined> {
-  for (const waitMs of restartWaitsMs) {
+  for (let tries = 0; ; tries += 1) {
+    const waitMs = restartWaitsMs[Math.min(tries, restartWaitsMs.length - 1)] ?? 0;
     await delay(waitMs, undefined, { signal: stopped }).catch(() => undefined);
     if (stopped.aborted) return undefined;
     try {
       return await restart();
     } catch (error) {
-      logger.error({ err: error }, 'embedded Postgres did not start again');
+      logger.error({ err: error, tries: tries + 1 }, 'embedded Postgres did not start again; trying on');
     }
   }
-  return undefined;
 }
 
 function urlOf({ password }: Cluster, port: number, database: string): string {

@@ -13,6 +13,7 @@ import { ensureFolder, ensureHome, homePaths } from '../home.ts';
 import { acquireProcessLock } from '../process-lock.ts';
 import { type Child, type ChildOptions, startChild } from './child.ts';
 import { requireFreePort } from './free-port.ts';
+import { startPatiently } from './patience.ts';
 import { removeRunFile, writeRunFile } from './run-file.ts';
 
 /** Everything that `flux up` runs: Postgres (unless DATABASE_URL), the processes of the sealer, the API and the workers. */
@@ -37,6 +38,8 @@ export interface StackOptions {
   onWorkerExit?: (worker: { name: string; pid: number; how: string }) => void;
 }
 
+type Patience = ReturnType<typeof startPatiently>;
+
 /** A worker drains within 10 s (it finishes its batch and gives its lease back), the API within 5 s. */
 const workerGraceMs = 12_000;
 const apiGraceMs = 6_000;
@@ -58,10 +61,13 @@ export async function startStack(config: Config, options: StackOptions): Promise
     const lock = await lockHome(config.home);
     started.push(() => lock.release());
     await requireFreePort(config.host, config.port);
-    const adminUrl = await openDatabase(config, options, started);
-    const { roles, applied } = await migrate(adminUrl, { contextKey: config.contextKey });
+    // A server of DATABASE_URL is not restarted by us, so there is nothing to wait for.
+    const patiently: Patience = config.databaseUrl === undefined ? startPatiently(options.signal) : (step) => step();
+    const adminUrl = await patiently(() => openDatabase(config, options, started));
+    const { roles, applied } = await patiently(() => migrate(adminUrl, { contextKey: config.contextKey }));
     if (applied.length > 0) options.logger.info({ applied }, 'database migrated');
-    const children = await startChildren(config, options, childEnvironment(config, adminUrl, roles), started);
+    const env = childEnvironment(config, adminUrl, roles);
+    const children = await startChildren(config, options, env, started, patiently);
     const apiUrl = children.api.current()?.url ?? `http://${config.host}:${String(config.port)}`;
     const record = (): Promise<void> =>
       writeRunFile(config.home, {
@@ -158,6 +164,7 @@ async function startChildren(
   options: StackOptions,
   env: NodeJS.ProcessEnv,
   started: Unwinding,
+  patiently: Patience,
 ): Promise<Children> {
   const { logger, signal } = options;
   let changed = (): void => undefined;
@@ -172,7 +179,7 @@ async function startChildren(
     const shared = command === 'sealer' ? env : withoutAuditKey(env);
     // The API has the declared port; each worker takes a free one, and run.json says which.
     const own = command === 'worker' ? { ...shared, FLUX_METRICS_PORT: '0' } : shared;
-    const child = await startChild({ name, args: [command], env: own, output, logger, ...hooks });
+    const child = await patiently(() => startChild({ name, args: [command], env: own, output, logger, ...hooks }));
     started.push(() => child.stop(graceMs));
     return child;
   };

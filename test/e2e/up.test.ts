@@ -171,6 +171,22 @@ describe('flux up', () => {
     expect(await agencies()).toEqual(['alpha']);
   });
 
+  test('starts although Postgres is killed while the others come up', async () => {
+    const first = await upAndReady('--workers', '0');
+    const before = await postmasterPid(home);
+    first.kill('SIGINT');
+    await first.ended;
+    const second = up('--workers', '0');
+    const killed = await eventually(
+      () => postmasterPid(home).catch(() => before),
+      (pid) => pid !== before,
+    );
+    process.kill(killed, 'SIGKILL');
+    await second.says(/Flux is up/);
+    await eventually(ready, Boolean);
+    expect(await agencies()).toEqual([]);
+  });
+
   test('can be interrupted while it starts, and starts afterwards', async () => {
     const first = up('--workers', '1');
     await eventually(() => stat(path.join(home, 'postgres')).then(Boolean, () => false), Boolean);
