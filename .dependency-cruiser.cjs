@@ -6,7 +6,7 @@
  */
 
 /** Leaves that any room may import: they know nothing of the others. */
-const common = ['^src/errors[.]ts$', '^src/canonical-json[.]ts$', '^src/telemetry/'];
+const common = ['^src/errors[.]ts$', '^src/canonical-json[.]ts$', '^src/crypto/', '^src/telemetry/'];
 
 /** A room may import its own files, the common leaves, node, packages, and what is listed; nothing else of ours. */
 function room(name, from, allowed, comment, options = {}) {
@@ -75,6 +75,28 @@ module.exports = {
       [],
       'Everybody imports the errors; anything they import becomes a dependency of everybody.',
     ),
+    room(
+      'crypto-stands-alone',
+      '^src/crypto/',
+      [],
+      'Cryptography is bytes in, bytes out. A key that knew its agency, or a cipher that read a table, could not be reviewed alone.',
+    ),
+    {
+      name: 'only-crypto-does-cryptography',
+      comment:
+        'Which algorithms and key lengths Flux uses must be answered by one folder and its inventory (SC-13). A second importer ' +
+        'of node:crypto would be outside both, and outside FIPS mode. Use src/crypto; tokens are jose’s, for src/auth alone.',
+      severity: 'error',
+      from: { path: '^(src|schema|resolvers)/', pathNot: '^src/crypto/' },
+      to: { path: '^(node:)?crypto$', dependencyTypes: ['core'] },
+    },
+    {
+      name: 'only-auth-verifies-tokens',
+      comment: 'jose does cryptography of its own (Web Crypto); the inventory lists it once, for tokens.',
+      severity: 'error',
+      from: { path: '^(src|schema|resolvers)/', pathNot: '^src/auth/' },
+      to: { path: '^node_modules/jose/' },
+    },
     room(
       'db-is-the-lowest-room',
       '^src/db/',

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { randomHex } from './crypto/random.ts';
 import { FluxError } from './errors.ts';
 
 /** 32 bytes from 64 hex characters or padded or unpadded base64; undefined when the text is neither. */
@@ -42,8 +42,8 @@ function create(home: string, file: string): void {
     chmodSync(home, 0o711);
   }
   mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(draft, `${randomBytes(32).toString('hex')}\n`, { flag: 'wx', mode: 0o600 });
+  const draft = `${file}.${randomHex(6)}`;
+  writeFileSync(draft, `${randomHex(32)}\n`, { flag: 'wx', mode: 0o600 });
   try {
     // A link appears whole, and fails when another process was quicker: then theirs counts.
     linkSync(draft, file);

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
 import { developmentKey, parseKey } from './config-keys.ts';
+import { fipsProblem } from './crypto/fips.ts';
 import { FluxError } from './errors.ts';
 import { homePaths } from './home.ts';
 
@@ -64,7 +65,7 @@ export interface Config {
 }
 
 /** Named in the design, refused until they do something: a TLS setting that is ignored would be worse than none. */
-const notOffered = ['FLUX_TLS_CERT', 'FLUX_TLS_KEY', 'FLUX_TRUSTED_DOCUMENTS', 'FLUX_FIPS'];
+const notOffered = ['FLUX_TLS_CERT', 'FLUX_TLS_KEY', 'FLUX_TRUSTED_DOCUMENTS'];
 
 /** Values that may be secret come from a file too: `<NAME>_FILE` holds its path. */
 const secretNames = [
@@ -100,6 +101,7 @@ const schema = z.object({
   FLUX_API_DATABASE_URL: databaseUrl,
   FLUX_WORKER_DATABASE_URL: databaseUrl,
   FLUX_SEALER_DATABASE_URL: databaseUrl,
+  FLUX_FIPS: z.enum(['0', '1'], { error: 'should be 1 (FIPS mode) or 0' }).default('0'),
   FLUX_HOME: z.string().default('.flux'),
   FLUX_HOST: z.string().default('127.0.0.1'),
   FLUX_PORT: port.default(4000),
@@ -193,6 +195,8 @@ function withSecretFiles(env: NodeJS.ProcessEnv): { values: Record<string, strin
 
 function productionProblems(values: Values): string[] {
   const problems: string[] = [];
+  const fips = values.FLUX_FIPS === '1' ? fipsProblem() : undefined;
+  if (fips !== undefined) problems.push(fips);
   if (values.NODE_ENV === 'production') {
     for (const name of ['FLUX_CONTEXT_KEY', 'FLUX_DATA_KEY'] as const) {
       if (!values[name]) problems.push(`${name} is missing; make one with: openssl rand -hex 32`);

@@ -3,7 +3,7 @@
  * do, and details that are safe to show to the caller. Anything else that is thrown is unexpected and gets masked at the
  * transport.
  */
-import { randomUUID } from 'node:crypto';
+import { randomUuid } from './crypto/random.ts';
 
 /** The seven classes of the API's `ErrorClass`. Only TRANSIENT is retried by itself. */
 export const errorClasses = [
@@ -72,7 +72,7 @@ export class FluxError extends Error {
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
   /** Names this one occurrence, to the caller and in the log. */
-  readonly errorId: string = randomUUID();
+  readonly errorId: string = randomUuid();
 
   constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });

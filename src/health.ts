@@ -1,9 +1,10 @@
 /** The checks behind /health: each uses what the work uses, and throws what is wrong. */
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, open, rm } from 'node:fs/promises';
 import path from 'node:path';
 
 import { canonicalBytes } from './canonical-json.ts';
+import { sha256 } from './crypto/hash.ts';
+import { randomBytes, randomUuid } from './crypto/random.ts';
 import { echoCheckpoint } from './db/operation-counts.ts';
 import type { Queryable } from './db/pool.ts';
 
@@ -11,7 +12,7 @@ import type { Queryable } from './db/pool.ts';
 export async function checkObjectStore(folder: string): Promise<void> {
   const parent = path.join(folder, 'partial');
   await mkdir(parent, { recursive: true, mode: 0o700 });
-  const file = path.join(parent, `health-${randomUUID()}`);
+  const file = path.join(parent, `health-${randomUuid()}`);
   const written = randomBytes(64);
   const handle = await open(file, 'wx+', 0o600);
   try {
@@ -30,9 +31,9 @@ export async function checkObjectStore(folder: string): Promise<void> {
  * back and compared.
  */
 export async function checkCheckpointRoundTrip(db: Queryable): Promise<void> {
-  const body = canonicalBytes({ probe: randomUUID(), version: 1, cursor: '{"offset":0,"record":0}' });
+  const body = canonicalBytes({ probe: randomUuid(), version: 1, cursor: '{"offset":0,"record":0}' });
   const found = await echoCheckpoint(db, body);
-  const expected = createHash('sha256').update(body).digest();
+  const expected = sha256(body);
   if (!found.body.equals(body) || !found.hash.equals(expected)) {
     throw new Error('the database gave back another checkpoint than it was sent');
   }

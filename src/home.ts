@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 
+import { randomHex } from './crypto/random.ts';
 import { FluxError } from './errors.ts';
 
 /** What lies where in FLUX_HOME. */
@@ -46,7 +46,7 @@ export async function ensureFolder(folder: string, mode: number): Promise<void> 
 
 /** Writes a file that only its owner may read, so that a reader sees the old or the new content, never half of it. */
 export async function writeSecret(file: string, content: string | Buffer): Promise<void> {
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
+  const draft = `${file}.${randomHex(6)}`;
   try {
     const handle = await open(draft, 'wx', 0o600);
     try {

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+
+import { randomHex } from './crypto/random.ts';
 
 /**
  * A file that says which process holds something. The operating system reuses process numbers, so the file names the
@@ -19,7 +20,7 @@ interface Holder {
 /** Takes the lock, or says which live process holds it. */
 export async function acquireProcessLock(file: string): Promise<ProcessLock | { heldBy: number }> {
   const own: Holder = { pid: process.pid, startedAt: (await startOf(process.pid)) ?? '' };
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
+  const draft = `${file}.${randomHex(6)}`;
   await writeFile(draft, JSON.stringify(own), { mode: 0o600 });
   try {
     for (;;) {
@@ -47,7 +48,7 @@ function isTaken(cause: unknown): false {
 
 /** Moves a dead holder's file away. Somebody quicker may have taken the lock meanwhile: then theirs is put back. */
 async function discardStale(file: string, stale: Holder | undefined): Promise<void> {
-  const aside = `${file}.${randomBytes(6).toString('hex')}`;
+  const aside = `${file}.${randomHex(6)}`;
   try {
     await rename(file, aside);
   } catch (cause) {

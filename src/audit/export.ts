@@ -10,10 +10,10 @@
  * with one difference: entries stand a line each (canonical JSON has no line breaks) and not behind a length of 16 bits, because an
  * entry may be longer than 65,535 bytes. An export ends at the newest checkpoint, so that all of it is proven.
  */
-import { hash } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
+import { sha256 } from '../crypto/hash.ts';
 import { readAgencyEntries } from '../db/audit-entries.ts';
 import { listAuditCheckpoints, listHeads, readTile } from '../db/audit-log-read.ts';
 import { installationName } from '../db/audit-sealing.ts';
@@ -153,7 +153,7 @@ function entriesOf(file: Buffer, first: number): ReadEntry[] {
     bytes[start - 1] = 0x00;
     const entry: ReadEntry = {
       seq: first + entries.length,
-      leaf: hash('sha256', bytes.subarray(start - 1, end), 'buffer'),
+      leaf: sha256(bytes.subarray(start - 1, end)),
     };
     const prune = bytes.subarray(start, end).includes('{"action":"audit.prune"')
       ? /"prunedThrough":"(\d+)"/.exec(bytes.toString('utf8', start, end))

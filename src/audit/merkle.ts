@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { sha256 } from '../crypto/hash.ts';
 
 /** RFC 6962 section 2.1: hashes are 32 bytes; a tree of no leaves has the hash of nothing. */
 export const hashByteCount = 32;
@@ -7,7 +7,7 @@ export function hashLeaf(entry: Uint8Array): Buffer {
   const bytes = Buffer.allocUnsafe(entry.length + 1);
   bytes[0] = 0x00;
   bytes.set(entry, 1);
-  return hash('sha256', bytes, 'buffer');
+  return sha256(bytes);
 }
 
 const pair = Buffer.alloc(1 + 2 * hashByteCount);
@@ -16,7 +16,7 @@ pair[0] = 0x01;
 export function hashNode(left: Uint8Array, right: Uint8Array): Buffer {
   pair.set(left, 1);
   pair.set(right, 1 + hashByteCount);
-  return hash('sha256', pair, 'buffer');
+  return sha256(pair);
 }
 
 /**

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { randomUuid } from '../crypto/random.ts';
 import { leadAudit } from '../db/audit-sealing.ts';
 import { channels, notify } from '../db/notify.ts';
 import { connect, type Connection } from '../db/pool.ts';
@@ -47,7 +47,7 @@ const retryMs = 500;
  *   leading -> standing by      a transaction failed, or another sealer has the lease: what is known is read anew
  */
 export function startSealer(options: SealerOptions): Sealer {
-  const id = `${hostname()}:${String(process.pid)}:${randomUUID().slice(0, 8)}`;
+  const id = `${hostname()}:${String(process.pid)}:${randomUuid().slice(0, 8)}`;
   const stopping = new AbortController();
   const done = (async () => {
     while (!stopping.signal.aborted) {

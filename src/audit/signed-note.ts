@@ -3,7 +3,8 @@
  * `at <UTC time>`. A blank line and one signature line follow: `— <origin> <base64(key id, signature)>`, Ed25519. The key's
  * name is the log's origin, so one key serves all logs and no note of one can stand for another.
  */
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { ed25519Signer, verifyEd25519 } from '../crypto/ed25519.ts';
+import { sha256 } from '../crypto/hash.ts';
 
 /** The head of a log at one moment. */
 export interface Checkpoint {
@@ -21,27 +22,23 @@ export interface TrustedKey {
 }
 
 const ed25519 = 0x01; // the algorithm's number in signed-note
-const pkcs8Head = Buffer.from('302e020100300506032b657004220420', 'hex'); // RFC 8410: what stands before the 32 bytes
-const spkiHead = Buffer.from('302a300506032b6570032100', 'hex');
 
 /** @param seed FLUX_AUDIT_KEY, 32 bytes: an Ed25519 private key (RFC 8032) */
 export function createSigner(seed: Buffer): { publicKey: Buffer; sign(checkpoint: Checkpoint): string } {
-  const key = createPrivateKey({ key: Buffer.concat([pkcs8Head, seed]), format: 'der', type: 'pkcs8' });
-  const publicKey = publicKeyOf(seed);
+  const key = ed25519Signer(seed);
   return {
-    publicKey,
+    publicKey: key.publicKey,
     sign(checkpoint) {
       const text = textOf(checkpoint);
-      const signature = sign(null, Buffer.from(text), key);
-      const line = Buffer.concat([keyId(checkpoint.origin, publicKey), signature]).toString('base64');
+      const signature = key.sign(Buffer.from(text));
+      const line = Buffer.concat([keyId(checkpoint.origin, key.publicKey), signature]).toString('base64');
       return `${text}\n— ${checkpoint.origin} ${line}\n`;
     },
   };
 }
 
 export function publicKeyOf(seed: Buffer): Buffer {
-  const key = createPrivateKey({ key: Buffer.concat([pkcs8Head, seed]), format: 'der', type: 'pkcs8' });
-  return createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(spkiHead.length);
+  return ed25519Signer(seed).publicKey;
 }
 
 /** The checkpoint of a note, or why it is not to be believed. */
@@ -60,7 +57,7 @@ export function openNote(
     if (name !== checkpoint.origin) continue;
     const bytes = Buffer.from(encoded, 'base64');
     const key = keys.find(({ publicKey }) => bytes.subarray(0, 4).equals(keyId(checkpoint.origin, publicKey)));
-    if (!key || !verify(null, text, publicKeyObject(key.publicKey), bytes.subarray(4))) continue;
+    if (!key || !verifyEd25519(key.publicKey, text, bytes.subarray(4))) continue;
     if (!key.until || Date.parse(checkpoint.at) <= key.until.getTime()) return { checkpoint };
     expired = true;
   }
@@ -84,16 +81,7 @@ function textOf({ origin, size, root, at }: Checkpoint): string {
 }
 
 function keyId(name: string, publicKey: Buffer): Buffer {
-  return createHash('sha256')
-    .update(`${name}\n`)
-    .update(Buffer.from([ed25519]))
-    .update(publicKey)
-    .digest()
-    .subarray(0, 4);
-}
-
-function publicKeyObject(publicKey: Buffer): KeyObject {
-  return createPublicKey({ key: Buffer.concat([spkiHead, publicKey]), format: 'der', type: 'spki' });
+  return sha256(`${name}\n`, Buffer.from([ed25519]), publicKey).subarray(0, 4);
 }
 
 /** What the logs of an installation are called in their notes. */

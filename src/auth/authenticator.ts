@@ -1,5 +1,6 @@
 import { jwtVerify } from 'jose';
 
+import { fipsActive } from '../crypto/fips.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import { type ClaimRules, toPrincipal } from './claims.ts';
 import { readCompactToken } from './compact-token.ts';
@@ -8,7 +9,7 @@ import type { Principal } from './principal.ts';
 import { remoteKeySet } from './remote-key-set.ts';
 
 /** Asymmetric only: with an HMAC whoever verifies could also sign. The token's header never chooses among more than these. */
-const algorithms = ['ES256', 'PS256', 'RS256', 'EdDSA'];
+const algorithms = ['ES256', 'PS256', 'RS256', ...(fipsActive() ? [] : ['EdDSA'])];
 
 const lifetimeSecondsMax = 3_600;
 

@@ -1,9 +1,9 @@
-import { randomBytes, randomUUID } from 'node:crypto';
 import { link, mkdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose';
 
+import { randomHex, randomUuid } from '../crypto/random.ts';
 import { FluxError } from '../errors.ts';
 import type { Classification } from './principal.ts';
 import type { Role } from './roles.ts';
@@ -52,7 +52,7 @@ export async function localIssuer(home: string): Promise<LocalIssuer> {
         .setIssuer(localIssuerName)
         .setAudience(audience)
         .setSubject(subject)
-        .setJti(randomUUID())
+        .setJti(randomUuid())
         .setIssuedAt()
         .setExpirationTime(`${String(minutes)}m`)
         .sign(key);
@@ -72,7 +72,7 @@ async function readKey(file: string): Promise<JWK | null> {
 /** Whoever links first wins: link() refuses an existing name, and a reader never sees half a file. */
 async function makeKey(file: string): Promise<JWK> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true });
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
+  const draft = `${file}.${randomHex(6)}`;
   try {
     await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
     await writeFile(draft, JSON.stringify(await exportJWK(privateKey)), { mode: 0o600, flag: 'wx' });

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto';
+import { hmacSha256 } from '../crypto/mac.ts';
 
 /** What a sealed context says; migrations/0001 reads it back. */
 export interface TenantContext {
@@ -18,5 +18,5 @@ export function sealContext(seal: { keyId: string; key: Buffer }, context: Tenan
   const text = [context.agency, context.role, String(context.clearance), String(context.expiresAt), seal.keyId].join(
     '|',
   );
-  return `${text}|${createHmac('sha256', seal.key).update(text).digest('hex')}`;
+  return `${text}|${hmacSha256(seal.key, text).toString('hex')}`;
 }

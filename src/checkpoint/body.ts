@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-
 import { canonicalBytes } from '../canonical-json.ts';
+import { sha256 } from '../crypto/hash.ts';
 import type { Claim } from '../db/queue.ts';
 import { FluxError } from '../errors.ts';
 import type { Position } from './position.ts';
@@ -30,7 +29,7 @@ export function encodeCheckpoint(
     lastSeq: position.lastSeq,
     ...definitions,
   });
-  return { body, hash: createHash('sha256').update(body).digest() };
+  return { body, hash: sha256(body) };
 }
 
 type StoredBody = Omit<Position, 'hash'> & Definitions;

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-
 import { canonicalBytes } from '../canonical-json.ts';
+import { sha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
 
 /**
@@ -22,5 +21,5 @@ export function canonicalText(document: unknown): string {
 
 /** SHA-256 over the canonical bytes, 32 bytes; what flux.contracts and flux.pipelines keep as `sha256`. */
 export function contractSha256(document: unknown): Buffer {
-  return createHash('sha256').update(canonicalText(document), 'utf8').digest();
+  return sha256(canonicalText(document));
 }

@@ -1,6 +1,7 @@
-import { createHash, createHmac } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 
+import { sha256, sha256Hex } from '../crypto/hash.ts';
+import { hmacSha256 } from '../crypto/mac.ts';
 import { FluxError } from '../errors.ts';
 import { ensureAgencyLogins } from './agency-logins.ts';
 import { connectAdmin } from './connect-admin.ts';
@@ -44,7 +45,7 @@ export async function readMigrations(): Promise<Migration[]> {
         version: Number(file.slice(0, 4)),
         name: file.slice(5, -4),
         text,
-        sha256: createHash('sha256').update(text).digest(),
+        sha256: sha256(text),
       };
     }),
   );
@@ -214,8 +215,8 @@ async function storeSealKey(admin: Connection, roles: PlatformRoles, contextKey:
 
 /** The seal's own key and its public name, both derived from FLUX_CONTEXT_KEY. */
 export function sealKey(contextKey: Buffer): { keyId: string; key: Buffer } {
-  const key = createHmac('sha256', contextKey).update('flux tenant context seal').digest();
-  return { keyId: createHash('sha256').update(key).digest('hex').slice(0, 8), key };
+  const key = hmacSha256(contextKey, 'flux tenant context seal');
+  return { keyId: sha256Hex(key).slice(0, 8), key };
 }
 
 /** A 32-byte key filled to SHA-256's 64-byte block and mixed with RFC 2104's constant. */

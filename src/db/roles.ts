@@ -1,5 +1,5 @@
-import { createHash, createHmac } from 'node:crypto';
-
+import { sha256Hex } from '../crypto/hash.ts';
+import { hmacSha256 } from '../crypto/mac.ts';
 import { type Queryable } from './pool.ts';
 import { ident, join, literal, sql } from './sql.ts';
 
@@ -45,13 +45,13 @@ export function lakeSchema(agency: string): string {
 
 /** A login's password, derived, so that no process has to store or be told it. @param contextKey FLUX_CONTEXT_KEY */
 export function rolePassword(contextKey: Buffer, role: string): string {
-  return createHmac('sha256', contextKey).update(`flux role password\0${role}`).digest('hex');
+  return hmacSha256(contextKey, `flux role password\0${role}`).toString('hex');
 }
 
 /** Keeps an identifier within PostgreSQL's limit: a long one ends in a hash of the whole. */
 export function shorten(name: string): string {
   if (Buffer.byteLength(name) <= identifierByteCountMax) return name;
-  const digest = createHash('sha256').update(name).digest('hex').slice(0, 10);
+  const digest = sha256Hex(name).slice(0, 10);
   const tail = /_(rw|ro|owner|definer|api|worker|sealer)$/.exec(name)?.[0] ?? '';
   return `${name.slice(0, identifierByteCountMax - digest.length - tail.length - 1)}_${digest}${tail}`;
 }

@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
-
 import { appendAudit, type AuditEntry } from '../audit/append.ts';
 import { canonicalBytes } from '../canonical-json.ts';
+import { sha256 } from '../crypto/hash.ts';
 import { findFirstResult, lockName, saveFirstResult } from '../db/idempotency.ts';
 import type { Connection } from '../db/pool.ts';
 import { inTenant } from '../db/transaction.ts';
@@ -72,7 +71,7 @@ async function changeOnce<T, Checked>(
   ask: Ask<T, Checked>,
   checked: Checked,
 ): Promise<Performed<T>> {
-  const requestSha256 = createHash('sha256').update(canonicalBytes(ask.request)).digest();
+  const requestSha256 = sha256(canonicalBytes(ask.request));
   const key = ask.idempotencyKey;
   if (key !== null) {
     await lockName(tx, 'idempotency', `${ask.action}/${key}`);

@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
-
 import { canonicalBytes } from '../canonical-json.ts';
 import { type Contract as ContractDocument, validateContract } from '../contracts/contract.ts';
+import { sha256 } from '../crypto/hash.ts';
 import { type Contract, findContract, insertContract } from '../db/contracts.ts';
 import { lockName } from '../db/idempotency.ts';
 import type { Connection } from '../db/pool.ts';
@@ -61,7 +60,7 @@ async function addVersion(
   const contract = await insertContract(tx, {
     name,
     document: canonical.toString('utf8'),
-    sha256: createHash('sha256').update(canonical).digest(),
+    sha256: sha256(canonical),
     createdBy: caller.principal.subject,
   });
   const reference = { name, version: contract.version };

@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
-
 import { classifications } from '../auth/principal.ts';
 import { canonicalBytes } from '../canonical-json.ts';
 import { type PipelineDefinition, validatePipelineDefinition } from '../contracts/documents.ts';
 import { requireOffered } from '../contracts/offered.ts';
+import { sha256 } from '../crypto/hash.ts';
 import { type Agency, readOwnAgency } from '../db/agencies-read.ts';
 import { findConnection, listConnections } from '../db/connections.ts';
 import { findContract } from '../db/contracts.ts';
@@ -69,7 +68,7 @@ async function addVersion(tx: Connection, caller: Caller, definition: PipelineDe
     contractVersion: definition.contract.version,
     connectionName: definition.source.connection,
     definition: canonical.toString('utf8'),
-    sha256: createHash('sha256').update(canonical).digest(),
+    sha256: sha256(canonical),
     createdBy: caller.principal.subject,
   }).catch((cause: unknown) => {
     throw nameTaken(cause, definition.name);

@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-
 import { canonicalBytes } from '../canonical-json.ts';
+import { sha256Hex } from '../crypto/hash.ts';
 import type { Connection } from '../db/pool.ts';
 import { readForReplay } from '../db/run-replay.ts';
 import { unknownRun } from '../events/read-after.ts';
@@ -76,7 +75,7 @@ function derive(events: Parameters<typeof deriveState>[0]): DerivedState | strin
 }
 
 function hashOf(state: DerivedState): string {
-  return createHash('sha256').update(canonicalBytes(state)).digest('hex');
+  return sha256Hex(canonicalBytes(state));
 }
 
 function differencesOf(derived: DerivedState, stored: DerivedState): string[] {

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { chown, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
+import { randomBytes, randomHex } from '../crypto/random.ts';
 import { FluxError } from '../errors.ts';
 import { ensureFolder, ensureHome, homePaths, readJson, writeSecret } from '../home.ts';
 import { type Binaries, locateBinaries } from './binaries.ts';
@@ -73,7 +73,7 @@ async function newClusterFile(folder: string): Promise<ClusterFile> {
   return {
     password: randomBytes(24).toString('base64url'),
     // A random name: an earlier FLUX_HOME of the same path that was deleted must not come back with its data.
-    dataFolder: reachable ? 'data' : path.join(sharedFolder, 'clusters', randomBytes(8).toString('hex'), 'data'),
+    dataFolder: reachable ? 'data' : path.join(sharedFolder, 'clusters', randomHex(8), 'data'),
   };
 }
 
@@ -123,8 +123,8 @@ async function initialise(cluster: Cluster): Promise<void> {
     await ensureFolder(path.dirname(parent), 0o711);
     await ensureFolder(parent, 0o711);
   }
-  const draft = `${dataFolder}.new-${randomBytes(6).toString('hex')}`;
-  const passwordFile = path.join(parent, `password-${randomBytes(6).toString('hex')}`);
+  const draft = `${dataFolder}.new-${randomHex(6)}`;
+  const passwordFile = path.join(parent, `password-${randomHex(6)}`);
   await removeDrafts(dataFolder);
   try {
     await mkdir(draft, { mode: 0o700 });

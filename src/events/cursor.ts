@@ -1,5 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
-
+import { equalSecrets, hmacSha256 } from '../crypto/mac.ts';
 import { FluxError } from '../errors.ts';
 
 /**
@@ -17,7 +16,7 @@ export interface CursorScope {
 
 /** The key that signs cursors, derived from FLUX_CONTEXT_KEY. */
 export function cursorKeyOf(contextKey: Buffer): Buffer {
-  return createHmac('sha256', contextKey).update('flux cursor').digest();
+  return hmacSha256(contextKey, 'flux cursor');
 }
 
 export function encodeCursor(key: Buffer, scope: CursorScope, parts: readonly string[]): string {
@@ -30,7 +29,7 @@ export function decodeCursor(key: Buffer, scope: CursorScope, cursor: string): s
   const [body = '', mac = '', ...rest] = cursor.split('.');
   const text = Buffer.from(body, 'base64url').toString('utf8');
   const told = Buffer.from(mac, 'base64url');
-  if (rest.length > 0 || told.length !== macByteCount || !timingSafeEqual(told, sign(key, scope, text))) {
+  if (rest.length > 0 || told.length !== macByteCount || !equalSecrets(told, sign(key, scope, text))) {
     throw new FluxError(
       'INVALID_INPUT',
       'The cursor was not given out for this list. Pass `endCursor` or an item’s `cursor` of the same list unchanged, or none to begin at the start.',
@@ -52,5 +51,5 @@ export function decodeEventCursor(key: Buffer, of: { agency: string; runId: stri
 }
 
 function sign(key: Buffer, { kind, agency }: CursorScope, text: string): Buffer {
-  return createHmac('sha256', key).update([kind, agency, text].join('\0')).digest().subarray(0, macByteCount);
+  return hmacSha256(key, [kind, agency, text].join('\0')).subarray(0, macByteCount);
 }

@@ -1,5 +1,4 @@
-import { randomUUID } from 'node:crypto';
-
+import { randomUuid } from '../crypto/random.ts';
 import { channels, listen, notify } from '../db/notify.ts';
 import { connect, type Connection } from '../db/pool.ts';
 import { toFluxError } from '../errors.ts';
@@ -127,7 +126,7 @@ async function listenOnce(options: ListenOptions, ear: Ear): Promise<{ stood: bo
       onError: (error) => broken.abort(error),
     });
     connection.client.on('end', () => broken.abort(new Error('the connection ended')));
-    const nonce = `test:${randomUUID()}`;
+    const nonce = `test:${randomUuid()}`;
     const heard = new AbortController();
     await listen(connection, channels.runEvents, (payload) => {
       if (payload === nonce) heard.abort();

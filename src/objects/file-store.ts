@@ -1,6 +1,8 @@
-import { createHash, createHmac, randomUUID } from 'node:crypto';
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { runningSha256 } from '../crypto/hash.ts';
+import { hmacSha256 } from '../crypto/mac.ts';
+import { randomUuid } from '../crypto/random.ts';
 import { FluxError } from '../errors.ts';
 
 /**
@@ -41,7 +43,7 @@ export function createFileStore({ folder, dataKey }: { folder: string; dataKey: 
   return {
     pathOf,
     async put(agency, bytes) {
-      const partial = join(folder, 'partial', randomUUID());
+      const partial = join(folder, 'partial', randomUuid());
       await mkdir(dirname(partial), { recursive: true, mode: 0o700 });
       try {
         const { sha256, byteCount } = await writeSynced(partial, bytes);
@@ -57,15 +59,15 @@ export function createFileStore({ folder, dataKey }: { folder: string; dataKey: 
 }
 
 function keyedAddress(dataKey: Buffer, agency: string, sha256: string): string {
-  const agencyKey = createHmac('sha256', dataKey).update(`flux object address\0${agency}`).digest();
-  return createHmac('sha256', agencyKey).update(sha256).digest('hex');
+  const agencyKey = hmacSha256(dataKey, `flux object address\0${agency}`);
+  return hmacSha256(agencyKey, sha256).toString('hex');
 }
 
 async function writeSynced(
   path: string,
   bytes: AsyncIterable<Uint8Array>,
 ): Promise<{ sha256: string; byteCount: number }> {
-  const hash = createHash('sha256');
+  const hash = runningSha256();
   let byteCount = 0;
   const file = await open(path, 'wx', 0o600);
   try {
@@ -78,7 +80,7 @@ async function writeSynced(
   } finally {
     await file.close();
   }
-  return { sha256: hash.digest('hex'), byteCount };
+  return { sha256: hash.digest().toString('hex'), byteCount };
 }
 
 async function isWhole(path: string, byteCount: number): Promise<boolean> {

@@ -1,5 +1,6 @@
-import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+
+import { randomHex, randomUuid } from '../crypto/random.ts';
 
 export interface RequestIds {
   requestId: string;
@@ -15,8 +16,8 @@ export function requestIds(headers: IncomingHttpHeaders): RequestIds {
   const parent = headers['traceparent'];
   const traceId = typeof parent === 'string' ? traceparent.exec(parent)?.[1] : undefined;
   return {
-    requestId: typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID(),
-    traceId: traceId !== undefined && !/^0+$/.test(traceId) ? traceId : randomBytes(16).toString('hex'),
+    requestId: typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUuid(),
+    traceId: traceId !== undefined && !/^0+$/.test(traceId) ? traceId : randomHex(16),
   };
 }
 

@@ -1,6 +1,5 @@
-import { randomUUID } from 'node:crypto';
-
 import { appendAudit } from '../audit/append.ts';
+import { randomUuid } from '../crypto/random.ts';
 import {
   cancelOtherPartitions,
   finishPartition,
@@ -148,7 +147,7 @@ function describe(
     log.warn({ err: error, runId: claim.runId, partition: claim.partitionNo }, 'a run failed');
     return { ...named, message: error.message };
   }
-  const errorId = randomUUID();
+  const errorId = randomUuid();
   log.error({ err: error, errorId, runId: claim.runId, partition: claim.partitionNo }, 'a run failed unexpectedly');
   return { ...named, message: `An unexpected failure ended the run. Its id in the worker's log is ${errorId}.` };
 }

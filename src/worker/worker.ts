@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 
+import { randomUuid } from '../crypto/random.ts';
 import { createPool } from '../db/pool.ts';
 import { type Claim, claimPartition, rescuePartitions } from '../db/queue.ts';
 import type { EtlEngine } from '../etl/engine-types.ts';
@@ -41,7 +41,7 @@ export function startWorker(
   config: StartWorkerConfig,
   deps: { engine: EtlEngine; log: Log; random?: () => number },
 ): Worker {
-  const id = config.id ?? `${hostname()}-${String(process.pid)}-${randomUUID().slice(0, 4)}`;
+  const id = config.id ?? `${hostname()}-${String(process.pid)}-${randomUuid().slice(0, 4)}`;
   const onError = (err: unknown): void => deps.log.warn({ err }, 'a connection of the worker broke');
   // Claim, heartbeat, hint: a beat must never wait for another's connection.
   const pool = createPool({

@@ -1,3 +1,4 @@
+import { getFips } from 'node:crypto';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -155,4 +156,13 @@ test('a name that looks like ours and is not is a warning, because it has no eff
   expect(loadConfig({ FLUX_HOME: home, FLUX_PROT: '1' }).warnings).toEqual([
     'FLUX_PROT is no setting of Flux and has no effect',
   ]);
+});
+
+test('FIPS mode that was asked for and is absent refuses to start, and says what to do', () => {
+  expect(getFips(), 'this Node has no FIPS provider').toBe(0);
+  expect(() => loadConfig({ FLUX_HOME: home, FLUX_FIPS: '1' })).toThrow(
+    /FLUX_FIPS is 1.*getFips\(\) is 0.*--enable-fips/,
+  );
+  expect(() => loadConfig({ FLUX_HOME: home, FLUX_FIPS: 'yes' })).toThrow(/FLUX_FIPS should be 1/);
+  loadConfig({ FLUX_HOME: home, FLUX_FIPS: '0' });
 });

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-
+import { sha256Hex } from '../../crypto/hash.ts';
 import { type ApiClient, successOf } from '../client.ts';
 import type { AgencySamples } from './samples.ts';
 
@@ -55,5 +54,5 @@ async function mutate(
 }
 
 function keyOf(kind: string, document: unknown): string {
-  return `demo-${createHash('sha256').update(kind).update(JSON.stringify(document)).digest('hex').slice(0, 32)}`;
+  return `demo-${sha256Hex(kind, JSON.stringify(document)).slice(0, 32)}`;
 }
