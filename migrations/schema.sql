@@ -475,6 +475,7 @@ CREATE UNIQUE INDEX migrations_pkey ON flux.migrations USING btree (version);
 CREATE UNIQUE INDEX pipelines_pkey ON flux.pipelines USING btree (agency_id, name, version);
 CREATE INDEX pipelines_purpose ON flux.pipelines USING btree (agency_id, content_type, use_case);
 CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (agency_id, run_id, record_no);
+CREATE INDEX run_events_checkpoints ON flux.run_events USING btree (agency_id, run_id, partition_no, seq) WHERE (name = ANY (ARRAY['CheckpointSaved'::text, 'CheckpointRejected'::text]));
 CREATE UNIQUE INDEX run_events_pkey ON flux.run_events USING btree (agency_id, run_id, seq);
 CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority, available_at) WHERE (status = 'AVAILABLE'::text);
 CREATE INDEX run_partitions_cancelled ON flux.run_partitions USING btree (agency_id, cancel_by) WHERE ((status = 'EXECUTING'::text) AND (cancel_by IS NOT NULL));
@@ -732,6 +733,56 @@ end
 $function$; -- owner flux_owner
 comment on function flux.checkpoint_intact(c flux.checkpoints) is 'Whether the stored bytes have the stored digest and say of themselves what their row says.';
 
+CREATE OR REPLACE FUNCTION flux.checkpoint_problem(c flux.checkpoints)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  expected int;
+  told bytea;
+  last_event jsonb;
+begin
+  if sha256(c.body) <> c.hash then
+    return 'DIGEST';
+  end if;
+  if not flux.checkpoint_intact(c) then
+    return 'PLACE';
+  end if;
+  -- A version whose link to its predecessor is broken proves nothing about what came before it.
+  if c.version > 1 and not exists (
+      select from flux.checkpoints p
+      where p.agency_id = c.agency_id and p.run_id = c.run_id and p.partition_no = c.partition_no
+        and p.version = c.version - 1 and p.hash = c.previous_hash) then
+    return 'CHAIN';
+  end if;
+  -- Retention takes a finished run's events from the first on: without the first nothing can be held against them.
+  if not exists (select from flux.run_events e where e.agency_id = c.agency_id and e.run_id = c.run_id and e.seq = 1) then
+    return null;
+  end if;
+  expected := flux.expected_checkpoint(c.run_id, c.partition_no);
+  select decode(e.data ->> 'hash', 'hex') into told
+  from flux.run_events e
+  where e.agency_id = c.agency_id and e.run_id = c.run_id and e.partition_no = c.partition_no
+    and e.name = 'CheckpointSaved' and (e.data ->> 'version')::int = c.version
+  order by e.seq desc
+  limit 1;
+  if expected is null or c.version > expected or told is distinct from c.hash then
+    return 'HISTORY';
+  end if;
+  last_event := convert_from(c.body, 'UTF8')::jsonb -> 'lastEvent';
+  if jsonb_typeof(last_event) = 'object' and not exists (
+      select from flux.run_events e
+      where e.agency_id = c.agency_id and e.run_id = c.run_id and e.seq = (last_event ->> 'seq')::bigint
+        and e.event_id = (last_event ->> 'id')::uuid) then
+    return 'LAST_EVENT';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.checkpoint_problem(c flux.checkpoints) is 'What is wrong with a stored checkpoint: DIGEST, PLACE, CHAIN, HISTORY or LAST_EVENT; null when nothing is.';
+
 CREATE OR REPLACE FUNCTION flux.claim_partition(p_worker text, p_lease_ms integer)
  RETURNS TABLE(agency_id text, run_id uuid, partition_no integer, kind text, stage text, epoch integer, takings integer, taken_over boolean, rw_role name)
  LANGUAGE sql
@@ -835,6 +886,21 @@ end
 $function$; -- owner flux_definer
 comment on function flux.current_clearance() is 'Highest classification the session may see; an agency''s own login sees all.';
 
+CREATE OR REPLACE FUNCTION flux.expected_checkpoint(p_run_id uuid, p_partition_no integer)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select case e.name when 'CheckpointSaved' then (e.data ->> 'version')::int else (e.data ->> 'resumesFrom')::int end
+  from flux.run_events e
+  where e.agency_id = (select flux.current_agency()) and e.run_id = p_run_id and e.partition_no = p_partition_no
+    and e.name in ('CheckpointSaved', 'CheckpointRejected')
+  order by e.seq desc
+  limit 1
+$function$; -- owner flux_owner
+comment on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest version that the run''s history has of a partition; null when it tells of none.';
+
 CREATE OR REPLACE FUNCTION flux.grant_agency_login(p_rw name, p_ro name)
  RETURNS void
  LANGUAGE plpgsql
@@ -857,6 +923,18 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_login(p_rw name, p_ro name) is 'Grants an agency''s worker login what it needs in flux; its lake is its own schema.';
+
+CREATE OR REPLACE FUNCTION flux.grant_agency_runs(p_rw name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute format('grant execute on function flux.expected_checkpoint(uuid, int), flux.checkpoint_problem(flux.checkpoints)
+    to %I', p_rw);
+end
+$function$; -- owner flux_owner
+comment on function flux.grant_agency_runs(p_rw name) is 'Grants an agency''s worker login what stages, reprocessing and the checking of checkpoints need.';
 
 CREATE OR REPLACE FUNCTION flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb)
  RETURNS void
@@ -978,30 +1056,29 @@ AS $function$
 declare
   candidate flux.checkpoints;
   bad int[] := '{}';
+  expected int := flux.expected_checkpoint(p_run_id, p_partition_no);
 begin
   for candidate in
     select c.* from flux.checkpoints c
     where c.agency_id = (select flux.current_agency()) and c.run_id = p_run_id and c.partition_no = p_partition_no
     order by c.version desc
   loop
-    -- A version whose link to its predecessor is broken proves nothing about what came before it.
-    if flux.checkpoint_intact(candidate) and (candidate.version = 1 or exists (
-        select from flux.checkpoints p
-        where p.agency_id = candidate.agency_id and p.run_id = candidate.run_id
-          and p.partition_no = candidate.partition_no and p.version = candidate.version - 1
-          and p.hash = candidate.previous_hash)) then
+    -- What the history saved and the table has not is lost, and as good as corrupted.
+    bad := bad || array(select v from generate_series(coalesce(bad[cardinality(bad)] - 1, expected), candidate.version + 1, -1) v);
+    if flux.checkpoint_problem(candidate) is null then
       return query select candidate.version, candidate.checkpoint_id, candidate.epoch, candidate.status,
         candidate.step, candidate.body, candidate.hash, bad;
       return;
     end if;
     bad := bad || candidate.version;
   end loop;
-  if cardinality(bad) > 0 then
-    raise exception 'every checkpoint of partition % is corrupted (versions %)', p_partition_no, bad using errcode = 'FX001';
+  if cardinality(bad) > 0 or expected > 0 then
+    raise exception 'every checkpoint of partition % is corrupted or lost (versions % of %)', p_partition_no, bad, expected
+      using errcode = 'FX001';
   end if;
 end
 $function$; -- owner flux_owner
-comment on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest intact version, with the newer corrupted ones passed over; no row when none was ever saved; FX001 when all are corrupted.';
+comment on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest version that verifies, with the newer corrupted or lost ones passed over; no row when none was ever saved; FX001 when none verifies.';
 
 CREATE OR REPLACE FUNCTION flux.operation_counts()
  RETURNS TABLE(queue_depth bigint, queue_age_seconds double precision, executing bigint, active_runs bigint, audit_seal_lag_seconds double precision)
@@ -1163,6 +1240,7 @@ CREATE OR REPLACE FUNCTION flux.save_checkpoint(p_run_id uuid, p_partition_no in
 AS $function$
 declare
   row flux.checkpoints;
+  expected int;
 begin
   row.agency_id := flux.current_agency();
   row.run_id := p_run_id;
@@ -1189,6 +1267,12 @@ begin
       using errcode = 'FX001';
   end if;
   insert into flux.checkpoints select row.*;
+  -- Only now, so that a batch that has happened before is told as what it is, a unique violation.
+  expected := flux.expected_checkpoint(p_run_id, p_partition_no);
+  if expected is not null and expected <> p_version - 1 then
+    raise exception 'checkpoint % of partition % does not follow checkpoint %, the last of its run''s history', p_version,
+      p_partition_no, expected using errcode = 'FX001';
+  end if;
   return row.checkpoint_id;
 end
 $function$; -- owner flux_owner
@@ -1304,14 +1388,7 @@ begin
   if not found then
     return null;
   end if;
-  if flux.checkpoint_intact(candidate) and (candidate.version = 1 or exists (
-      select from flux.checkpoints p
-      where p.agency_id = candidate.agency_id and p.run_id = candidate.run_id
-        and p.partition_no = candidate.partition_no and p.version = candidate.version - 1
-        and p.hash = candidate.previous_hash)) then
-    return 'VERIFIED';
-  end if;
-  return 'CORRUPTED';
+  return case when flux.checkpoint_problem(candidate) is null then 'VERIFIED' else 'CORRUPTED' end;
 end
 $function$; -- owner flux_owner
 comment on function flux.validate_checkpoint_integrity(p_checkpoint_id uuid) is 'VERIFIED or CORRUPTED, recomputed from the stored bytes; null when there is no such checkpoint.';
@@ -1353,9 +1430,11 @@ grant execute on function flux.audit_state() to flux_sealer;
 grant execute on function flux.audit_tile(p_agency text, p_level integer, p_tile_no bigint) to flux_sealer;
 grant execute on function flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer) to flux_worker;
 grant execute on function flux.checkpoint_intact(c flux.checkpoints) to flux_api;
+grant execute on function flux.checkpoint_problem(c flux.checkpoints) to flux_api;
 grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer) to flux_worker;
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
+grant execute on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
 grant execute on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb) to flux_sealer;
 grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) to flux_worker;
 grant execute on function flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer) to flux_sealer;

@@ -1,10 +1,12 @@
 import { findCheckpoint, listCheckpoints, type StoredCheckpoint } from '../src/db/checkpoints-read.ts';
+import { type CheckpointVerification, verifyCheckpoints } from '../src/db/checkpoints-verify.ts';
 import { findRun, type Run } from '../src/db/runs.ts';
 import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 import { isUuid } from './ids.ts';
 
 export type { StoredCheckpoint } from '../src/db/checkpoints-read.ts';
+export type { CheckpointFault, CheckpointProblem, CheckpointVerification } from '../src/db/checkpoints-verify.ts';
 
 export async function checkpointById(ctx: Context, id: string | null): Promise<StoredCheckpoint | null> {
   return id !== null && isUuid(id) ? read(ctx, (tx) => findCheckpoint(tx, id)) : null;
@@ -16,6 +18,10 @@ export function checkpointsOf(ctx: Context, run: Run, page: PageArgs): Promise<P
       read(ctx, (tx) => listCheckpoints(tx, { runId: run.id, after: position && toPosition(position), limit })),
     positionOf: ({ partitionNo, version }) => [String(partitionNo), String(version)],
   });
+}
+
+export function verificationOf(ctx: Context, run: Run): Promise<CheckpointVerification> {
+  return read(ctx, (tx) => verifyCheckpoints(tx, run.id));
 }
 
 function toPosition([partitionNo = '0', version = '0']: string[]): { partitionNo: number; version: number } {

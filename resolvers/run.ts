@@ -60,6 +60,7 @@ export interface StartRunArgs {
   payload?: unknown;
   stage?: RunStage | null | undefined;
   dryRun?: boolean | null | undefined;
+  priority?: number | null | undefined;
   metadata?: unknown;
   reason?: string | null | undefined;
   idempotencyKey?: string | null | undefined;
@@ -71,6 +72,7 @@ export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
     payload: input.payload ?? null,
     stage: input.stage ?? null,
     dryRun: input.dryRun ?? null,
+    priority: input.priority ?? null,
     metadata: input.metadata ?? null,
     reason: input.reason ?? null,
     idempotencyKey: input.idempotencyKey ?? null,

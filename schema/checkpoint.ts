@@ -96,3 +96,45 @@ export const CheckpointPageRef = builder.connectionObject(
   { type: CheckpointRef, name: 'CheckpointConnection' },
   { name: 'CheckpointEdge' },
 );
+
+const CheckpointProblemRef = builder.enumType('CheckpointProblem', {
+  description: 'What is wrong with a checkpoint.',
+  values: {
+    DIGEST: { description: 'Its bytes do not have its SHA-256.' },
+    PLACE: { description: 'Its bytes are those of another agency, run, partition, version or epoch.' },
+    CHAIN: { description: 'It does not follow the version before it, or that one is gone.' },
+    HISTORY: { description: 'The run’s history did not save it, or saved another one in its place.' },
+    LAST_EVENT: { description: 'The event that it names as its last is not the one of the run’s history.' },
+    LOST: { description: 'The run’s history saved it, and it is not stored.' },
+  } satisfies Record<checkpoints.CheckpointProblem, { description: string }>,
+});
+
+const CheckpointFaultRef = builder.objectRef<checkpoints.CheckpointFault>('CheckpointFault').implement({
+  description: 'A checkpoint that does not verify.',
+  auth: { scopes: [['run:read']] },
+  fields: (t) => ({
+    partitionNo: t.exposeInt('partitionNo', { nullable: false, description: 'The partition’s number.' }),
+    version: t.exposeInt('version', { nullable: false, description: 'From 1, one a batch.' }),
+    problem: t.expose('problem', { type: CheckpointProblemRef, nullable: false, description: 'What is wrong.' }),
+  }),
+});
+
+export const CheckpointVerificationRef = builder
+  .objectRef<checkpoints.CheckpointVerification>('CheckpointVerification')
+  .implement({
+    description: 'What recomputing all checkpoints of a run says.',
+    auth: { scopes: [['run:read']] },
+    fields: (t) => ({
+      verified: t.boolean({
+        nullable: false,
+        description: 'Whether every one is as it was saved.',
+        resolve: ({ faults }) => faults.length === 0,
+      }),
+      checkpointCount: t.exposeInt('checkpointCount', { nullable: false, description: 'Those that are stored.' }),
+      faults: t.expose('faults', {
+        type: [CheckpointFaultRef],
+        nullable: false,
+        description: 'Those that do not verify, by partition and version; at most 1000.',
+      }),
+    }),
+  });

@@ -7,7 +7,7 @@ import * as runs from '../resolvers/run.ts';
 import { isFinalStatus } from '../src/domain/run.ts';
 import { idempotencyKeyDescription, mutationErrors, pageArgs } from './arguments.ts';
 import { builder } from './builder.ts';
-import { CheckpointPageRef } from './checkpoint.ts';
+import { CheckpointPageRef, CheckpointVerificationRef } from './checkpoint.ts';
 import { ClassificationRef } from './classification.ts';
 import { PipelineRef } from './pipeline.ts';
 import { RejectedRecordPageRef } from './rejected-record.ts';
@@ -66,6 +66,10 @@ builder.node(RunRef, {
       nullable: false,
       description: 'Who is not cleared for it does not see that it exists.',
     }),
+    priority: t.exposeInt('priority', {
+      nullable: false,
+      description: 'From -100 to 100: of the agency’s own runs, those with more are taken first.',
+    }),
     requestedBy: t.exposeString('requestedBy', { nullable: false, description: 'Who asked for it.' }),
     reason: t.exposeString('reason', { description: 'Why, in that person’s words.' }),
     traceId: t.exposeString('traceId', { description: 'The trace of the request that started it.' }),
@@ -112,6 +116,13 @@ builder.node(RunRef, {
       description: 'Its checkpoints, by partition and version.',
       args: pageArgs(t.arg),
       resolve: (run, args, ctx) => checkpoints.checkpointsOf(ctx, run, args),
+    }),
+    checkpointVerification: t.field({
+      type: CheckpointVerificationRef,
+      nullable: false,
+      description:
+        'Recomputes all of its checkpoints now: digest, place, chain, and what its history says was saved. Reads every one of them.',
+      resolve: (run, _args, ctx) => checkpoints.verificationOf(ctx, run),
     }),
     waitingReason: t.field({
       type: WaitingReasonRef,
@@ -210,6 +221,10 @@ const StartRunInput = builder.inputType('StartRunInput', {
     }),
     stage: t.field({ type: RunStageRef, description: 'What to do; FULL if absent.' }),
     dryRun: t.boolean({ description: 'Read and check, write nothing.' }),
+    priority: t.int({
+      description:
+        'From -100 to 100, 0 if absent: of the agency’s own runs, those with more are taken first. It counts for nothing between agencies.',
+    }),
     metadata: t.field({
       type: 'JSON',
       description: 'The caller’s own notes, kept with the run: an object of texts, numbers and booleans.',

@@ -4,6 +4,9 @@ import type { Claim } from '../db/queue.ts';
 import { FluxError } from '../errors.ts';
 import type { Position } from './position.ts';
 
+/** The version of what a body says and of what its cursor means to the code. Raise it with every change of either. */
+const checkpointFormat = 2;
+
 /** The immutable documents under which a checkpoint was written; a position means nothing under others. */
 export interface Definitions {
   pipeline: { name: string; version: number };
@@ -17,6 +20,7 @@ export function encodeCheckpoint(
   definitions: Definitions,
 ): { body: Buffer; hash: Buffer } {
   const body = canonicalBytes({
+    format: checkpointFormat,
     agency: claim.agencyId,
     run: claim.runId,
     partition: claim.partitionNo,
@@ -26,24 +30,33 @@ export function encodeCheckpoint(
     cursor: position.cursor,
     counts: position.counts,
     steps: position.steps,
-    lastSeq: position.lastSeq,
+    lastEvent: position.lastEvent,
     ...definitions,
   });
   return { body, hash: sha256(body) };
 }
 
-type StoredBody = Omit<Position, 'hash'> & Definitions;
+type StoredBody = Omit<Position, 'hash'> & Definitions & { format?: number };
 
 /**
  * Reads back what `encodeCheckpoint` wrote. The database has verified digest, place and chain.
  *
- * @throws CHECKPOINT_INCOMPATIBLE it was written under another pipeline or contract version
+ * @throws CHECKPOINT_INCOMPATIBLE it was written by other code, or under another pipeline or contract version
  */
 export function decodeCheckpoint(stored: { body: Buffer; hash: Buffer }, definitions: Definitions): Position {
   const told = JSON.parse(stored.body.toString('utf8')) as StoredBody;
-  const { version, cursor, counts, steps, lastSeq } = told;
+  const { version, cursor, counts, steps, lastEvent } = told;
+  requireSameFormat(told);
   requireSameDefinitions(told, definitions);
-  return { version, cursor, counts, steps, lastSeq, hash: stored.hash };
+  return { version, cursor, counts, steps, lastEvent, hash: stored.hash };
+}
+
+function requireSameFormat({ format }: StoredBody): void {
+  if (format === checkpointFormat) return;
+  throw new FluxError(
+    'CHECKPOINT_INCOMPATIBLE',
+    `The checkpoint has format ${String(format ?? 1)}, this version of Flux reads ${String(checkpointFormat)}. Rerun the run.`,
+  );
 }
 
 function requireSameDefinitions(told: Definitions, now: Definitions): void {

@@ -12,8 +12,8 @@ export interface Position {
   steps: readonly StepTotal[];
   /** The hash of checkpoint `version`; null before the first. */
   hash: Buffer | null;
-  /** The last event that this partition's holders appended; 0 before the first. */
-  lastSeq: number;
+  /** The last event of the batch before, to which the next checkpoint is chained; null before the first. */
+  lastEvent: { seq: number; id: string } | null;
 }
 
 export const beginning: Position = Object.freeze({
@@ -22,7 +22,7 @@ export const beginning: Position = Object.freeze({
   counts: Object.freeze({ read: 0, written: 0, rejected: 0, filtered: 0, bytes: 0 }),
   steps: Object.freeze([]),
   hash: null,
-  lastSeq: 0,
+  lastEvent: null,
 });
 
 /** What a batch adds to a position. */

@@ -11,7 +11,7 @@ export interface PartitionStand {
   epoch: number;
   recordsRead: bigint;
   checkpoint: { id: string; version: number; body: Buffer; hash: Buffer } | null;
-  /** Newer versions that do not verify, newest first. */
+  /** Newer versions that do not verify, or that the run's history has and the table has not; newest first. */
   corrupted: number[];
 }
 
@@ -31,13 +31,20 @@ export async function readPartitionStands(db: Queryable, runId: string): Promise
       v.body,
       v.hash,
       array(
-        select c.version
-        from flux.checkpoints c
-        where c.agency_id = p.agency_id
-          and c.run_id = p.run_id
-          and c.partition_no = p.partition_no
-          and c.version > coalesce(v.version, 0)
-        order by c.version desc
+        select generate_series(
+          greatest(
+            flux.expected_checkpoint(p.run_id, p.partition_no),
+            (
+              select max(c.version)
+              from flux.checkpoints c
+              where c.agency_id = p.agency_id
+                and c.run_id = p.run_id
+                and c.partition_no = p.partition_no
+            )
+          ),
+          coalesce(v.version, 0) + 1,
+          -1
+        )
       ) as corrupted
     from flux.runs r
     join flux.run_partitions p on p.agency_id = r.agency_id and p.run_id = r.run_id

@@ -20,6 +20,8 @@ export interface Run {
   attempt: number;
   /** The newest event's sequence number; 0 before the first. */
   lastSeq: bigint;
+  /** -100 to 100: what is higher is taken first among the agency's own. */
+  priority: number;
   requestedBy: string;
   reason: string | null;
   payload: Record<string, unknown>;
@@ -53,6 +55,8 @@ export interface NewRun {
   reason: string | null;
   payload: Record<string, unknown>;
   traceId: string | null;
+  /** 0 if absent. */
+  priority?: number;
   origin?: RunOrigin;
 }
 
@@ -87,6 +91,7 @@ const runColumns = sql`
   version,
   attempt,
   last_seq as "lastSeq",
+  priority,
   requested_by as "requestedBy",
   reason,
   payload,
@@ -119,6 +124,7 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       content_type,
       use_case,
       classification,
+      priority,
       requested_by,
       reason,
       payload,
@@ -136,6 +142,7 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       ${run.contentType},
       ${run.useCase},
       ${run.classification},
+      ${run.priority ?? 0},
       ${run.requestedBy},
       ${run.reason},
       ${JSON.stringify(run.payload)},
@@ -153,11 +160,11 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
 /** Inserts the partition that every run starts with: a worker takes it, pins the source and cuts the rest. */
 export async function insertPlanPartition(
   db: Queryable,
-  { runId, stage }: { runId: string; stage: RunStage },
+  { runId, stage, priority = 0 }: { runId: string; stage: RunStage; priority?: number },
 ): Promise<void> {
   await db.query(sql`
-    insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage)
-    values (flux.current_agency(), ${runId}, 0, 'PLAN', ${stage})
+    insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage, priority)
+    values (flux.current_agency(), ${runId}, 0, 'PLAN', ${stage}, ${priority})
   `);
 }
 

@@ -55,6 +55,7 @@ async function queueFork(tx: Connection, caller: Caller, input: ForkRun): Promis
     stage: first.stage,
     payload: { ...first.payload, checkpoint_id: checkpoint.id },
     reason: input.reason,
+    priority: first.priority,
     origin,
   });
   return { value: run, resourceId: run.id, reference: { runId: run.id }, after: { ...origin, payload: run.payload } };

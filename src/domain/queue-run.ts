@@ -12,6 +12,7 @@ export interface QueuedRun {
   /** Resolved, every field written out. */
   payload: Record<string, unknown>;
   reason: string | null;
+  priority: number;
   /** Where it came from, when not from a request of its own. */
   origin: RunOrigin | null;
 }
@@ -20,7 +21,7 @@ export interface QueuedRun {
 export async function queueRun(
   tx: Connection,
   { principal, traceId }: Caller,
-  { pipeline, stage, payload, reason, origin }: QueuedRun,
+  { pipeline, stage, payload, reason, priority, origin }: QueuedRun,
 ): Promise<Run> {
   const queued = await insertRun(tx, {
     pipelineName: pipeline.name,
@@ -33,14 +34,15 @@ export async function queueRun(
     reason,
     payload,
     traceId,
+    priority,
     ...(origin ? { origin } : {}),
   });
-  await insertPlanPartition(tx, { runId: queued.id, stage });
+  await insertPlanPartition(tx, { runId: queued.id, stage, priority });
   await appendEvents(tx, { agencyId: queued.agency, runId: queued.id }, [
     {
       name: 'RunQueued',
       message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${principal.subject}.`,
-      data: { pipeline: { name: pipeline.name, version: pipeline.version }, stage, ...origin },
+      data: { pipeline: { name: pipeline.name, version: pipeline.version }, stage, priority, ...origin },
     },
   ]);
   return requireRun(tx, queued.id); // as the event has left it

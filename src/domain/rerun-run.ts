@@ -48,6 +48,7 @@ async function queueAgain(tx: Connection, caller: Caller, input: RerunRun): Prom
     stage: first.stage,
     payload: first.payload,
     reason: input.reason,
+    priority: first.priority,
     origin: { rerunOf: first.id },
   });
   return {

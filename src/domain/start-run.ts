@@ -18,6 +18,8 @@ export interface StartRun extends Asked {
   payload: unknown;
   stage: RunStage | null;
   dryRun: boolean | null;
+  /** -100 to 100; 0 if absent. */
+  priority?: number | null;
   /** The caller's own notes. */
   metadata: unknown;
 }
@@ -42,6 +44,7 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
       payload: input.payload ?? null,
       stage: input.stage,
       dryRun: input.dryRun,
+      ...(input.priority ? { priority: input.priority } : {}),
       metadata: input.metadata ?? null,
     },
     check: () => wantedOf(caller, input),
@@ -61,6 +64,7 @@ async function queueWanted(tx: Connection, caller: Caller, input: StartRun, want
     stage: wanted.stage,
     payload,
     reason: input.reason,
+    priority: input.priority ?? 0,
     origin: null,
   });
   const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage };
@@ -77,6 +81,7 @@ function wantedOf(caller: Caller, input: StartRun): Wanted {
     );
   }
   const wanted = pipeline === null ? wantedByPayload(caller, input) : wantedByName(caller, input, pipeline);
+  requirePriority(input.priority ?? null);
   requireOffered(wanted.payload, wanted.stage);
   requirePathInside(wanted.payload.source ?? null);
   return wanted;
@@ -131,6 +136,19 @@ function asObject(value: unknown, name: string): Record<string, unknown> {
   throw new FluxError('INVALID_INPUT', `${name} must be a JSON object.`, {
     details: { issues: [{ path: `/${name}`, rule: 'type', message: 'must be an object' }] },
   });
+}
+
+/** Higher is taken first among an agency's own partitions; between agencies it counts for nothing. */
+export const priorityBounds = { least: -100, most: 100 } as const;
+
+function requirePriority(priority: number | null): void {
+  const { least, most } = priorityBounds;
+  if (priority === null || (Number.isInteger(priority) && priority >= least && priority <= most)) return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    `priority is ${String(priority)}; pass a whole number from ${String(least)} to ${String(most)}, or none for 0.`,
+    { details: { issues: [{ path: '/priority', rule: 'range', message: 'expected -100 to 100' }] } },
+  );
 }
 
 function requireOffered({ dry_run, checkpoint_id }: Wanted['payload'], stage: RunStage): void {

@@ -34,7 +34,7 @@ export async function commitBatch(
 ): Promise<Position> {
   const { claim, deps, definitions } = work;
   const position = advance(before, { ...batch, rejectedCount: batch.rejected.length });
-  const { saved, lastSeq, published } = await fenced(work, async (tx) => {
+  const { saved, lastEvent, published } = await fenced(work, async (tx) => {
     await writeRecords(tx, work, destination, batch);
     await setStepCounts(tx, claim, position.steps);
     requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: true }));
@@ -42,7 +42,8 @@ export async function commitBatch(
     await auditBatch(tx, work, position, batch, saved);
     const published = batch.last ? await completePartition(tx, work) : null;
     const appended = await appendEvents(tx, claim, batchEvents(work, position, batch, saved));
-    return { saved, published, lastSeq: Number(appended.at(-1)?.seq ?? 0n) };
+    const last = appended.at(-1);
+    return { saved, published, lastEvent: last ? { seq: Number(last.seq), id: last.eventId } : null };
   }).catch((cause: unknown) => {
     metrics.checkpointsSaved.inc({ success: 'false' });
     throw cause;
@@ -50,7 +51,7 @@ export async function commitBatch(
   countBatch(batch, saved);
   deps.announcer.run(claim.runId);
   if (published !== null) deps.announcer.work();
-  return { ...position, hash: saved.hash, lastSeq };
+  return { ...position, hash: saved.hash, lastEvent };
 }
 
 function countBatch({ recordsRead, goodCount, rejected, steps }: Batch, saved: SavedCheckpoint): void {

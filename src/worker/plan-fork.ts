@@ -111,7 +111,12 @@ async function takeOver(
 ): Promise<NewRunEvent[]> {
   if (!checkpoint) return [];
   const claim = { ...work.claim, partitionNo, epoch: 0 };
-  const position: Position = { ...decodeCheckpoint(checkpoint, work.definitions), version: 1, hash: null, lastSeq: 0 };
+  const position: Position = {
+    ...decodeCheckpoint(checkpoint, work.definitions),
+    version: 1,
+    hash: null,
+    lastEvent: null,
+  };
   await copyRecords(tx, work, fork, { partitionNo, span, position });
   await setStepCounts(tx, claim, position.steps);
   const last = checkpoint.status === 'COMPLETED';

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import type { Context } from '../../resolvers/context.ts';
+import { claimPartition } from '../../src/db/queue.ts';
 import { sql } from '../../src/db/sql.ts';
 import { registerConnection } from '../../src/domain/register-connection.ts';
 import { registerContract } from '../../src/domain/register-contract.ts';
@@ -113,6 +114,21 @@ describe('starting a run', () => {
       metadata: { pipeline: 'temperatures' },
     };
     expect((await start(nasa, { payload })).pipelineName).toBe('temperatures');
+  });
+
+  it('puts a run with priority in front of the agency’s others, and refuses what is no priority', async () => {
+    const ctx = await agencyWith('urgent', pipelineDocument('temperatures'));
+    const low = await start(ctx, { pipeline: 'temperatures', priority: 90 });
+    const high = await start(ctx, { pipeline: 'temperatures', priority: 100 });
+    expect([low.priority, high.priority]).toEqual([90, 100]);
+    const claim = await claimPartition(database.workerPool(), { id: 'test', leaseMs: 60_000 });
+    expect(claim?.runId).toBe(high.id);
+    for (const priority of [101, -101, 1.5]) {
+      await expect(start(ctx, { pipeline: 'temperatures', priority })).rejects.toMatchObject({
+        code: 'INVALID_INPUT',
+        message: /-100 to 100/,
+      });
+    }
   });
 
   it('starts nothing twice under one idempotency key, also when both requests come at once', async () => {

@@ -208,6 +208,14 @@ describe('what forbids a resume', () => {
     expect(await readRun(database, runId)).toMatchObject({ status: 'FAILED', attempt: 1 });
   });
 
+  it('is a checkpoint of other code', async () => {
+    const runId = await queue('othercode');
+    await bench.drain(await bench.deps(fakeEngine(breaksAt(1, 2))));
+    await rewriteCheckpoint(runId, (body) => ({ ...body, format: 1 }));
+    expect((await planOf(runId)).forbiddenBy).toMatchObject({ code: 'CHECKPOINT_INCOMPATIBLE', message: /format 1/ });
+    await expect(resume(runId)).rejects.toMatchObject({ code: 'CHECKPOINT_INCOMPATIBLE' });
+  });
+
   it('is a partition of which no checkpoint verifies, never told as one that has none', async () => {
     const runId = await queue('corrupted');
     await bench.drain(await bench.deps(fakeEngine(breaksAt(1, 2))));
@@ -269,4 +277,10 @@ async function rewriteCheckpoint(
   await database.admin().query(sql`
     update flux.checkpoints set body = ${body}, hash = sha256(${body}) where run_id = ${runId}
   `);
+  await database.admin().query(sql`alter table flux.run_events disable trigger append_only`);
+  await database.admin().query(sql`
+    update flux.run_events set data = jsonb_set(data, '{hash}', to_jsonb(encode(sha256(${body}), 'hex')))
+    where run_id = ${runId} and name = 'CheckpointSaved'
+  `);
+  await database.admin().query(sql`alter table flux.run_events enable trigger append_only`);
 }

@@ -110,7 +110,10 @@ describe('checkpoint bodies', () => {
   });
 
   it('read back as they were written', () => {
-    const position = { ...advance(beginning, batch), lastSeq: 12 };
+    const position = {
+      ...advance(beginning, batch),
+      lastEvent: { seq: 12, id: '01980000-0000-7000-8000-000000000000' },
+    };
     const stored = encodeCheckpoint(claim, position, definitions);
     expect(decodeCheckpoint(stored, definitions)).toEqual({ ...position, hash: stored.hash });
   });

@@ -5,6 +5,7 @@ import { successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
 import { watchToEnd } from '../watch-run.ts';
+import { addCheckpoints } from './run-checkpoints.ts';
 import { addRunControl } from './run-control.ts';
 
 const startRun = /* GraphQL */ `
@@ -88,6 +89,7 @@ interface StartOptions extends ApiOptions {
   reason?: string;
   idempotencyKey?: string;
   dryRun?: boolean;
+  priority?: number;
   watch?: boolean;
 }
 
@@ -104,6 +106,7 @@ export function addRuns(program: Command): void {
     .argument('[pipeline]', 'the pipeline’s name')
     .option('--payload <file>', 'a payload instead of a name, or - for standard input')
     .option('--dry-run', 'read and check, write nothing')
+    .option('--priority <number>', 'from -100 to 100: the agency’s runs with more are taken first', priority)
     .option('--reason <text>', 'why, for the audit log')
     .option('--idempotency-key <key>', 'repeating the command with the same key returns the first run')
     .option('--watch', 'follow it to its end; exit code 1 unless it completes')
@@ -122,6 +125,7 @@ export function addRuns(program: Command): void {
       await withApi(options, (api) => watchToEnd(api, id, options));
     });
   addRunControl(runs);
+  addCheckpoints(runs);
 }
 
 async function start(pipeline: string | undefined, options: StartOptions, command: Command): Promise<void> {
@@ -137,6 +141,7 @@ async function start(pipeline: string | undefined, options: StartOptions, comman
         reason: options.reason ?? null,
         idempotencyKey: options.idempotencyKey ?? null,
         ...(options.dryRun ? { dryRun: true } : {}),
+        priority: options.priority ?? null,
       },
     });
     const run = successOf(result);
@@ -183,4 +188,10 @@ function first(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 1 && value <= 200) return value;
   throw new InvalidArgumentError('It should be 1 to 200.');
+}
+
+function priority(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= -100 && value <= 100) return value;
+  throw new InvalidArgumentError('It should be -100 to 100.');
 }
