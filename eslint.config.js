@@ -2,7 +2,17 @@ import tseslint from 'typescript-eslint';
 
 /** A worker's worst bug is a promise that nobody awaits: a lost promise is a lost run. Hence the type-aware rules. */
 export default tseslint.config(
-  { ignores: ['node_modules/', 'coverage/', '.flux/', 'dist/', 'src/contracts/generated.ts', 'src/server/static/'] },
+  {
+    ignores: [
+      'node_modules/',
+      'coverage/',
+      '.flux/',
+      'dist/',
+      'src/contracts/generated.ts',
+      'src/server/static/',
+      'sdk/src/generated/',
+    ],
+  },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],

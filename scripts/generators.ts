@@ -1,13 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
-/** What is generated and checked in: each script writes its one file. In the order in which they may need each other. */
+/** What is generated and checked in: each script writes its one file or folder. In the order in which they may need each other. */
 export const generators = [
   { script: 'scripts/generate-contract-types.ts', output: 'src/contracts/generated.ts' },
   { script: 'scripts/print-schema.ts', output: 'schema/schema.graphql' },
   { script: 'scripts/dump-schema.ts', output: 'migrations/schema.sql' },
   { script: 'scripts/generate-errors-doc.ts', output: 'docs/errors.md' },
   { script: 'scripts/generate-cryptography-doc.ts', output: 'docs/cryptography.md' },
+  { script: 'scripts/generate-sdk.ts', output: 'sdk/src/generated/' },
 ] as const;
 
 const root = new URL('../', import.meta.url);
@@ -28,7 +29,13 @@ export function generate(): string[] {
     .map(({ output }) => output);
 }
 
-function contentOf(file: string): string | undefined {
-  const url = new URL(file, root);
-  return existsSync(url) ? readFileSync(url, 'utf8') : undefined;
+/** A folder's is that of its files, one after the other. */
+function contentOf(output: string): string | undefined {
+  const url = new URL(output, root);
+  if (!existsSync(url)) return undefined;
+  if (!output.endsWith('/')) return readFileSync(url, 'utf8');
+  return readdirSync(url)
+    .sort()
+    .map((name) => `${name}\n${readFileSync(new URL(name, url), 'utf8')}`)
+    .join('\n');
 }

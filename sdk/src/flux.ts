@@ -1,0 +1,46 @@
+import { type Client, createClient, type CreateClientOptions } from './client.ts';
+import { bindOperations, type BoundOperations } from './generated/operations.ts';
+import type { RunsQueryVariables } from './generated/graphql.ts';
+import { everyPage } from './pages.ts';
+import { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
+import { type RunProgress, watchProgress, type WatchProgressOptions } from './watch-progress.ts';
+import { type RunEventItem, watchRun, type WatchRunOptions } from './watch-run.ts';
+
+type ListedRun = Awaited<ReturnType<BoundOperations['runs']>>['edges'][number]['node'];
+
+/** The API of Flux as one object. What needs a small bundle takes `createClient` and the functions it uses instead. */
+export interface Flux {
+  /** One method per operation: `flux.api.startRun({ pipeline })`, `flux.api.runs({ first: 20 })`. */
+  readonly api: BoundOperations;
+  readonly runs: {
+    /** @see watchRun */
+    watch(runId: string, options?: WatchRunOptions): AsyncGenerator<RunEventItem, void, undefined>;
+    /** @see watchProgress */
+    progress(runId: string, options?: WatchProgressOptions): AsyncGenerator<RunProgress, void, undefined>;
+    /** Every run that fits, newest first unless asked otherwise; pages are asked for as they are needed. */
+    all(variables?: Omit<RunsQueryVariables, 'after'>): AsyncGenerator<ListedRun, void, undefined>;
+  };
+  readonly audit: {
+    /** @see watchAudit */
+    watch(options?: WatchAuditOptions): AsyncGenerator<AuditEntry, void, undefined>;
+  };
+  readonly client: Client;
+  /** Ends every stream and closes the socket. */
+  close(): void;
+}
+
+export function createFlux(options: CreateClientOptions): Flux {
+  const client = createClient(options);
+  const api = bindOperations(client);
+  return {
+    api,
+    runs: {
+      watch: (runId, watchOptions) => watchRun(client, runId, watchOptions),
+      progress: (runId, watchOptions) => watchProgress(client, runId, watchOptions),
+      all: (variables = {}) => everyPage((after) => api.runs({ ...variables, after })),
+    },
+    audit: { watch: (watchOptions) => watchAudit(client, watchOptions) },
+    client,
+    close: () => client.close(),
+  };
+}

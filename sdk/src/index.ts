@@ -1,0 +1,16 @@
+export { type Client, createClient, type CreateClientOptions } from './client.ts';
+export type { ConnectionState, OnConnection } from './connection-state.ts';
+export type { TypedDocument } from './document.ts';
+export { FluxError, isFluxError, type Issue, type Problem, type Success, successOf } from './errors.ts';
+export { createFlux, type Flux } from './flux.ts';
+export type { ErrorCode, ErrorTypename } from './generated/errors.ts';
+export * from './generated/graphql.ts';
+export * from './generated/operations.ts';
+export type { CallOptions, Operations, SubscribeOptions } from './operations.ts';
+export { everyPage } from './pages.ts';
+export type { ClientOptions, Transport } from './settings.ts';
+export type { TokenRequest, TokenSource } from './token.ts';
+export { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
+export type { WatchOptions } from './watch-options.ts';
+export { type RunProgress, watchProgress, type WatchProgressOptions } from './watch-progress.ts';
+export { type RunEvent, type RunEventItem, watchRun, type WatchRunOptions } from './watch-run.ts';
