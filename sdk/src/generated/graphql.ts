@@ -298,6 +298,8 @@ export type StartRunInput = {
   payload?: unknown;
   /** The pipeline’s name; its current version runs. */
   pipeline?: string | null | undefined;
+  /** From -100 to 100, 0 if absent: of the agency’s own runs, those with more are taken first. It counts for nothing between agencies. */
+  priority?: number | null | undefined;
   /** Why; kept with the run and in the audit log. At most 2000 characters. */
   reason?: string | null | undefined;
   /** What to do; FULL if absent. */
