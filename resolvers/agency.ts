@@ -6,7 +6,10 @@ export type { Agency } from '../src/db/agencies-read.ts';
 
 /** The caller's own agency. Another's slug reads as null, whether it exists or not. */
 export async function agency(ctx: Context, slug: string | null | undefined): Promise<Agency | null> {
-  if (slug !== null && slug !== undefined && slug !== ctx.principal.agency) return null;
+  if (slug !== null && slug !== undefined && slug !== ctx.principal.agency) {
+    ctx.trace.refused('Query.agency', 'DATA_ISOLATION');
+    return null;
+  }
   return read(ctx, readOwnAgency);
 }
 

@@ -1,4 +1,6 @@
+import type { ActivityLog } from '../src/audit/activity-log.ts';
 import type { AnchoredNote } from '../src/audit/anchor.ts';
+import { type Asker, entryOf, OperationTrace } from '../src/audit/operation-trace.ts';
 import type { RequestContext } from '../src/auth/request-context.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
 import { inTenant } from '../src/db/transaction.ts';
@@ -15,6 +17,8 @@ export interface ApiDeps {
   cursorKey: Buffer;
   hints: Hints;
   logger: Log;
+  /** Takes the entries of what changes nothing: reads, refusals, subscriptions. */
+  activity: ActivityLog;
   /** How often streams look without a hint, milliseconds. */
   pollMs?: number;
   /** What the audit log is verified with: the sealer's public key, and the checkpoints kept outside the database. */
@@ -33,6 +37,8 @@ export interface Denial {
 export interface Context extends RequestContext {
   readonly api: ApiDeps;
   readonly loaders: Loaders;
+  /** What this operation reads, for the audit log. */
+  readonly trace: OperationTrace;
   /** Told of each refusal before the caller is; a refusal that cannot be recorded stays a refusal. */
   onDenied?(denial: Denial): Promise<void>;
 }
@@ -43,6 +49,7 @@ export function createContext(api: ApiDeps, request: RequestContext): Context {
     ...request,
     api,
     loaders: createLoaders((work) => inTenant(api.pool, request.sealed(), work)),
+    trace: new OperationTrace(request, api.activity),
     onDenied: (denial) => auditDenial(context, denial),
   };
   return Object.freeze(context);
@@ -78,10 +85,24 @@ export async function recordMutationRefusal(
   await recordRefusal(context.api, context, { action, resourceType, resourceId: null, reason }, error);
 }
 
-/** Only mutations: a masked field of a list would write an entry for every row that somebody looks at. */
+/** Records that a request was refused as a whole: its token, its document, its place in the queue. */
+export function recordRequestRefusal(activity: ActivityLog, asker: Asker, error: FluxError): void {
+  activity.addRefusal(asker.principal.agency, {
+    ...entryOf(asker),
+    action: 'request.refuse',
+    resourceType: 'request',
+    success: false,
+    errorCode: error.code,
+    after: { message: error.message.slice(0, refusalLengthMax) },
+  });
+}
+
+const refusalLengthMax = 500; // characters; a document can be told a hundred mistakes
+
+/** A refused mutation has an entry at once. What is refused of a read is gathered: a masked field of a list comes once a row. */
 async function auditDenial(context: Context, { field, required }: Denial): Promise<void> {
   const [type, name = ''] = field.split('.');
-  if (type !== 'Mutation') return;
+  if (type !== 'Mutation') return context.trace.refused(field, 'FORBIDDEN');
   const error = new FluxError('FORBIDDEN', `${field} needs ${required.map((all) => all.join(' and ')).join(', or ')}`);
   await recordMutationRefusal(context, name, null, error);
 }

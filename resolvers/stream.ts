@@ -1,3 +1,4 @@
+import type { OperationTrace } from '../src/audit/operation-trace.ts';
 import { type FluxError, toFluxError } from '../src/errors.ts';
 
 /** An item of a stream, or the failure that ended it. */
@@ -43,4 +44,41 @@ export function withFailure<T extends object>(
 export function itemOf<T extends object>(item: Streamed<T>): T {
   if (item instanceof Failed) throw item.error;
   return item;
+}
+
+/** A stream that is audited from now until it closes: by its own end, by a failure, or because nobody reads on. */
+export function audited<T extends object>(
+  stream: AsyncIterableIterator<Streamed<T>>,
+  trace: OperationTrace,
+  field: string,
+): AsyncIterableIterator<Streamed<T>> {
+  const openedAt = performance.now();
+  let open = true;
+  const close = (end: Parameters<OperationTrace['closed']>[1]): void => {
+    if (!open) return;
+    open = false;
+    trace.closed(field, end, Math.round((performance.now() - openedAt) / 100) / 10);
+  };
+  trace.opened(field);
+  return {
+    async next() {
+      try {
+        const step = await stream.next();
+        if (step.done) close('ENDED');
+        else if (step.value instanceof Failed) close(step.value.error.code);
+        return step;
+      } catch (cause) {
+        close(toFluxError(cause).code);
+        throw cause;
+      }
+    },
+    async return() {
+      close('LEFT');
+      await stream.return?.();
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }

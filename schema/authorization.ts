@@ -107,7 +107,10 @@ export class AuthorizationPlugin<Types extends SchemaTypes> extends BasePlugin<T
 function missing(context: Context, field: string, required: readonly Alternatives[]): Alternatives | null {
   const principal = (context as Partial<Context>).principal;
   if (!principal) throw new FluxError('UNAUTHENTICATED', `${field} needs a token.`);
-  if (principal.expiresAt.getTime() <= Date.now()) throw tokenExpired();
+  if (principal.expiresAt.getTime() <= Date.now()) {
+    (context as Partial<Context>).trace?.refused(field, 'UNAUTHENTICATED');
+    throw tokenExpired();
+  }
   return (
     required.find((all) => !all.some((together) => together.every((scope) => principal.scopes.has(scope)))) ?? null
   );

@@ -5,6 +5,7 @@ import { type GraphQLResolveInfo, type GraphQLSchema, isObjectType } from 'graph
 
 import type { Context } from '../resolvers/context.ts';
 import { FluxError } from '../src/errors.ts';
+import './auditing.ts';
 import './authorization.ts';
 
 /** What each type file defines its part with. Defines no type itself; fields are nullable unless they say otherwise. */
@@ -21,7 +22,7 @@ export const builder = new SchemaBuilder<{
   DefaultNodeNullability: false;
 }>({
   // The first is the outermost around a resolver.
-  plugins: ['authorization', ErrorsPlugin, RelayPlugin],
+  plugins: ['authorization', 'auditing', ErrorsPlugin, RelayPlugin],
   errors: { directResult: true },
   relay: {
     cursorType: 'String',

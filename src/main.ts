@@ -32,7 +32,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
   requireIssuers(config);
   const [
     { schema },
-    { createContext },
+    { createContext, recordRequestRefusal },
     { startServer },
     { createAuthenticator },
     { localIssuer },
@@ -40,6 +40,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { cursorKeyOf },
     { anchorFile },
     { publicKeyOf },
+    { createActivityLog },
+    { sealForAudit },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -50,6 +52,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./events/cursor.ts'),
     import('./audit/anchor.ts'),
     import('./audit/signed-note.ts'),
+    import('./audit/activity-log.ts'),
+    import('./auth/tenant-context.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -61,10 +65,12 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     onError: (err) => logger.warn({ err }, 'an idle connection broke'),
   });
   const hints = startHints({ url: databaseUrl, logger });
+  const activity = createActivityLog({ pool, sealFor: sealForAudit(sealKey(config.contextKey)), log: logger });
   let metricsServer: MetricsServer | undefined;
   const close = async (): Promise<void> => {
     await metricsServer?.stop();
     await hints.stop();
+    await activity.stop();
     await pool.end();
   };
   try {
@@ -79,12 +85,13 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const anchor = anchorFile(config.auditAnchor);
     const publicKey = auditPublicKey(config, publicKeyOf);
     const audit = publicKey ? { audit: { publicKey, anchored: () => anchor.read() } } : {};
-    const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger, ...audit };
+    const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, ...audit };
     const server = await startServer(config, {
       schema,
       authenticator,
       seal: sealKey(config.contextKey),
       createContext: (request) => createContext(api, request),
+      onRefused: (asker, error) => recordRequestRefusal(activity, asker, error),
       readiness: readinessOf(config, pool),
       deepHealth: {
         checks: { checkpoint: () => checkCheckpointRoundTrip(pool) },

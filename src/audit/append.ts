@@ -1,5 +1,5 @@
 import { canonicalBytes } from '../canonical-json.ts';
-import { appendToInbox } from '../db/audit-inbox.ts';
+import { appendBatchToInbox, appendToInbox, type EntryParts } from '../db/audit-inbox.ts';
 import type { Queryable } from '../db/pool.ts';
 import type { ErrorCode } from '../errors.ts';
 
@@ -33,9 +33,18 @@ export interface AuditEntry {
  *
  * @returns the entry's id
  */
-export async function appendAudit(tx: Queryable, entry: AuditEntry): Promise<string> {
-  // RFC 8785 sorts keys: action actor after | agencyId at | before | entryId | errorCode ip reason ... userAgent.
-  return appendToInbox(tx, {
+export function appendAudit(tx: Queryable, entry: AuditEntry): Promise<string> {
+  return appendToInbox(tx, partsOf(entry));
+}
+
+/** Several entries at once, in their order, as `appendAudit` writes one. As the API alone. */
+export function appendAudits(tx: Queryable, entries: readonly AuditEntry[]): Promise<void> {
+  return appendBatchToInbox(tx, entries.map(partsOf));
+}
+
+/** RFC 8785 sorts keys: action actor after | agencyId at | before | entryId | errorCode ip reason ... userAgent. */
+function partsOf(entry: AuditEntry): EntryParts {
+  return {
     head: textOf({ action: entry.action, actor: entry.actor, after: entry.after ?? null }).slice(0, -1),
     middle: textOf({ before: entry.before ?? null }).slice(1, -1),
     tail: textOf({
@@ -50,7 +59,7 @@ export async function appendAudit(tx: Queryable, entry: AuditEntry): Promise<str
       traceId: entry.traceId ?? null,
       userAgent: entry.userAgent ?? null,
     }).slice(1),
-  });
+  };
 }
 
 /** NUL, which PostgreSQL's JSON cannot hold, becomes the replacement character; an escaped backslash before it is left alone. */

@@ -6,6 +6,7 @@ import { type ClaimRules, toPrincipal } from './claims.ts';
 import { readCompactToken } from './compact-token.ts';
 import { type KeySet, staticKeySet } from './key-set.ts';
 import type { Principal } from './principal.ts';
+import { type Bearer, bearerOf, RefusedTokenError } from './refused-token.ts';
 import { remoteKeySet } from './remote-key-set.ts';
 
 /** Asymmetric only: with an HMAC whoever verifies could also sign. The token's header never chooses among more than these. */
@@ -61,7 +62,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   const { onRefused, now = Date.now } = options;
   const trusted = trustOf(options);
 
-  async function verify(token: string): Promise<Principal | string> {
+  async function verify(token: string, signed: (bearer: Bearer | null) => void): Promise<Principal | string> {
     const read = readCompactToken(token);
     if (!read) return 'the token is not a compact JWS in its one spelling';
     if ('crit' in read.header) return 'the header names critical extensions';
@@ -79,10 +80,12 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       () => null,
       (cause: unknown) => {
         if (isFluxError(cause, 'UNAVAILABLE')) throw cause;
+        if (isClaimFailure(cause)) signed(bearerOf(read.claims, trust.agencies));
         return cause instanceof Error ? cause.message : String(cause);
       },
     );
     if (refused !== null) return refused;
+    signed(bearerOf(read.claims, trust.agencies));
     // The claims are those of the strict reader; jose has verified exactly these bytes.
     return toPrincipal(read.claims, {
       issuer,
@@ -94,12 +97,18 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
 
   return {
     async authenticate(token) {
-      const result = await verify(token);
+      let bearer: Bearer | null = null;
+      const result = await verify(token, (known) => (bearer = known));
       if (typeof result !== 'string') return result;
       onRefused?.(result);
-      throw new FluxError('UNAUTHENTICATED', 'The token is not valid. Get a new one from the agency’s issuer.');
+      throw new RefusedTokenError(bearer);
     },
   };
+}
+
+/** jose looks at the claims only when the signature holds. */
+function isClaimFailure(cause: unknown): boolean {
+  return ['ERR_JWT_EXPIRED', 'ERR_JWT_CLAIM_VALIDATION_FAILED'].includes(String((cause as { code?: unknown }).code));
 }
 
 function trustOf(options: AuthenticatorOptions): Map<string, Trust> {

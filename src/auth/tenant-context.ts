@@ -20,3 +20,17 @@ export function sealContext(seal: { keyId: string; key: Buffer }, context: Tenan
   );
   return `${text}|${hmacSha256(seal.key, text).toString('hex')}`;
 }
+
+/** How long a seal for the writing of audit entries holds, seconds: as long as a transaction may take. */
+const auditSealSeconds = 60;
+
+/** Seals for the process itself, to write what must be recorded also when the caller's token has ended. */
+export function sealForAudit(seal: { keyId: string; key: Buffer }): (agency: string) => string {
+  return (agency) =>
+    sealContext(seal, {
+      agency,
+      role: 'audit',
+      clearance: 0,
+      expiresAt: Math.floor(Date.now() / 1000) + auditSealSeconds,
+    });
+}

@@ -6,12 +6,14 @@ import { FluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { failureOf, formatError, logFailure, statusOf } from './error-format.ts';
 import { responseType } from './media-type.ts';
+import type { OnRefused } from './refusals.ts';
 import { checkVariables, executionOptions, parseOptions, validationOptions, validationRules } from './operations.ts';
 
 export interface ApolloOptions {
   schema: GraphQLSchema;
   logger: Logger;
   production: boolean;
+  onRefused?: OnRefused;
 }
 
 /** Apollo for the HTTP transport. What is refused, and how it is worded, is decided in operations.ts and error-format.ts. */
@@ -40,6 +42,7 @@ function operationPlugin<Context extends RequestContext>({
   schema,
   logger,
   production,
+  onRefused,
 }: ApolloOptions): ApolloServerPlugin<Context> {
   const listener: GraphQLRequestListener<Context> = {
     didResolveOperation({ document, operation, request }) {
@@ -47,7 +50,11 @@ function operationPlugin<Context extends RequestContext>({
       const [problem] = operation ? checkVariables(schema, document, operation, request.variables ?? {}) : [];
       return problem ? Promise.reject(problem) : Promise.resolve();
     },
-    async didEncounterErrors({ errors, contextValue: { requestId, traceId, principal } }) {
+    async didEncounterErrors({ errors, contextValue }) {
+      const { requestId, traceId, principal } = contextValue;
+      // An error without a path came before any resolver.
+      const [first] = errors;
+      if (first && errors.every(({ path }) => path === undefined)) onRefused?.(contextValue, failureOf(first));
       for (const error of errors) logFailure(logger, error, { requestId, traceId, agency: principal.agency });
     },
     async willSendResponse({ errors, request, response, contextValue: { traceId } }) {

@@ -5,8 +5,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
 import type { Principal } from '../auth/principal.ts';
 import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
+import { fromHttp } from './http-failure.ts';
 import { prefersEventStream } from './media-type.ts';
 import type { OperationGate } from './operation-gate.ts';
+import { type OnRefused, tellRefusal } from './refusals.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
 import type { EventStreams } from './sse.ts';
 
@@ -19,6 +21,7 @@ export interface HttpGraphqlOptions<Context extends RequestContext> {
   authenticator: Authenticator;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
+  onRefused?: OnRefused;
 }
 
 /** GraphQL over HTTP at `path`. A bad or missing token ends in 401 before the document is looked at. */
@@ -54,6 +57,9 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
     // Before the body is read: a stranger does not get 100 kB parsed.
     onRequest: async (request) => {
       principals.set(request, await authenticator.authenticate(bearerToken(request.headers.authorization)));
+    },
+    onError: async (request, _reply, error) => {
+      tellRefusal(options.onRefused, request, principals.get(request), fromHttp(error));
     },
     handler: (request, reply) => {
       const principal = principals.get(request) as Principal;

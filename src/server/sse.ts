@@ -21,11 +21,12 @@ import type { Principal } from '../auth/principal.ts';
 import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
 import { FluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { reportErrors } from './error-format.ts';
+import { failureOf, reportErrors } from './error-format.ts';
 import { type EventStream, type EventStreamTimes, openEventStream } from './event-stream.ts';
 import { abortFirst } from './operation-results.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
+import type { OnRefused } from './refusals.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
 import { hasExpired, onTokenEnd } from './token-end.ts';
 import { sessionCounter } from './websocket-session.ts';
@@ -44,6 +45,7 @@ export interface EventStreamOptions<Context extends RequestContext> {
   logger: Logger;
   production: boolean;
   times?: EventStreamTimes;
+  onRefused?: OnRefused;
 }
 
 export interface EventStreams {
@@ -123,8 +125,10 @@ async function run<Context extends RequestContext>(
     );
   try {
     const prepared = prepareOperation(options.schema, asked, { introspection: !options.production });
-    if (!('document' in prepared)) await send({ errors: prepared });
-    else {
+    if (!('document' in prepared)) {
+      options.onRefused?.(context, failureOf(prepared[0]));
+      await send({ errors: prepared });
+    } else {
       const args = { ...prepared, contextValue: options.createContext(context) };
       const result = await options.gate.run(
         principal.agency,
@@ -136,6 +140,7 @@ async function run<Context extends RequestContext>(
     }
   } catch (cause) {
     if (controller.signal.aborted) return;
+    options.onRefused?.(context, failureOf(cause));
     const errors = reportErrors(options.logger, [cause], ids);
     await stream.send('next', JSON.stringify({ errors }));
   }

@@ -8,21 +8,22 @@ import type { RequestContext } from '../auth/request-context.ts';
 import { FluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createApollo } from './apollo.ts';
-import { failureOf, formatError, logFailure, statusOf } from './error-format.ts';
+import { formatError, logFailure, statusOf } from './error-format.ts';
 import type { EventStreamTimes } from './event-stream.ts';
 import { type DeepHealth, type ReadinessCheck, serveHealth } from './health.ts';
+import { bodyBytesMax, fromHttp } from './http-failure.ts';
 import { serveGraphqlOverHttp } from './http-graphql.ts';
 import { responseType } from './media-type.ts';
 import { observeRequests } from './observe-requests.ts';
 import { createOperationGate, type GateLimits } from './operation-gate.ts';
 import { servePages } from './pages.ts';
+import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
 import { securityHeaders } from './security-headers.ts';
 import { createEventStreams } from './sse.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
 
 export const graphqlPath = '/v1/graphql';
-const bodyBytesMax = 100_000;
 
 export interface ServerConfig {
   environment: 'development' | 'production';
@@ -42,6 +43,8 @@ export interface ServerDeps<Context extends RequestContext> {
   seal: { keyId: string; key: Buffer };
   /** Adds to a request what the resolvers need. Called once per HTTP request and once per WebSocket operation. */
   createContext(request: RequestContext): Context;
+  /** Told of each request that was refused before it reached a resolver, for the audit log. */
+  onRefused?: OnRefused;
   /** What /health/ready asks, by name. */
   readiness: Readonly<Record<string, ReadinessCheck>>;
   /** What /health/deep asks besides. */
@@ -66,8 +69,9 @@ export async function startServer<Context extends RequestContext>(
   deps: ServerDeps<Context>,
 ): Promise<RunningServer> {
   const { schema, authenticator, seal, createContext, logger } = deps;
+  const refusals = deps.onRefused ? { onRefused: deps.onRefused } : {};
   const production = config.environment === 'production';
-  const apollo = createApollo<Context>({ schema, logger, production });
+  const apollo = createApollo<Context>({ schema, logger, production, ...refusals });
   await apollo.start();
   const server = createHttpServer(logger, production);
   observeRequests(server);
@@ -80,9 +84,19 @@ export async function startServer<Context extends RequestContext>(
     headers: securityHeaders({ production }),
     logger,
     production,
+    ...refusals,
     ...(config.eventStreamTimes ? { times: config.eventStreamTimes } : {}),
   });
-  serveGraphqlOverHttp(server, { path: graphqlPath, apollo, gate, streams, authenticator, seal, createContext });
+  serveGraphqlOverHttp(server, {
+    path: graphqlPath,
+    apollo,
+    gate,
+    streams,
+    authenticator,
+    seal,
+    createContext,
+    ...refusals,
+  });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,
     schema,
@@ -92,6 +106,7 @@ export async function startServer<Context extends RequestContext>(
     createContext,
     logger,
     production,
+    ...refusals,
   });
   serveHealth(
     server,
@@ -152,15 +167,6 @@ function createHttpServer(logger: Logger, production: boolean): FastifyInstance 
       .send(JSON.stringify({ errors: [formatError(failure, { hideSuggestions: production, traceId: ids.traceId })] }));
   });
   return server;
-}
-
-/** Fastify's own refusals (size, media type, malformed JSON) are the request's fault; what else is thrown is ours. */
-function fromHttp(error: FastifyError | FluxError): FluxError {
-  if (error instanceof FluxError || error.statusCode === undefined || error.statusCode >= 500) return failureOf(error);
-  if (error.statusCode === 413) {
-    return new FluxError('LIMIT_EXCEEDED', `The body is larger than ${String(bodyBytesMax)} bytes.`, { cause: error });
-  }
-  return new FluxError('INVALID_INPUT', error.message, { cause: error });
 }
 
 function httpStatus(error: FastifyError | FluxError, failure: FluxError): number {

@@ -25,10 +25,11 @@ import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
 import { createRequestContext, type RequestContext, tokenExpired } from '../auth/request-context.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { reportErrors } from './error-format.ts';
+import { failureOf, reportErrors } from './error-format.ts';
 import { abortFirst } from './operation-results.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
+import { type OnRefused, tellRefusal } from './refusals.ts';
 import { speakProtocol } from './websocket-adapter.ts';
 import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
 
@@ -48,6 +49,7 @@ export interface WebSocketOptions<Context extends RequestContext> {
   createContext(request: RequestContext): Context;
   logger: Logger;
   production: boolean;
+  onRefused?: OnRefused;
 }
 
 type Socket = WsContext<Record<string, unknown> | undefined, Extra>;
@@ -77,6 +79,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       return await options.gate.run(context.principal.agency, work, () => controllers.get(context)?.abort());
     } catch (cause) {
       if (!(cause instanceof FluxError)) throw cause;
+      options.onRefused?.(context, cause);
       return { errors: [new GraphQLError(cause.message, { originalError: cause })] };
     }
   };
@@ -92,6 +95,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       sessions.set(socket, openSession(socket, request, principal));
       return true;
     } catch (cause) {
+      tellRefusal(options.onRefused, fromOf(request), undefined, failureOf(cause));
       if (!isFluxError(cause, 'UNAUTHENTICATED')) {
         logger.warn({ err: cause }, 'a token could not be checked');
         socket.close(tryAgainLater.code, tryAgainLater.reason);
@@ -158,6 +162,8 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       result.errors ? { data: result.data ?? null, errors: report(sessions.get(socket), result.errors) } : undefined,
     onError: (socket, id, _payload, errors) => {
       endOperation(socket, id);
+      const session = sessions.get(socket.extra.socket);
+      if (session && errors[0]?.path === undefined) options.onRefused?.(session, failureOf(errors[0]));
       return report(sessions.get(socket.extra.socket), errors);
     },
     onComplete: endOperation,
@@ -193,6 +199,10 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       clearTimeout(timer);
     },
   };
+}
+
+function fromOf({ headers, socket }: IncomingMessage) {
+  return { headers, ip: socket.remoteAddress ?? 'unknown' };
 }
 
 function idsOf(session: Session | undefined): { requestId: string; traceId: string; agency?: string } {

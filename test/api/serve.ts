@@ -14,6 +14,8 @@ export interface ServedSchema {
   readonly issuer: TestIssuer;
   /** Lines that the server has logged. */
   readonly log: Record<string, unknown>[];
+  /** Requests that were refused before any resolver. */
+  readonly refused: { agency: string; subject: string; code: string; message: string }[];
   token(claims?: Record<string, unknown>): Promise<string>;
   /** POSTs a GraphQL request with a good token. */
   ask(body: unknown, headers?: Record<string, string>): Promise<{ status: number; type: string | null; body: Answer }>;
@@ -33,6 +35,7 @@ export function serveSchema(
   let server: RunningServer;
   let issuer: TestIssuer;
   const log: Record<string, unknown>[] = [];
+  const refused: ServedSchema['refused'] = [];
   const { readiness = {}, environment = 'development', ...config } = options;
 
   beforeAll(async () => {
@@ -48,6 +51,8 @@ export function serveSchema(
         }),
         seal: { keyId: 'test', key: Buffer.alloc(32, 1) },
         createContext: (request) => request as Context,
+        onRefused: ({ principal: { agency, subject } }, { code, message }) =>
+          void refused.push({ agency, subject, code, message }),
         readiness,
         logger: createLogger({
           service: 'api',
@@ -67,6 +72,7 @@ export function serveSchema(
       return issuer;
     },
     log,
+    refused,
     token: (claims) => issuer.sign(claims),
     async ask(body, headers = {}) {
       const response = await fetch(`${server.url}${graphqlPath}`, {

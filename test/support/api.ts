@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 
 import { createContext, type ApiDeps, type Context } from '../../resolvers/context.ts';
+import type { ActivityLog } from '../../src/audit/activity-log.ts';
 import type { Clearance, Principal } from '../../src/auth/principal.ts';
 import { createRequestContext } from '../../src/auth/request-context.ts';
 import { type Role, scopesOf } from '../../src/auth/roles.ts';
@@ -56,6 +57,13 @@ export function silentHints(): Hints & { waiters: number; finds: number } {
   return hints;
 }
 
+/** An activity log that writes nothing. */
+export function rememberActivity(): ActivityLog {
+  const done = (): Promise<void> => Promise.resolve();
+  const nothing = (): void => undefined;
+  return { admit: nothing, add: nothing, addRefusal: nothing, watch: nothing, flush: done, stop: done };
+}
+
 export const quiet = { info: () => undefined, warn: () => undefined };
 
 /** The API's dependencies on a test's database. */
@@ -65,6 +73,7 @@ export function apiDeps(database: TestDatabase, more: Partial<ApiDeps> = {}): Ap
     cursorKey: cursorKeyOf(database.contextKey),
     hints: silentHints(),
     logger: quiet,
+    activity: rememberActivity(),
     pollMs: 50,
     ...more,
   };

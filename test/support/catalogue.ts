@@ -51,6 +51,7 @@ const definerFunctions = {
   queue_depth: 'worker',
   operation_counts: 'watchers',
   append_audit: 'writers',
+  append_audit_batch: 'api',
   lead_audit: 'sealer',
   audit_state: 'sealer',
   audit_tile: 'sealer',
@@ -269,6 +270,7 @@ function codeRules({ definer, api, worker, sealer, owner }: PlatformRoles): Sql[
         and (f.name = any (${callableBy('nobody')})
           or (f.name = any (${callableBy('worker')}) and g.rolname <> ${worker})
           or (f.name = any (${callableBy('watchers')}) and g.rolname not in (${api}, ${worker}))
+          or (f.name = any (${callableBy('api')}) and g.rolname <> ${api})
           or (f.name = any (${callableBy('sealer')}) and g.rolname <> ${sealer})
           or (f.name = any (${callableBy('owner')}) and g.rolname <> ${owner})
           or (f.name = any (${callableBy('writers')}) and g.rolname in (${worker}, ${sealer})))
