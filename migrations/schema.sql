@@ -659,6 +659,48 @@ end
 $function$; -- owner flux_definer
 comment on function flux.append_audit(p_head text, p_middle text, p_tail text) is 'Writes an entry of the session''s agency into the inbox, in the caller''s transaction; returns its id.';
 
+CREATE OR REPLACE FUNCTION flux.append_audit_batch(p_heads text[], p_middles text[], p_tails text[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  appended bigint;
+  unfit bigint;
+begin
+  with given as materialized (
+    select g.n, flux.uuid_v7() as id, clock_timestamp() as at, g.head, g.middle, g.tail
+    from rows from (unnest(p_heads), unnest(p_middles), unnest(p_tails)) with ordinality as g (head, middle, tail, n)
+    order by g.n
+  ), built as materialized (
+    select id, at, head || ',"agencyId":"' || agency || '","at":"'
+      || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '",' || middle
+      || ',"entryId":"' || id::text || '",' || tail as body
+    from given
+  ), parsed as materialized (
+    select id, at, body, body::jsonb as entry from built
+  ), checked as materialized (
+    select id, at, body, coalesce(entry ->> 'agencyId' = agency and entry ->> 'entryId' = id::text
+      and jsonb_typeof(entry -> 'actor') = 'string' and jsonb_typeof(entry -> 'role') = 'string'
+      and jsonb_typeof(entry -> 'action') = 'string' and jsonb_typeof(entry -> 'resourceType') = 'string'
+      and jsonb_typeof(entry -> 'success') = 'boolean', false) as fits
+    from parsed
+  ), inserted as (
+    insert into flux.audit_inbox (agency_id, entry_id, at, body)
+    select agency, id, at, convert_to(body, 'UTF8') from checked
+    returning 1
+  )
+  select (select count(*) from inserted), (select count(*) from checked where not fits) into appended, unfit;
+  if unfit > 0 then
+    raise exception '% of % are no audit entries', unfit, appended using errcode = '22023';
+  end if;
+  return appended;
+end
+$function$; -- owner flux_definer
+comment on function flux.append_audit_batch(p_heads text[], p_middles text[], p_tails text[]) is 'Writes entries of the session''s agency into the inbox, in the caller''s transaction; returns how many.';
+
 CREATE OR REPLACE FUNCTION flux.audit_log_of_logs_state()
  RETURNS TABLE(size bigint, peaks bytea, note text)
  LANGUAGE sql
@@ -1425,6 +1467,7 @@ comment on function flux.verified_context() is 'The parts of the sealed setting 
 
 grant execute on function flux.append_audit(p_head text, p_middle text, p_tail text) to flux_api;
 grant execute on function flux.append_audit(p_head text, p_middle text, p_tail text) to flux_owner;
+grant execute on function flux.append_audit_batch(p_heads text[], p_middles text[], p_tails text[]) to flux_api;
 grant execute on function flux.audit_log_of_logs_state() to flux_sealer;
 grant execute on function flux.audit_state() to flux_sealer;
 grant execute on function flux.audit_tile(p_agency text, p_level integer, p_tile_no bigint) to flux_sealer;
