@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { BatchSession } from '../src/etl/batch-session.ts';
 import type { PipelineDefinition } from '../src/etl/engine-types.ts';
 import { openMainframeReader } from '../src/etl/ingest/mainframe/mainframe-reader.ts';
+import { openPlainFile } from '../src/objects/byte-file.ts';
 
 const megabytes = Number(process.argv[2] ?? 200);
 const million = 1_000_000;
@@ -50,7 +51,12 @@ async function measure(name: string, copybook: string, record: Buffer): Promise<
   const records = Math.floor((megabytes * million) / record.length);
   writeRecords(path, record, records);
   const bytes = statSync(path).size;
-  const reader = openMainframeReader(path, { copybook, codePage: 'cp037', records: 'fixed' }, null, folder);
+  const reader = openMainframeReader(
+    openPlainFile(path),
+    { copybook, codePage: 'cp037', records: 'fixed' },
+    null,
+    folder,
+  );
   await reader.start({ from: { offset: 0, record: 0 }, records });
   const decoding = await timed(async () => {
     let chunk = await reader.next(100_000);

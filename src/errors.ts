@@ -38,6 +38,14 @@ export const errorCodes = {
   CHECKPOINT_CORRUPTED: ['CHECKPOINT', 'A stored checkpoint does not match its SHA-256 or its place.'],
   CHECKPOINT_INCOMPATIBLE: ['CHECKPOINT', 'The checkpoint was written for another contract or code version.'],
   CHECKPOINT_MISSING: ['CHECKPOINT', 'There is no checkpoint where one is needed.'],
+  OBJECT_CORRUPTED: [
+    'TERMINAL',
+    'A sealed object or record does not verify: it was changed, cut, or put in another’s place.',
+  ],
+  KEY_UNAVAILABLE: [
+    'TERMINAL',
+    'The data key that sealed something is destroyed, or no key that unwraps it is configured.',
+  ],
   LEASE_LOST: ['TRANSIENT', 'Another worker holds the partition now; nothing was written.'],
   POISON_PARTITION: ['TERMINAL', 'A partition was taken again and again without one committed batch.'],
   TRANSFORM_FAILED: ['TERMINAL', 'A transform’s SQL failed on the records.'],

@@ -1,4 +1,5 @@
 import type { Issue } from '../errors.ts';
+import type { DataKey } from '../objects/file-store.ts';
 
 /**
  * What the worker asks of the ETL engine. The engine reads sources and pinned objects and prepares batches; it never touches
@@ -36,6 +37,8 @@ export interface PinRequest {
   agency: string;
   connection: { name: string; kind: string; config: Readonly<Record<string, unknown>> };
   source: PipelineDefinition['source'];
+  /** The agency's newest key for objects; null, or absent, stores plain bytes. */
+  dataKey?: DataKey | null;
   signal: AbortSignal;
 }
 
@@ -44,6 +47,8 @@ export interface PlanRequest {
   /** The contract's document; null when the pipeline names none. */
   contract: Readonly<Record<string, unknown>> | boolean | null;
   object: PinnedObject;
+  /** The agency's key for objects of a version, for an object that is sealed. */
+  dataKeyOf?: ((version: number) => Promise<DataKey>) | undefined;
   /** A folder of the run's own, which exists and may be filled; the worker removes it. */
   workFolder: string;
   signal: AbortSignal;
@@ -77,6 +82,8 @@ export interface PinnedObject {
   origin: string;
   mediaType: string;
   modifiedAt: Date | null;
+  /** The version of the data key that sealed it when it was pinned; null, or absent, for plain bytes. */
+  keyVersion?: number | null;
 }
 
 export const outputTypes = [

@@ -1,9 +1,13 @@
+import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { createFileSource } from '../connectors/file-source.ts';
 import type { SourceConnector } from '../connectors/source.ts';
 import { FluxError } from '../errors.ts';
-import type { ObjectStore } from '../objects/file-store.ts';
+import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
+import { corrupted } from '../objects/sealed-file.ts';
+import { sealedByteCount } from '../objects/sealed-format.ts';
 import { EtlChild } from './child-process.ts';
 import type {
   Batch,
@@ -11,10 +15,11 @@ import type {
   EtlEngine,
   PinnedObject,
   PinRequest,
+  PipelineDefinition,
   PlanRequest,
   SourcePlan,
 } from './engine-types.ts';
-import type { PreparedBatch, Range, SourceSurvey } from './protocol.ts';
+import { type PreparedBatch, type Range, sendSeal, type SourceSurvey } from './protocol.ts';
 
 export interface EtlDeps {
   objects: ObjectStore;
@@ -64,7 +69,7 @@ async function pinSource(
     );
   }
   const { origin, modifiedAt, bytes } = await connector.open({ agency, connection, path: source.path, signal });
-  const stored = await deps.objects.put(agency, bytes);
+  const stored = await deps.objects.put(agency, bytes, request.dataKey ?? null);
   return { ...stored, origin, modifiedAt, mediaType: mediaTypes[source.format.type] ?? 'application/octet-stream' };
 }
 
@@ -118,11 +123,11 @@ async function withChild<T>(deps: EtlDeps, request: PlanRequest, work: (child: E
 
 async function openChild(deps: EtlDeps, request: PlanRequest): Promise<{ child: EtlChild; folder: string }> {
   const { definition, contract, object, workFolder, signal } = request;
-  const objectPath = deps.objects.pathOf(object.address);
-  await checkObject(objectPath, object);
+  const pinned = await openPinned(deps, request);
   const folder = await mkdtemp(join(workFolder, 'etl-'));
   let child: EtlChild | null = null;
   try {
+    const { path: objectPath, seal } = await readableObject(pinned, definition, folder);
     child = new EtlChild(signal);
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
     const job = {
@@ -130,6 +135,7 @@ async function openChild(deps: EtlDeps, request: PlanRequest): Promise<{ child: 
       contract,
       objectPath,
       objectByteCount: object.byteCount,
+      seal: seal && sendSeal(seal),
       workFolder: folder,
       memoryMegabytes,
     };
@@ -142,12 +148,46 @@ async function openChild(deps: EtlDeps, request: PlanRequest): Promise<{ child: 
   }
 }
 
-async function checkObject(path: string, object: PinnedObject): Promise<void> {
+interface Pinned {
+  path: string;
+  /** null: plain */
+  seal: ObjectSeal | null;
+}
+
+async function openPinned({ objects }: EtlDeps, { object, dataKeyOf }: PlanRequest): Promise<Pinned> {
+  const path = objects.pathOf(object.address);
+  const seal = await objects.sealOf(object.address, (version) => {
+    if (dataKeyOf) return dataKeyOf(version);
+    throw new FluxError(
+      'KEY_UNAVAILABLE',
+      `The pinned object of ${object.origin} is sealed, and this worker has no keys. Set FLUX_DATA_KEY and leave FLUX_ENCRYPTION on.`,
+    );
+  });
+  // Whoever can write to the store must not pass by the seal with a plain file, or with another object of the agency.
+  if (seal === null && object.keyVersion !== undefined && object.keyVersion !== null) {
+    throw corrupted(`the pinned object of ${object.origin} was sealed, and its file is plain`);
+  }
+  if (seal !== null && seal.sha256.toString('hex') !== object.sha256) {
+    throw corrupted(`the pinned object of ${object.origin} holds another content than the run pinned`);
+  }
+  await checkObject(path, object, seal === null ? object.byteCount : sealedByteCount(seal));
+  return { path, seal };
+}
+
+/** DuckDB reads Parquet from a plain file: one is made in the step's own folder, which goes with the step. */
+async function readableObject({ path, seal }: Pinned, { source }: PipelineDefinition, folder: string): Promise<Pinned> {
+  if (seal === null || source.format.type !== 'parquet') return { path, seal };
+  const copy = join(folder, 'source');
+  await pipeline(readSealed(path, seal), createWriteStream(copy, { flags: 'wx', mode: 0o600 }));
+  return { path: copy, seal: null };
+}
+
+async function checkObject(path: string, object: PinnedObject, byteCount: number): Promise<void> {
   const found = await stat(path).catch(() => null);
-  if (found?.isFile() === true && found.size === object.byteCount) return;
+  if (found?.isFile() === true && found.size === byteCount) return;
   throw new FluxError(
     'SOURCE_UNAVAILABLE',
-    `The pinned object of ${object.origin} is ${found === null ? 'not there' : `${found.size} bytes long`}, expected ${object.byteCount} bytes. ` +
+    `The pinned object of ${object.origin} is ${found === null ? 'not there' : `${found.size} bytes long`}, expected ${byteCount} bytes. ` +
       'Check that every worker sees the object store.',
   );
 }

@@ -1,4 +1,5 @@
 import type { ErrorCode, ErrorDetails } from '../errors.ts';
+import type { ObjectSeal } from '../objects/sealed-format.ts';
 import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepDeclaration } from './engine-types.ts';
 
 /**
@@ -26,9 +27,30 @@ export interface ChildJob {
   contract: Readonly<Record<string, unknown>> | boolean | null;
   objectPath: string;
   objectByteCount: number;
+  /** How to read it when it is sealed: this one object's key, and none that opens another. Absent or null: it is plain. */
+  seal?: SentSeal | null;
   /** The child's own folder, empty. */
   workFolder: string;
   memoryMegabytes: number;
+}
+
+/** An object's seal as it travels: IPC turns buffers into something else. */
+export interface SentSeal {
+  key: string;
+  noncePrefix: string;
+  objectId: string;
+  segmentBytes: number;
+  byteCount: number;
+}
+
+export function sendSeal({ key, noncePrefix, objectId, segmentBytes, byteCount }: ObjectSeal): SentSeal {
+  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+  return { key: hex(key), noncePrefix: hex(noncePrefix), objectId: hex(objectId), segmentBytes, byteCount };
+}
+
+export function sealFrom({ key, noncePrefix, objectId, ...rest }: SentSeal): ObjectSeal {
+  const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex');
+  return { key: bytes(key), noncePrefix: bytes(noncePrefix), objectId: bytes(objectId), ...rest };
 }
 
 /** A partition's part of the source. `record` is the number of records before it. */

@@ -1,4 +1,4 @@
-import { readSync } from 'node:fs';
+import type { ByteFile } from '../../objects/byte-file.ts';
 
 const blockBytesDefault = 1 << 20;
 
@@ -19,7 +19,7 @@ export interface SplitLimits {
  * in a child process that has nothing else to do.
  */
 export class ByteWindow {
-  readonly #fd: number;
+  readonly #file: ByteFile;
   readonly #end: number;
   readonly #blockBytes: number;
   buffer: Buffer;
@@ -31,8 +31,8 @@ export class ByteWindow {
    * @param range file offsets where reading begins and stops
    * @param blockBytes how much is read at once at least; small ones make a test meet every boundary
    */
-  constructor(fd: number, range: ByteRange, blockBytes = blockBytesDefault) {
-    this.#fd = fd;
+  constructor(file: ByteFile, range: ByteRange, blockBytes = blockBytesDefault) {
+    this.#file = file;
     this.base = range.start;
     this.#end = range.end;
     this.#blockBytes = blockBytes;
@@ -59,7 +59,7 @@ export class ByteWindow {
     this.base += keepFrom;
     this.length = kept;
     const wanted = Math.min(target.length - kept, this.#end - this.base - kept);
-    const read = readSync(this.#fd, target, kept, wanted, this.base + kept);
+    const read = this.#file.readSync(target, kept, wanted, this.base + kept);
     if (read === 0) throw new Error(`the pinned object ends at byte ${this.base + kept}, expected ${this.#end}`);
     this.length = kept + read;
     return true;

@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, openSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FluxError } from '../../errors.ts';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import { literal } from '../duckdb/sql-text.ts';
 import type { RejectedRecord } from '../engine-types.ts';
 import { ChunkWriter } from './chunk-writer.ts';
@@ -24,7 +25,7 @@ export class CsvReader implements SourceReader {
   readonly columns: RecordColumns;
   readonly sample: string;
   readonly rawJson = false;
-  readonly #fd: number;
+  readonly #file: ByteFile;
   readonly #size: number;
   readonly #format: CsvFormat;
   readonly #names: readonly string[];
@@ -35,12 +36,12 @@ export class CsvReader implements SourceReader {
   #offset = 0;
   #endRecord = 0;
 
-  constructor(path: string, format: CsvFormat, model: ContractModel | null, workFolder: string) {
-    this.#fd = openSync(path, 'r');
-    this.#size = fstatSync(this.#fd).size;
+  constructor(file: ByteFile, format: CsvFormat, model: ContractModel | null, workFolder: string) {
+    this.#file = file;
+    this.#size = file.size;
     this.#format = format;
     this.#chunkPath = join(workFolder, 'chunk.csv');
-    const begin = checkText(this.#fd, 'delimited text');
+    const begin = checkText(this.#file, 'delimited text');
     const { names, next } = this.#readNames(begin);
     this.#names = names;
     this.#firstOffset = next;
@@ -50,7 +51,7 @@ export class CsvReader implements SourceReader {
   }
 
   #readNames(begin: number): { names: readonly string[]; next: number } {
-    const first = new CsvSplitter(this.#fd, { start: begin, end: this.#size }, this.#format);
+    const first = new CsvSplitter(this.#file, { start: begin, end: this.#size }, this.#format);
     if (!first.next())
       throw invalid('The source holds no record, only empty lines or nothing. Expected at least one record.');
     if (first.fault !== null) throw this.#faultyBeginning(first);
@@ -109,7 +110,7 @@ export class CsvReader implements SourceReader {
   }
 
   survey(markEvery: number): Promise<Survey> {
-    const splitter = new CsvSplitter(this.#fd, { start: this.#firstOffset, end: this.#size }, this.#format);
+    const splitter = new CsvSplitter(this.#file, { start: this.#firstOffset, end: this.#size }, this.#format);
     const marks: { position: Position; record: number }[] = [];
     let record = 0;
     let notUtf8: { offset: number; record: number } | null = null;
@@ -149,7 +150,7 @@ export class CsvReader implements SourceReader {
     this.#record = from['record'] ?? 0;
     this.#offset = offset;
     this.#endRecord = this.#record + records;
-    this.#splitter = new CsvSplitter(this.#fd, { start: offset, end: this.#size }, this.#format);
+    this.#splitter = new CsvSplitter(this.#file, { start: offset, end: this.#size }, this.#format);
     return Promise.resolve();
   }
 
@@ -157,7 +158,7 @@ export class CsvReader implements SourceReader {
     const splitter = this.#splitter as CsvSplitter;
     const first = this.#record;
     const wanted = Math.min(records, this.#endRecord - first);
-    const places = new RecordPlaces(this.#fd, first + 1, wanted);
+    const places = new RecordPlaces(this.#file, first + 1, wanted);
     const chunk = new ChunkWriter(this.#chunkPath, this.#format.delimiter);
     const unreadable: RejectedRecord[] = [];
     const from = this.#offset;
@@ -206,7 +207,7 @@ export class CsvReader implements SourceReader {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    this.#file.close();
     rmSync(this.#chunkPath, { force: true });
   }
 }

@@ -1,4 +1,5 @@
 import { isAscii, isUtf8 } from 'node:buffer';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import { type ByteRange, ByteWindow, type SplitLimits } from './byte-window.ts';
 import { recordByteCountMax } from './limits.ts';
 
@@ -43,8 +44,8 @@ export class CsvSplitter {
   /** Somewhere behind us there was valid UTF-8 beyond ASCII. */
   seenMultibyte = false;
 
-  constructor(fd: number, range: ByteRange, dialect: CsvDialect, limits: SplitLimits = {}) {
-    this.#window = new ByteWindow(fd, range, limits.blockBytes);
+  constructor(file: ByteFile, range: ByteRange, dialect: CsvDialect, limits: SplitLimits = {}) {
+    this.#window = new ByteWindow(file, range, limits.blockBytes);
     this.#classes = classesOf(dialect);
     this.#quote = dialect.quote === null ? -1 : dialect.quote.charCodeAt(0);
     this.#maxBytes = limits.maxBytes ?? recordByteCountMax;

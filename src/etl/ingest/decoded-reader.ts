@@ -1,7 +1,8 @@
-import { closeSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Issue } from '../../errors.ts';
 import { FluxError } from '../../errors.ts';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import type { RejectedRecord } from '../engine-types.ts';
 import type { RecordColumns } from './columns.ts';
 import { readDelimited } from './csv-reader.ts';
@@ -55,7 +56,7 @@ export class DecodedReader implements SourceReader {
   readonly columns: RecordColumns;
   readonly sample: string;
   readonly rawJson = false;
-  readonly #fd: number;
+  readonly #file: ByteFile;
   readonly #format: PlacedFormat;
   readonly #chunkPath: string;
   #walk: RecordWalk | null = null;
@@ -63,8 +64,8 @@ export class DecodedReader implements SourceReader {
   #offset = 0;
   #endRecord = 0;
 
-  constructor(fd: number, format: PlacedFormat, workFolder: string) {
-    this.#fd = fd;
+  constructor(file: ByteFile, format: PlacedFormat, workFolder: string) {
+    this.#file = file;
     this.#format = format;
     this.#chunkPath = join(workFolder, 'chunk.csv');
     this.columns = format.columns;
@@ -139,7 +140,7 @@ export class DecodedReader implements SourceReader {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    this.#file.close();
     rmSync(this.#chunkPath, { force: true });
   }
 

@@ -1,5 +1,5 @@
-import { readSync } from 'node:fs';
 import { FluxError } from '../../errors.ts';
+import type { ByteFile } from '../../objects/byte-file.ts';
 
 const sampleBytes = 8192;
 
@@ -19,9 +19,9 @@ const signatures: readonly (readonly [string, readonly number[]])[] = [
  * @returns where the text begins: behind the byte order mark, if there is one
  * @throws SOURCE_INVALID it is something else
  */
-export function checkText(fd: number, format: string): number {
+export function checkText(file: ByteFile, format: string): number {
   const bytes = Buffer.allocUnsafe(sampleBytes);
-  const length = readSync(fd, bytes, 0, sampleBytes, 0);
+  const length = file.readSync(bytes, 0, sampleBytes, 0);
   const known = signatures.find(([, signature]) => signature.every((byte, at) => bytes[at] === byte && at < length));
   if (known !== undefined) {
     throw new FluxError(

@@ -1,7 +1,7 @@
 import { isAscii, isUtf8 } from 'node:buffer';
-import { fstatSync, openSync } from 'node:fs';
 import type { Issue } from '../../errors.ts';
 import { FluxError } from '../../errors.ts';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import { csvColumns, plainTextColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { DecodedReader, type RecordWalk } from './decoded-reader.ts';
@@ -26,7 +26,7 @@ const space = 32;
  * ends. A cell of nothing else is absent. A record that ends before its last column does is rejected, not completed.
  */
 export function openFixedReader(
-  path: string,
+  file: ByteFile,
   format: FixedFormat,
   model: ContractModel | null,
   workFolder: string,
@@ -34,9 +34,7 @@ export function openFixedReader(
   checkPlaces(format);
   const columns = matchContract(format, model);
   const cells = new CellCutter(format, model);
-  const fd = openSync(path, 'r');
-  const file = { fd, size: fstatSync(fd).size };
-  const firstOffset = checkText(fd, 'fixed-width text');
+  const firstOffset = checkText(file, 'fixed-width text');
   const length = format.recordLength;
   const placed = {
     columns,
@@ -52,7 +50,7 @@ export function openFixedReader(
     survey: (markEvery: number) =>
       length === null ? null : surveyFixedLength({ size: file.size, firstOffset, length }, markEvery),
   };
-  return new DecodedReader(fd, placed, workFolder);
+  return new DecodedReader(file, placed, workFolder);
 }
 
 class CellCutter {

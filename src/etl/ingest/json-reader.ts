@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, openSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RecordCheck } from '../../contracts/contract.ts';
 import { FluxError, type Issue } from '../../errors.ts';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import type { RejectedRecord } from '../engine-types.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { jsonColumns, type RecordColumns } from './columns.ts';
@@ -43,7 +44,7 @@ export class JsonReader implements SourceReader {
   readonly columns: RecordColumns;
   readonly sample: string;
   readonly rawJson = false;
-  readonly #fd: number;
+  readonly #file: ByteFile;
   readonly #size: number;
   readonly #layout: JsonLayout;
   readonly #begin: number;
@@ -56,16 +57,16 @@ export class JsonReader implements SourceReader {
   #endRecord = 0;
 
   constructor(
-    path: string,
+    file: ByteFile,
     layout: JsonLayout,
     contract: { model: ContractModel; check: RecordCheck } | null,
     workFolder: string,
   ) {
-    this.#fd = openSync(path, 'r');
-    this.#size = fstatSync(this.#fd).size;
+    this.#file = file;
+    this.#size = file.size;
     this.#layout = layout;
     this.#chunkPath = join(workFolder, 'chunk.csv');
-    this.#begin = checkText(this.#fd, 'JSON');
+    this.#begin = checkText(this.#file, 'JSON');
     const model = contract?.model ?? wholeRecord;
     this.#fields = model.fields;
     this.#check = contract?.check ?? (() => []);
@@ -78,7 +79,7 @@ export class JsonReader implements SourceReader {
     return Promise.resolve(
       sourceErrors(() => {
         const range = { start: this.#begin, end: this.#size };
-        const document = this.#layout.lines ? null : new JsonSplitter(this.#fd, range);
+        const document = this.#layout.lines ? null : new JsonSplitter(this.#file, range);
         const open = this.#layout.lines ? 0 : (document?.enter(this.#layout.recordPath) ?? 0);
         const walk = document === null ? this.#lines(range.start) : elements(document, true);
         const marks: { position: Position; record: number }[] = [];
@@ -95,7 +96,7 @@ export class JsonReader implements SourceReader {
   }
 
   #lines(start: number): RecordWalk {
-    const splitter = new LineSplitter(this.#fd, { start, end: this.#size });
+    const splitter = new LineSplitter(this.#file, { start, end: this.#size });
     return {
       get buffer() {
         return splitter.buffer;
@@ -129,7 +130,7 @@ export class JsonReader implements SourceReader {
     this.#endRecord = this.#record + records;
     this.#offset = from['offset'] ?? this.#begin;
     const range = { start: this.#offset, end: this.#size };
-    this.#walk = this.#layout.lines ? this.#lines(this.#offset) : elements(new JsonSplitter(this.#fd, range), false);
+    this.#walk = this.#layout.lines ? this.#lines(this.#offset) : elements(new JsonSplitter(this.#file, range), false);
     return Promise.resolve();
   }
 
@@ -141,7 +142,7 @@ export class JsonReader implements SourceReader {
     const walk = this.#walk as RecordWalk;
     const first = this.#record;
     const wanted = Math.min(records, this.#endRecord - first);
-    const places = new RecordPlaces(this.#fd, first + 1, wanted);
+    const places = new RecordPlaces(this.#file, first + 1, wanted);
     const chunk = new ChunkWriter(this.#chunkPath, ',');
     const unreadable: RejectedRecord[] = [];
     const refused: RejectedRecord[] = [];
@@ -190,7 +191,7 @@ export class JsonReader implements SourceReader {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    this.#file.close();
     rmSync(this.#chunkPath, { force: true });
   }
 }

@@ -1,3 +1,4 @@
+import type { ByteFile } from '../../objects/byte-file.ts';
 import { type ByteRange, ByteWindow, type SplitLimits } from './byte-window.ts';
 import { recordByteCountMax } from './limits.ts';
 
@@ -33,8 +34,8 @@ export class JsonSplitter {
   /** The deepest nesting in the record. */
   depth = 0;
 
-  constructor(fd: number, range: ByteRange, limits: SplitLimits = {}) {
-    this.#window = new ByteWindow(fd, range, limits.blockBytes);
+  constructor(file: ByteFile, range: ByteRange, limits: SplitLimits = {}) {
+    this.#window = new ByteWindow(file, range, limits.blockBytes);
     this.#maxBytes = limits.maxBytes ?? recordByteCountMax;
   }
 
@@ -258,8 +259,8 @@ export class LineSplitter {
   /** The line is longer than allowed; there is no next one. */
   tooLong = false;
 
-  constructor(fd: number, range: ByteRange, limits: SplitLimits = {}) {
-    this.#window = new ByteWindow(fd, range, limits.blockBytes);
+  constructor(file: ByteFile, range: ByteRange, limits: SplitLimits = {}) {
+    this.#window = new ByteWindow(file, range, limits.blockBytes);
     this.#maxBytes = limits.maxBytes ?? recordByteCountMax;
   }
 

@@ -1,7 +1,9 @@
 import type { RecordCheck } from '../../contracts/contract.ts';
 import { FluxError } from '../../errors.ts';
+import { openPlainFile } from '../../objects/byte-file.ts';
+import { openSealedFile } from '../../objects/sealed-file.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
-import type { ChildJob } from '../protocol.ts';
+import { type ChildJob, sealFrom } from '../protocol.ts';
 import type { ContractModel } from './contract-model.ts';
 import { CsvReader } from './csv-reader.ts';
 import { type FixedFormat, openFixedReader } from './fixed-reader.ts';
@@ -17,36 +19,31 @@ export async function openReader(
   contract: { model: ContractModel; check: RecordCheck } | null,
 ): Promise<SourceReader> {
   const { format } = job.definition.source;
+  // DuckDB itself reads Parquet, so that one is a plain file always; the worker makes it for the step.
+  if (format.type === 'parquet') {
+    const { objectPath: path, objectByteCount: byteCount } = job;
+    return ParquetReader.open(session, { path, byteCount }, contract?.model ?? null);
+  }
+  const file = job.seal ? openSealedFile(job.objectPath, sealFrom(job.seal)) : openPlainFile(job.objectPath);
   switch (format.type) {
     case 'csv':
-      return new CsvReader(job.objectPath, csvFormat(format), contract?.model ?? null, job.workFolder);
+      return new CsvReader(file, csvFormat(format), contract?.model ?? null, job.workFolder);
     case 'tsv':
-      return new CsvReader(
-        job.objectPath,
-        csvFormat({ delimiter: '\t', ...format }),
-        contract?.model ?? null,
-        job.workFolder,
-      );
+      return new CsvReader(file, csvFormat({ delimiter: '\t', ...format }), contract?.model ?? null, job.workFolder);
     case 'json':
       return new JsonReader(
-        job.objectPath,
+        file,
         { lines: false, recordPath: textOption(format, 'recordPath', '') },
         contract,
         job.workFolder,
       );
     case 'ndjson':
-      return new JsonReader(job.objectPath, { lines: true }, contract, job.workFolder);
-    case 'parquet':
-      return ParquetReader.open(
-        session,
-        { path: job.objectPath, byteCount: job.objectByteCount },
-        contract?.model ?? null,
-      );
+      return new JsonReader(file, { lines: true }, contract, job.workFolder);
     case 'fixed':
-      return openFixedReader(job.objectPath, fixedFormat(format), contract?.model ?? null, job.workFolder);
+      return openFixedReader(file, fixedFormat(format), contract?.model ?? null, job.workFolder);
     case 'mainframe':
       return openMainframeReader(
-        job.objectPath,
+        file,
         {
           copybook: textOption(format, 'copybook', ''),
           codePage: textOption(format, 'codePage', 'cp037'),

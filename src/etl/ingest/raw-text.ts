@@ -1,17 +1,17 @@
-import { readSync } from 'node:fs';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import { rawCharacterCountMax } from './limits.ts';
 
 /** Where the records of one batch stand in the object, so that a rejected one can be shown in its own words. */
 export class RecordPlaces {
-  readonly #fd: number;
+  readonly #file: ByteFile;
   readonly #first: number;
   readonly #offsets: Float64Array;
   readonly #sizes: Uint32Array;
   count = 0;
 
   /** @param first number of the first record */
-  constructor(fd: number, first: number, capacity: number) {
-    this.#fd = fd;
+  constructor(file: ByteFile, first: number, capacity: number) {
+    this.#file = file;
     this.#first = first;
     this.#offsets = new Float64Array(capacity);
     this.#sizes = new Uint32Array(capacity);
@@ -29,7 +29,7 @@ export class RecordPlaces {
     const byteOffset = this.#offsets[at] ?? 0;
     const size = Math.min(this.#sizes[at] ?? 0, rawCharacterCountMax * 4);
     const bytes = Buffer.allocUnsafe(size);
-    const read = readSync(this.#fd, bytes, 0, size, byteOffset);
+    const read = this.#file.readSync(bytes, 0, size, byteOffset);
     return { raw: showRaw(bytes.toString('utf8', 0, read)), byteOffset };
   }
 }

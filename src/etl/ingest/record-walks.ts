@@ -1,13 +1,8 @@
 import { FluxError } from '../../errors.ts';
+import type { ByteFile } from '../../objects/byte-file.ts';
 import { ByteWindow } from './byte-window.ts';
 import type { RecordWalk, WalkStart } from './decoded-reader.ts';
 import { recordByteCountMax } from './limits.ts';
-
-/** A file of which records are read. */
-export interface PlacedFile {
-  fd: number;
-  size: number;
-}
 
 interface Found {
   start: number;
@@ -26,8 +21,8 @@ abstract class WindowWalk implements RecordWalk {
   offset: number;
   nextOffset: number;
 
-  constructor(file: PlacedFile, from: WalkStart, blockBytes?: number) {
-    this.window = new ByteWindow(file.fd, { start: from.offset, end: file.size }, blockBytes);
+  constructor(file: ByteFile, from: WalkStart, blockBytes?: number) {
+    this.window = new ByteWindow(file, { start: from.offset, end: file.size }, blockBytes);
     this.offset = from.offset;
     this.nextOffset = from.offset;
     this.record = from.record;
@@ -63,7 +58,7 @@ export class FixedLengthWalk extends WindowWalk {
   readonly #length: number;
 
   constructor(
-    file: PlacedFile,
+    file: ByteFile,
     from: WalkStart,
     { length, blockBytes }: { length: number; blockBytes?: number | undefined },
   ) {

@@ -21,8 +21,8 @@ const comma: CsvDialect = { delimiter: ',', quote: '"' };
 
 function split(content: string | Uint8Array, dialect = comma, limits: SplitLimits = {}, start = 0): Seen[] {
   const bytes = typeof content === 'string' ? Buffer.from(content) : Buffer.from(content);
-  return withFile(bytes, (fd, size) => {
-    const splitter = new CsvSplitter(fd, { start, end: size }, dialect, limits);
+  return withFile(bytes, (file, size) => {
+    const splitter = new CsvSplitter(file, { start, end: size }, dialect, limits);
     const seen: Seen[] = [];
     while (splitter.next()) {
       seen.push({
@@ -162,8 +162,8 @@ describe('the CSV splitter', () => {
 
   test('stops at a record that is longer than allowed, holding little more than that', () => {
     const line = Buffer.alloc(3_000_000, 'x');
-    withFile(line, (fd, size) => {
-      const splitter = new CsvSplitter(fd, { start: 0, end: size }, comma, { maxBytes: 1000, blockBytes: 512 });
+    withFile(line, (file, size) => {
+      const splitter = new CsvSplitter(file, { start: 0, end: size }, comma, { maxBytes: 1000, blockBytes: 512 });
       expect(splitter.next()).toBe(true);
       expect(splitter.fault).toBe('length');
       expect(splitter.next()).toBe(false);

@@ -11,8 +11,8 @@ interface Seen {
 }
 
 function elements(text: string, pointer: string, blockBytes?: number): Seen[] {
-  return withFile(Buffer.from(text), (fd, size) => {
-    const splitter = new JsonSplitter(fd, { start: 0, end: size }, blockBytes === undefined ? {} : { blockBytes });
+  return withFile(Buffer.from(text), (file, size) => {
+    const splitter = new JsonSplitter(file, { start: 0, end: size }, blockBytes === undefined ? {} : { blockBytes });
     const open = splitter.enter(pointer);
     const seen = drain(splitter, true);
     splitter.finish(open);
@@ -60,8 +60,8 @@ describe('the JSON splitter', () => {
         const text = JSON.stringify({ records }, null, space);
         const whole = elements(text, '/records');
         const at = pick % whole.length;
-        const rest = withFile(Buffer.from(text), (fd, size) => {
-          return drain(new JsonSplitter(fd, { start: whole[at]?.from ?? 0, end: size }), false);
+        const rest = withFile(Buffer.from(text), (file, size) => {
+          return drain(new JsonSplitter(file, { start: whole[at]?.from ?? 0, end: size }), false);
         });
         expect(rest.map((each) => each.text)).toEqual(whole.slice(at).map((each) => each.text));
       }),
@@ -90,8 +90,8 @@ describe('the JSON splitter', () => {
 
   test('refuses a record that is longer than allowed, and passes by a sibling of any length', () => {
     const long = JSON.stringify({ skipped: 'x'.repeat(5000), list: ['y'.repeat(5000)] });
-    withFile(Buffer.from(long), (fd, size) => {
-      const splitter = new JsonSplitter(fd, { start: 0, end: size }, { maxBytes: 1000, blockBytes: 64 });
+    withFile(Buffer.from(long), (file, size) => {
+      const splitter = new JsonSplitter(file, { start: 0, end: size }, { maxBytes: 1000, blockBytes: 64 });
       splitter.enter('/list');
       expect(() => splitter.next(true)).toThrow(/at most 1000 bytes/);
     });
@@ -104,8 +104,8 @@ describe('the line splitter', () => {
     fc.assert(
       fc.property(fc.array(line), blocks, fc.boolean(), (lines, blockBytes, ends) => {
         const text = lines.join('\n') + (ends ? '\n' : '');
-        const found = withFile(Buffer.from(text), (fd, size) => {
-          const splitter = new LineSplitter(fd, { start: 0, end: size }, { blockBytes });
+        const found = withFile(Buffer.from(text), (file, size) => {
+          const splitter = new LineSplitter(file, { start: 0, end: size }, { blockBytes });
           const seen: string[] = [];
           while (splitter.next()) seen.push(splitter.buffer.toString('utf8', splitter.start, splitter.end));
           return seen;
@@ -116,8 +116,8 @@ describe('the line splitter', () => {
   });
 
   test('stops at a line that is longer than allowed', () => {
-    withFile(Buffer.from(`{}\n${'x'.repeat(5000)}\n{}`), (fd, size) => {
-      const splitter = new LineSplitter(fd, { start: 0, end: size }, { maxBytes: 100, blockBytes: 64 });
+    withFile(Buffer.from(`{}\n${'x'.repeat(5000)}\n{}`), (file, size) => {
+      const splitter = new LineSplitter(file, { start: 0, end: size }, { maxBytes: 100, blockBytes: 64 });
       expect(splitter.next()).toBe(true);
       expect(splitter.tooLong).toBe(false);
       expect(splitter.next()).toBe(true);

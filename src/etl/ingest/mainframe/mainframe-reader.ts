@@ -1,6 +1,6 @@
-import { fstatSync, openSync } from 'node:fs';
 import { readCopybook } from '../../../contracts/copybook/record-layout.ts';
 import { FluxError } from '../../../errors.ts';
+import type { ByteFile } from '../../../objects/byte-file.ts';
 import type { ContractModel } from '../contract-model.ts';
 import { DecodedReader } from '../decoded-reader.ts';
 import { rawCharacterCountMax } from '../limits.ts';
@@ -23,7 +23,7 @@ export interface MainframeFormat {
  * @throws INVALID_INPUT the copybook; SOURCE_INVALID the contract names what the copybook does not
  */
 export function openMainframeReader(
-  path: string,
+  file: ByteFile,
   format: MainframeFormat,
   model: ContractModel | null,
   workFolder: string,
@@ -38,8 +38,6 @@ export function openMainframeReader(
   const layout = readCopybook(format.copybook);
   const { selected, columns } = selectFields(layout, model);
   const decoder = new RecordDecoder(layout, selected, page);
-  const fd = openSync(path, 'r');
-  const file = { fd, size: fstatSync(fd).size };
   const { length } = layout;
   const variable = format.records === 'variable';
   const placed = {
@@ -56,7 +54,7 @@ export function openMainframeReader(
     survey: (markEvery: number) =>
       variable ? null : surveyFixedLength({ size: file.size, firstOffset: 0, length }, markEvery),
   };
-  return new DecodedReader(fd, placed, workFolder);
+  return new DecodedReader(file, placed, workFolder);
 }
 
 /** The record as text where it is text; otherwise its bytes in hexadecimal, since a picture of packed digits tells nothing. */

@@ -1,0 +1,100 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+
+import { openSegment, sealSegment, type SegmentKey, segmentOverhead } from '../crypto/segments.ts';
+import { FluxError } from '../errors.ts';
+import type { ByteFile } from './byte-file.ts';
+import { headerByteCount, type ObjectSeal, sealedByteCount, segmentCountOf } from './sealed-format.ts';
+
+/**
+ * Opens a sealed object for reading any range of its content: whole segments are read and verified, the newest one is kept.
+ *
+ * @throws OBJECT_CORRUPTED here when the file is longer or shorter than sealed, from `readSync` when a segment does not verify
+ */
+export function openSealedFile(path: string, seal: ObjectSeal): ByteFile {
+  const fd = openSync(path, 'r');
+  const found = fstatSync(fd).size;
+  if (found !== sealedByteCount(seal)) {
+    closeSync(fd);
+    throw corrupted(`its file has ${String(found)} bytes, ${String(sealedByteCount(seal))} were sealed`);
+  }
+  const last = segmentCountOf(seal) - 1;
+  const sealed = Buffer.allocUnsafe(seal.segmentBytes + segmentOverhead);
+  let newest: { index: number; content: Buffer } | null = null;
+  const segment = (index: number): Buffer => {
+    if (newest?.index === index) return newest.content;
+    const at = headerByteCount + index * sealed.length;
+    const length = Math.min(sealed.length, found - at);
+    for (let read = 0; read < length;) {
+      const count = readSync(fd, sealed, read, length - read, at + read);
+      if (count === 0) throw corrupted(`its file ends inside segment ${String(index)}`);
+      read += count;
+    }
+    const content = openSegment(seal, { index, last: index === last }, sealed.subarray(0, length));
+    if (!content) throw corrupted(`segment ${String(index)} of ${String(last + 1)} does not verify`);
+    newest = { index, content };
+    return content;
+  };
+  return {
+    size: seal.byteCount,
+    readSync(buffer, offset, length, position) {
+      const wanted = Math.min(length, seal.byteCount - position);
+      let given = 0;
+      while (given < wanted) {
+        const at = position + given;
+        const index = Math.floor(at / seal.segmentBytes);
+        const inside = at - index * seal.segmentBytes;
+        given += segment(index).copy(
+          buffer,
+          offset + given,
+          inside,
+          Math.min(seal.segmentBytes, inside + wanted - given),
+        );
+      }
+      return Math.max(0, given);
+    },
+    close: () => closeSync(fd),
+  };
+}
+
+/** Writes content in sealed segments behind the place of the header, which is known only when the content has ended. */
+export async function writeSegments(
+  file: FileHandle,
+  seal: SegmentKey & { segmentBytes: number },
+  content: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  let at = headerByteCount;
+  let index = 0;
+  const write = async (segment: Buffer, last: boolean): Promise<void> => {
+    const sealed = sealSegment(seal, { index, last }, segment);
+    for (let written = 0; written < sealed.length;) {
+      const { bytesWritten } = await file.write(sealed, written, sealed.length - written, at + written);
+      written += bytesWritten;
+    }
+    at += sealed.length;
+    index += 1;
+  };
+  const segment = Buffer.allocUnsafe(seal.segmentBytes);
+  let used = 0;
+  for await (const piece of content) {
+    for (let taken = 0; taken < piece.length;) {
+      // A full segment waits for one more byte: only then is it known not to be the last.
+      if (used === segment.length) {
+        await write(segment, false);
+        used = 0;
+      }
+      const part = piece.subarray(taken, taken + segment.length - used);
+      segment.set(part, used);
+      used += part.length;
+      taken += part.length;
+    }
+  }
+  await write(segment.subarray(0, used), true);
+}
+
+export function corrupted(why: string): FluxError {
+  return new FluxError(
+    'OBJECT_CORRUPTED',
+    `A sealed object does not verify: ${why}. It was changed, cut, or put in another's place; restore it from a backup.`,
+  );
+}
