@@ -39,6 +39,10 @@ export type ErrorCode =
   | 'CHECKPOINT_INCOMPATIBLE'
   /** There is no checkpoint where one is needed. */
   | 'CHECKPOINT_MISSING'
+  /** A sealed object or record does not verify: it was changed, cut, or put in another’s place. */
+  | 'OBJECT_CORRUPTED'
+  /** The data key that sealed something is destroyed, or no key that unwraps it is configured. */
+  | 'KEY_UNAVAILABLE'
   /** Another worker holds the partition now; nothing was written. */
   | 'LEASE_LOST'
   /** A partition was taken again and again without one committed batch. */
