@@ -72,6 +72,7 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],
   updateAgency: ['agency.update', 'agency'],
+  revokeSubscriptions: ['subscription.revoke', 'subscription'],
 };
 
 /** Records that a mutation was refused before it reached its use case, which records its own refusals. */

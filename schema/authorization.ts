@@ -105,10 +105,10 @@ export class AuthorizationPlugin<Types extends SchemaTypes> extends BasePlugin<T
  * @throws UNAUTHENTICATED nobody is known, or the token has run out
  */
 function missing(context: Context, field: string, required: readonly Alternatives[]): Alternatives | null {
-  const principal = (context as Partial<Context>).principal;
-  if (!principal) throw new FluxError('UNAUTHENTICATED', `${field} needs a token.`);
-  if (principal.expiresAt.getTime() <= Date.now()) {
-    (context as Partial<Context>).trace?.refused(field, 'UNAUTHENTICATED');
+  const { principal, tokenEnd, trace } = context as Partial<Context>;
+  if (!principal || !tokenEnd) throw new FluxError('UNAUTHENTICATED', `${field} needs a token.`);
+  if (tokenEnd().getTime() <= Date.now()) {
+    trace?.refused(field, 'UNAUTHENTICATED');
     throw tokenExpired();
   }
   return (

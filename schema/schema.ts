@@ -10,6 +10,7 @@ import './classification.ts';
 import './connection.ts';
 import './contract.ts';
 import './errors.ts';
+import './live-subscription.ts';
 import './pipeline.ts';
 import './rejected-record.ts';
 import './roots.ts';

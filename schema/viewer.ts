@@ -2,7 +2,7 @@ import type { Principal } from '../src/auth/principal.ts';
 import { builder } from './builder.ts';
 import { ClassificationRef } from './classification.ts';
 
-const RoleRef = builder.enumType('Role', {
+export const RoleRef = builder.enumType('Role', {
   description: 'What the holder of a token is to the agency; the scopes follow from it.',
   values: {
     ADMIN: { value: 'admin', description: 'Runs the agency’s Flux: all scopes.' },
@@ -33,7 +33,12 @@ const ViewerRef = builder.objectRef<Principal>('Viewer').implement({
       nullable: false,
       description: 'The highest classification that exists for the caller.',
     }),
-    expiresAt: t.expose('expiresAt', { type: 'DateTime', nullable: false, description: 'When the token ends.' }),
+    expiresAt: t.field({
+      type: 'DateTime',
+      nullable: false,
+      description: 'When the token ends; on a WebSocket, the newest that it was given.',
+      resolve: (_principal, _args, ctx) => ctx.tokenEnd(),
+    }),
   }),
 });
 

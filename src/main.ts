@@ -42,6 +42,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { publicKeyOf },
     { createActivityLog },
     { sealForAudit },
+    { createRevocations, refuseRevoked },
+    { createLiveSubscriptions },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -54,6 +56,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./audit/signed-note.ts'),
     import('./audit/activity-log.ts'),
     import('./auth/tenant-context.ts'),
+    import('./domain/revocations.ts'),
+    import('./domain/live-subscriptions.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -65,10 +69,15 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     onError: (err) => logger.warn({ err }, 'an idle connection broke'),
   });
   const hints = startHints({ url: databaseUrl, logger });
-  const activity = createActivityLog({ pool, sealFor: sealForAudit(sealKey(config.contextKey)), log: logger });
+  const seal = sealKey(config.contextKey);
+  const activity = createActivityLog({ pool, sealFor: sealForAudit(seal), log: logger });
+  const revocations = createRevocations({ pool, seal, hints, logger });
+  const liveSubscriptions = createLiveSubscriptions({ pool, seal, logger });
   let metricsServer: MetricsServer | undefined;
   const close = async (): Promise<void> => {
     await metricsServer?.stop();
+    await liveSubscriptions.stop();
+    await revocations.stop();
     await hints.stop();
     await activity.stop();
     await pool.end();
@@ -88,8 +97,12 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, ...audit };
     const server = await startServer(config, {
       schema,
-      authenticator,
-      seal: sealKey(config.contextKey),
+      authenticator: refuseRevoked(authenticator, revocations),
+      live: {
+        watch: (principal, end) => revocations.watch(principal, end),
+        opened: (subscription) => liveSubscriptions.opened(subscription),
+      },
+      seal,
       createContext: (request) => createContext(api, request),
       onRefused: (asker, error) => recordRequestRefusal(activity, asker, error),
       readiness: readinessOf(config, pool),

@@ -42,6 +42,7 @@ export function toPrincipal(claims: Record<string, unknown>, rules: ClaimRules):
     scopes: scopesOf(role),
     clearance,
     tokenId: jti,
+    issuedAt: new Date(Math.floor(iat) * 1000),
     expiresAt: new Date(exp * 1000),
     issuer: rules.issuer,
   });

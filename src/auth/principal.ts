@@ -22,6 +22,8 @@ export interface Principal {
   readonly clearance: Clearance;
   /** `jti` of the token. Never key anything on the token's text: base64url has several spellings of one token. */
   readonly tokenId: string;
+  /** `iat`, in whole seconds. */
+  readonly issuedAt: Date;
   readonly expiresAt: Date;
   readonly issuer: string;
 }

@@ -8,6 +8,8 @@ const sealLifeSeconds = 60;
 /** What a resolver knows of its caller: built once per HTTP request or WebSocket operation, and frozen. */
 export interface RequestContext {
   readonly principal: Principal;
+  /** When the caller's right to be answered ends: with the token, or with a newer one of the same rights on its connection. */
+  tokenEnd(): Date;
   /**
    * A fresh sealed tenant context for `inTenant`, good until the token ends, at most for 60 seconds.
    *
@@ -25,6 +27,8 @@ export interface RequestContext {
 
 export interface RequestContextParts {
   principal: Principal;
+  /** Where a connection can be given a newer token; the principal's own end otherwise. */
+  tokenEnd?: () => Date;
   seal: { keyId: string; key: Buffer };
   requestId: string;
   traceId: string;
@@ -37,17 +41,19 @@ export interface RequestContextParts {
 
 export function createRequestContext(parts: RequestContextParts): RequestContext {
   const { principal, seal, requestId, traceId, ip, userAgent, signal, now = Date.now } = parts;
-  const tokenEnd = Math.floor(principal.expiresAt.getTime() / 1000);
+  const { tokenEnd = () => principal.expiresAt } = parts;
   return Object.freeze({
     principal,
+    tokenEnd,
     sealed() {
       const current = Math.floor(now() / 1000);
-      if (current >= tokenEnd) throw tokenExpired();
+      const end = Math.floor(tokenEnd().getTime() / 1000);
+      if (current >= end) throw tokenExpired();
       return sealContext(seal, {
         agency: principal.agency,
         role: principal.role,
         clearance: principal.clearance,
-        expiresAt: Math.min(tokenEnd, current + sealLifeSeconds),
+        expiresAt: Math.min(end, current + sealLifeSeconds),
       });
     },
     requestId,

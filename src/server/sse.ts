@@ -3,8 +3,9 @@
  * operation; its answer is `next` events and then one `complete`.
  *
  * What is no GraphQL request, has no good token or finds no room is refused as an ordinary HTTP answer. An operation's own errors,
- * those of validation included, are a `next`. A stream that ends without `complete` was cut: by the end of the token, by a
- * restart, or because the client took nothing. Whoever reconnects goes on from its last cursor.
+ * those of validation included, are a `next`. A stream that ends without `complete` was cut: by the end of the token, because it
+ * was revoked, by a restart, or because the client took nothing. Whoever reconnects, with a newer token if need be, goes on from
+ * its last cursor.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import {
@@ -27,8 +28,9 @@ import { abortFirst } from './operation-results.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import type { OnRefused } from './refusals.ts';
+import { describeSubscription, type LiveHooks } from './live-subscriptions.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
-import { hasExpired, onTokenEnd } from './token-end.ts';
+import { hasEnded, onTokenEnd } from './token-end.ts';
 import { sessionCounter } from './websocket-session.ts';
 
 const streamsMax = 5_000;
@@ -42,6 +44,7 @@ export interface EventStreamOptions<Context extends RequestContext> {
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
   headers: Record<string, string>;
+  live: LiveHooks;
   logger: Logger;
   production: boolean;
   times?: EventStreamTimes;
@@ -76,9 +79,16 @@ export function createEventStreams<Context extends RequestContext>(options: Even
         closed: () => controller.abort(),
       });
       open.add(stream);
-      const forget = onTokenEnd(principal, () => stream.end());
+      let revoked = false;
+      const tokenEnd = (): Date => (revoked ? new Date(0) : principal.expiresAt);
+      const forget = onTokenEnd(tokenEnd, () => stream.end());
+      const unwatch = options.live.watch(principal, () => {
+        revoked = true;
+        stream.end();
+      });
       const context = createRequestContext({
         principal,
+        tokenEnd,
         seal: options.seal,
         requestId,
         traceId,
@@ -91,6 +101,7 @@ export function createEventStreams<Context extends RequestContext>(options: Even
       } finally {
         stream.end();
         forget();
+        unwatch();
         open.delete(stream);
         perPrincipal.leave(principal);
       }
@@ -136,7 +147,11 @@ async function run<Context extends RequestContext>(
         () => overtime.abort(),
       );
       if (!(Symbol.asyncIterator in result)) await send(result);
-      else if (!(await sendAll(result, { principal, controller, send }))) return;
+      else {
+        const live = options.live.opened(describeSubscription(args, context, { principal, transport: 'sse' }));
+        const whole = await sendAll(result, { context, controller, send }).finally(() => live.closed());
+        if (!whole) return;
+      }
     }
   } catch (cause) {
     if (controller.signal.aborted) return;
@@ -157,13 +172,13 @@ function start(args: ExecutionArgs): Promise<ExecutionResult | AsyncGenerator<Ex
 async function sendAll(
   source: AsyncGenerator<ExecutionResult>,
   {
-    principal,
+    context,
     controller,
     send,
-  }: Pick<Running, 'controller'> & { principal: Principal; send(result: ExecutionResult): Promise<void> },
+  }: Pick<Running, 'context' | 'controller'> & { send(result: ExecutionResult): Promise<void> },
 ): Promise<boolean> {
   let expired = false;
-  const results = abortFirst(source, controller, () => (expired = hasExpired(principal)));
+  const results = abortFirst(source, controller, () => (expired = hasEnded(context.tokenEnd)));
   // The source may be deaf to everything but its return().
   const leave = (): void => void results.return(undefined).catch(() => undefined);
   controller.signal.addEventListener('abort', leave, { once: true });

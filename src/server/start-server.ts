@@ -14,6 +14,7 @@ import { type DeepHealth, type ReadinessCheck, serveHealth } from './health.ts';
 import { bodyBytesMax, fromHttp } from './http-failure.ts';
 import { serveGraphqlOverHttp } from './http-graphql.ts';
 import { responseType } from './media-type.ts';
+import { type LiveHooks, noLiveHooks } from './live-subscriptions.ts';
 import { observeRequests } from './observe-requests.ts';
 import { createOperationGate, type GateLimits } from './operation-gate.ts';
 import { servePages } from './pages.ts';
@@ -49,6 +50,8 @@ export interface ServerDeps<Context extends RequestContext> {
   readiness: Readonly<Record<string, ReadinessCheck>>;
   /** What /health/deep asks besides. */
   deepHealth?: DeepHealth;
+  /** Who listens, and whose token was revoked. */
+  live?: LiveHooks;
   logger: Logger;
 }
 
@@ -68,7 +71,7 @@ export async function startServer<Context extends RequestContext>(
   config: ServerConfig,
   deps: ServerDeps<Context>,
 ): Promise<RunningServer> {
-  const { schema, authenticator, seal, createContext, logger } = deps;
+  const { schema, authenticator, seal, createContext, live = noLiveHooks, logger } = deps;
   const refusals = deps.onRefused ? { onRefused: deps.onRefused } : {};
   const production = config.environment === 'production';
   const apollo = createApollo<Context>({ schema, logger, production, ...refusals });
@@ -82,6 +85,7 @@ export async function startServer<Context extends RequestContext>(
     seal,
     createContext,
     headers: securityHeaders({ production }),
+    live,
     logger,
     production,
     ...refusals,
@@ -104,6 +108,7 @@ export async function startServer<Context extends RequestContext>(
     authenticator,
     seal,
     createContext,
+    live,
     logger,
     production,
     ...refusals,

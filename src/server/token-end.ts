@@ -1,21 +1,22 @@
-import type { Principal } from '../auth/principal.ts';
-
 const timerMsMax = 2 ** 31 - 1;
 
-export function hasExpired({ expiresAt }: Principal): boolean {
-  return expiresAt.getTime() <= Date.now();
+/** When the right to be served ends; a newer token moves it. */
+export type TokenEnd = () => Date;
+
+export function hasEnded(tokenEnd: TokenEnd): boolean {
+  return tokenEnd().getTime() <= Date.now();
 }
 
-/** Calls `end` the moment the token has run out. @returns what forgets about it */
-export function onTokenEnd(principal: Principal, end: () => void): () => void {
+/** Calls `end` the moment the token has run out, be it the one of now or a newer. @returns what forgets about it */
+export function onTokenEnd(tokenEnd: TokenEnd, end: () => void): () => void {
   let timer: NodeJS.Timeout;
   const arm = (): void => {
     timer = setTimeout(
       () => {
-        if (hasExpired(principal)) end();
+        if (hasEnded(tokenEnd)) end();
         else arm();
       },
-      Math.min(Math.max(principal.expiresAt.getTime() - Date.now(), 0), timerMsMax),
+      Math.min(Math.max(tokenEnd().getTime() - Date.now(), 0), timerMsMax),
     );
   };
   arm();

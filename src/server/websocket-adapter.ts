@@ -2,7 +2,7 @@
  * Joins the graphql-ws protocol to `ws` sockets. graphql-ws' own adapter writes to the console and waits for a stalled client
  * without end; here what goes wrong is logged and a client that takes nothing for 30 seconds is cut off.
  */
-import { type Server as ProtocolServer, CloseCode, handleProtocols } from 'graphql-ws';
+import { type Server as ProtocolServer, CloseCode, handleProtocols, MessageType } from 'graphql-ws';
 import type { Extra } from 'graphql-ws/use/ws';
 import type { WebSocket, WebSocketServer } from 'ws';
 
@@ -11,8 +11,20 @@ import type { Logger } from '../telemetry/logger.ts';
 const pingMs = 12_000; // a client that does not answer within another 12 s is gone
 const stallMs = 30_000;
 
+type PingPayload = Record<string, unknown> | undefined;
+
+export interface ProtocolOptions {
+  logger: Logger;
+  /** What a ping is answered with. */
+  pong(socket: WebSocket, payload: PingPayload): Promise<PingPayload>;
+}
+
 /** Speaks the protocol on every socket that the server opens from now on. */
-export function speakProtocol(protocol: ProtocolServer<Extra>, sockets: WebSocketServer, logger: Logger): void {
+export function speakProtocol(
+  protocol: ProtocolServer<Extra>,
+  sockets: WebSocketServer,
+  { logger, pong }: ProtocolOptions,
+): void {
   sockets.options.handleProtocols = handleProtocols;
   sockets.on('connection', (socket, request) => {
     // `ws` closes by itself with the code that fits (1009 too large, 1002 not the protocol); unheard, the event ends the process.
@@ -23,6 +35,10 @@ export function speakProtocol(protocol: ProtocolServer<Extra>, sockets: WebSocke
         protocol: socket.protocol,
         send: (data) => sendOrCutOff(socket, data),
         close: (code, reason) => socket.close(code, reason),
+        onPing: async (given) => {
+          const payload = await pong(socket, given);
+          await sendOrCutOff(socket, JSON.stringify({ type: MessageType.Pong, ...(payload ? { payload } : {}) }));
+        },
         onMessage: (take) =>
           socket.on('message', (data: Buffer) => {
             take(data.toString('utf8')).catch((cause: unknown) => closeAfter(socket, cause, logger));

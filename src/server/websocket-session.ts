@@ -3,42 +3,95 @@ import type { IncomingMessage } from 'node:http';
 import type { WebSocket } from 'ws';
 
 import type { Principal } from '../auth/principal.ts';
+import type { LiveHandle, LiveHooks } from './live-subscriptions.ts';
 import { type RequestIds, requestIds, userAgentOf } from './request-ids.ts';
-import { hasExpired, onTokenEnd } from './token-end.ts';
+import { hasEnded, onTokenEnd, type TokenEnd } from './token-end.ts';
 
 /** graphql-ws' clients take it for a reason to come back with a fresh token; 4400 and 4401 would end them. */
 export const forbidden = { code: 4403, reason: 'Forbidden' };
 export const tryAgainLater = { code: 1013, reason: 'Try again later' };
 
+/** One operation under way. */
+export interface RunningOperation {
+  controller: AbortController;
+  /** Of a subscription that has begun. */
+  live?: LiveHandle;
+}
+
 /** One socket whose token was accepted. */
 export interface Session extends RequestIds {
+  /** As the newest token says it. */
   readonly principal: Principal;
+  readonly tokenEnd: TokenEnd;
   readonly ip: string;
   readonly userAgent: string | null;
   /** The operations under way, by the client's id. */
-  readonly running: Map<string, AbortController>;
+  readonly running: Map<string, RunningOperation>;
   expired(): boolean;
+  /** Goes on under a newer token. @returns false, and nothing changes, when it is another person's or gives other rights */
+  refresh(newer: Principal): boolean;
   /** Ends everything the socket has started. */
   end(): void;
 }
 
-/** Starts a session that closes its socket the moment the token ends. */
-export function openSession(socket: WebSocket, request: IncomingMessage, principal: Principal): Session {
-  const running = new Map<string, AbortController>();
-  const disarm = onTokenEnd(principal, () => socket.close(forbidden.code, forbidden.reason));
+/** Starts a session that closes its socket the moment its token ends or is revoked. */
+export function openSession(
+  socket: WebSocket,
+  request: IncomingMessage,
+  { principal: first, hooks }: { principal: Principal; hooks: LiveHooks },
+): Session {
+  const running = new Map<string, RunningOperation>();
+  const close = (): void => socket.close(forbidden.code, forbidden.reason);
+  let principal = first;
+  let revoked = false;
+  const revoke = (): void => {
+    revoked = true;
+    close();
+  };
+  let unwatch = hooks.watch(principal, revoke);
+  const tokenEnd = (): Date => (revoked ? new Date(0) : principal.expiresAt);
+  const disarm = onTokenEnd(tokenEnd, close);
   return {
-    principal,
+    get principal() {
+      return principal;
+    },
+    tokenEnd,
     ...requestIds(request.headers),
     ip: request.socket.remoteAddress ?? 'unknown',
     userAgent: userAgentOf(request.headers),
     running,
-    expired: () => hasExpired(principal),
+    expired: () => hasEnded(tokenEnd),
+    refresh(newer) {
+      if (!hasEqualRights(principal, newer)) return false;
+      // An older token that still lives must not shorten what a newer one gave.
+      if (newer.expiresAt <= principal.expiresAt) return true;
+      principal = newer;
+      unwatch();
+      unwatch = hooks.watch(newer, revoke);
+      for (const { live } of running.values()) live?.refreshed(newer);
+      return true;
+    },
     end() {
       disarm();
-      for (const operation of running.values()) operation.abort();
+      unwatch();
+      for (const { controller, live } of running.values()) {
+        controller.abort();
+        live?.closed();
+      }
       running.clear();
     },
   };
+}
+
+/** What runs was authorized for these rights; under others it would have to begin anew. */
+function hasEqualRights(one: Principal, other: Principal): boolean {
+  return (
+    one.issuer === other.issuer &&
+    one.subject === other.subject &&
+    one.agency === other.agency &&
+    one.role === other.role &&
+    one.clearance === other.clearance
+  );
 }
 
 /** Counts open sessions by who opened them. */

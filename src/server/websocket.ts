@@ -5,6 +5,9 @@
  * 4400 not the protocol · 4401 subscribe before the acknowledgement · 4403 bad, missing or expired token · 4406 another
  * subprotocol · 4408 no connection_init in time · 4409 an id twice · 4429 connection_init twice · 1009 a message above 64 KiB ·
  * 1012 this server restarts · 1013 too many sockets. An operation's own errors are messages and never close it.
+ *
+ * A newer token comes in a ping, `{"type":"ping","payload":{"authorization":"Bearer …"}}`, and what runs goes on under it. The pong
+ * says so: `{"refreshed":true,"expiresAt":…}`, or `{"refreshed":false,"code":…,"message":…}` and the old one holds to its end.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -26,6 +29,7 @@ import { createRequestContext, type RequestContext, tokenExpired } from '../auth
 import { FluxError, isFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { failureOf, reportErrors } from './error-format.ts';
+import { describeSubscription, type LiveHooks } from './live-subscriptions.ts';
 import { abortFirst } from './operation-results.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
@@ -47,6 +51,7 @@ export interface WebSocketOptions<Context extends RequestContext> {
   authenticator: Authenticator;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
+  live: LiveHooks;
   logger: Logger;
   production: boolean;
   onRefused?: OnRefused;
@@ -92,7 +97,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
         socket.close(tryAgainLater.code, 'Too many sockets');
         return false;
       }
-      sessions.set(socket, openSession(socket, request, principal));
+      sessions.set(socket, openSession(socket, request, { principal, hooks: options.live }));
       return true;
     } catch (cause) {
       tellRefusal(options.onRefused, fromOf(request), undefined, failureOf(cause));
@@ -118,10 +123,11 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     const prepared = prepareOperation(schema, payload, { introspection: !production });
     if (!('document' in prepared)) return prepared;
     const controller = new AbortController();
-    session.running.set(id, controller);
-    const { principal, requestId, traceId, ip, userAgent } = session;
+    session.running.set(id, { controller });
+    const { tokenEnd, requestId, traceId, ip, userAgent } = session;
     const context = createRequestContext({
-      principal,
+      principal: session.principal,
+      tokenEnd,
       seal: options.seal,
       requestId,
       traceId,
@@ -138,7 +144,9 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     reportErrors(logger, errors, { ...idsOf(session), ...format });
   const endOperation = ({ extra: { socket } }: Socket, id: string): void => {
     const session = sessions.get(socket);
-    session?.running.get(id)?.abort();
+    const operation = session?.running.get(id);
+    operation?.controller.abort();
+    operation?.live?.closed();
     session?.running.delete(id);
   };
 
@@ -148,11 +156,14 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     onSubscribe,
     execute: (args) => inTurn(args, () => execute(args)),
     subscribe: (args) => inTurn(args, () => subscribe(args)),
-    onOperation: ({ extra: { socket } }, id, _payload, _args, result) => {
+    onOperation: ({ extra: { socket } }, id, _payload, args, result) => {
       const session = sessions.get(socket);
-      const controller = session?.running.get(id);
-      if (!session || !controller || !(Symbol.asyncIterator in result)) return undefined;
-      return abortFirst(result as AsyncGenerator<ExecutionResult>, controller, () => {
+      const operation = session?.running.get(id);
+      if (!session || !operation || !(Symbol.asyncIterator in result)) return undefined;
+      operation.live = options.live.opened(
+        describeSubscription(args, session, { principal: session.principal, transport: 'websocket' }),
+      );
+      return abortFirst(result as AsyncGenerator<ExecutionResult>, operation.controller, () => {
         if (!session.expired()) return false;
         socket.close(forbidden.code, forbidden.reason);
         return true;
@@ -175,7 +186,25 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       perPrincipal.leave(session.principal);
     },
   });
-  speakProtocol(protocol, sockets, logger);
+  const refresh = async (socket: WebSocket, authorization: string): Promise<Record<string, unknown>> => {
+    try {
+      const newer = await authenticator.authenticate(bearerToken(authorization));
+      const session = sessions.get(socket);
+      if (session?.refresh(newer)) return { refreshed: true, expiresAt: session.tokenEnd().toISOString() };
+      throw otherRights();
+    } catch (cause) {
+      const { code, message } = failureOf(cause);
+      return { refreshed: false, code, message };
+    }
+  };
+  speakProtocol(protocol, sockets, {
+    logger,
+    pong: async (socket, payload) => {
+      const authorization = payload?.['authorization'];
+      // What a client sends in a ping comes back in the pong; a token does not.
+      return typeof authorization === 'string' ? refresh(socket, authorization) : payload;
+    },
+  });
 
   const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
     stream.on('error', () => stream.destroy());
@@ -223,6 +252,13 @@ function refusalOf(request: IncomingMessage, path: string, open: number): string
   const { origin, host } = request.headers;
   if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) return '403 Forbidden';
   return open >= socketsMax ? '503 Service Unavailable' : null;
+}
+
+function otherRights(): FluxError {
+  return new FluxError(
+    'FORBIDDEN',
+    'The newer token is of another person, role or clearance. Open a socket with it, and subscribe from the last cursor.',
+  );
 }
 
 function tooManyOperations(): GraphQLError {

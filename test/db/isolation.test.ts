@@ -42,6 +42,8 @@ const tenantTables = [
   'audit_tiles',
   'audit_checkpoints',
   'checkpoints',
+  'live_subscriptions',
+  'revocations',
 ];
 
 describe('the API’s login', () => {

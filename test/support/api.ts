@@ -31,6 +31,7 @@ export function principalOf(agency: string, options: CallerOptions = {}): Princi
     scopes: scopesOf(role),
     clearance,
     tokenId: randomUUID(),
+    issuedAt: new Date(),
     expiresAt: options.expiresAt ?? new Date(Date.now() + 600_000),
     issuer: 'test',
   };

@@ -15,6 +15,7 @@ const principal: Principal = {
   scopes: scopesOf('operator'),
   clearance: 2,
   tokenId: 't1',
+  issuedAt: new Date('2026-08-01T12:00:00Z'),
   expiresAt,
   issuer: 'https://login.example.gov',
 };

@@ -30,7 +30,7 @@ function contextOf(role: Role, denials: Denial[] = [], expiresAt = new Date(Date
     expiresAt,
     issuer: 'i',
   };
-  return { principal, onDenied: async (denial: Denial) => void denials.push(denial) } as unknown as Context;
+  return { principal, tokenEnd: () => principal.expiresAt, onDenied: async (denial: Denial) => void denials.push(denial) } as unknown as Context;
 }
 
 describe('a schema', () => {

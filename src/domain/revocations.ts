@@ -1,0 +1,148 @@
+import type { Authenticator } from '../auth/authenticator.ts';
+import type { Principal } from '../auth/principal.ts';
+import { sealContext } from '../auth/tenant-context.ts';
+import type { Pool } from '../db/pool.ts';
+import { listRevocationsInForce, type Revocation } from '../db/revocations.ts';
+import { inTenant } from '../db/transaction.ts';
+import { FluxError } from '../errors.ts';
+import type { Hints, Log } from '../events/listen.ts';
+
+/** What processes wait for beside their polls; it names no agency. */
+export const revocationHint = 'revocations';
+
+/** Two seconds are promised; a poll and a slow answer fit in. */
+const pollMs = 700;
+/** How old what was read may be when the database does not answer; then no token is taken any more. */
+const staleMs = 5_000;
+const idleMs = 60_000;
+
+type InForce = Pick<Revocation, 'subject' | 'tokenIds' | 'revokedAt'>;
+
+/** Which tokens are refused before their time, as one process knows it: at most a poll old. */
+export interface Revocations {
+  /** @throws UNAUTHENTICATED the token was revoked; UNAVAILABLE that cannot be found out now */
+  require(principal: Principal): Promise<void>;
+  /** Calls `end` once when the token is revoked. @returns what forgets about it */
+  watch(principal: Principal, end: () => void): () => void;
+  stop(): Promise<void>;
+}
+
+export interface RevocationsDeps {
+  /** Logged in as the API's role. */
+  pool: Pool;
+  seal: { keyId: string; key: Buffer };
+  hints: Hints;
+  logger: Log;
+}
+
+interface Agency {
+  inForce: readonly InForce[];
+  /** Milliseconds of the monotonic clock; -Infinity before the first reading, and when a hint says that it is old. */
+  readAt: number;
+  askedAt: number;
+  reading: Promise<void> | undefined;
+  watchers: Set<{ principal: Principal; end: () => void }>;
+}
+
+/**
+ * Follows the revocations of every agency that somebody of is here: read when one of them asks, and again and again while a
+ * connection of theirs is open. The table is the truth, a hint only shortens the wait.
+ */
+export function createRevocations({ pool, seal, hints, logger }: RevocationsDeps): Revocations {
+  const agencies = new Map<string, Agency>();
+  const agencyOf = (slug: string): Agency => {
+    const known = agencies.get(slug);
+    if (known) return known;
+    const agency: Agency = {
+      inForce: [],
+      readAt: -Infinity,
+      askedAt: performance.now(),
+      reading: undefined,
+      watchers: new Set(),
+    };
+    agencies.set(slug, agency);
+    return agency;
+  };
+
+  const read = async (slug: string, agency: Agency): Promise<void> => {
+    const startedAt = performance.now();
+    const expiresAt = Math.floor(Date.now() / 1_000) + 60;
+    const sealed = sealContext(seal, { agency: slug, role: 'platform', clearance: 0, expiresAt });
+    agency.inForce = await inTenant(pool, sealed, listRevocationsInForce);
+    agency.readAt = startedAt;
+    for (const watcher of [...agency.watchers]) {
+      if (!isRevoked(watcher.principal, agency.inForce)) continue;
+      agency.watchers.delete(watcher);
+      watcher.end();
+    }
+  };
+  /** One reading at a time; who comes during one that began before a hint waits for the next. */
+  const refresh = (slug: string, agency: Agency): Promise<void> =>
+    (agency.reading ??= read(slug, agency).finally(() => (agency.reading = undefined)));
+
+  const look = (): void => {
+    for (const [slug, agency] of agencies) {
+      if (agency.watchers.size > 0) {
+        refresh(slug, agency).catch((cause: unknown) => logger.warn({ err: cause }, 'revocations could not be read'));
+      } else if (performance.now() - agency.askedAt > idleMs) agencies.delete(slug);
+    }
+  };
+  const hinted = (): void => {
+    for (const agency of agencies.values()) agency.readAt = Math.min(agency.readAt, performance.now() - pollMs);
+    look();
+  };
+  const deaf = hints.on(revocationHint, hinted);
+  const timer = setInterval(look, pollMs).unref();
+
+  return {
+    async require(principal) {
+      const agency = agencyOf(principal.agency);
+      agency.askedAt = performance.now();
+      if (agency.askedAt - agency.readAt >= pollMs) {
+        await refresh(principal.agency, agency).catch((cause: unknown) => {
+          if (performance.now() - agency.readAt < staleMs) return;
+          throw new FluxError('UNAVAILABLE', 'Whether a token was revoked cannot be found out now.', { cause });
+        });
+      }
+      if (isRevoked(principal, agency.inForce)) throw revoked();
+    },
+    watch(principal, end) {
+      const agency = agencyOf(principal.agency);
+      const watcher = { principal, end };
+      agency.watchers.add(watcher);
+      return () => {
+        agency.watchers.delete(watcher);
+        agency.askedAt = performance.now();
+      };
+    },
+    async stop() {
+      clearInterval(timer);
+      deaf();
+      await Promise.allSettled([...agencies.values()].map(({ reading }) => reading));
+    },
+  };
+}
+
+/** An authenticator that also refuses what was revoked. */
+export function refuseRevoked(authenticator: Authenticator, revocations: Pick<Revocations, 'require'>): Authenticator {
+  return {
+    async authenticate(token) {
+      const principal = await authenticator.authenticate(token);
+      await revocations.require(principal);
+      return principal;
+    },
+  };
+}
+
+/** `iat` counts whole seconds, so a token of the very second of the revocation is refused with those before it. */
+function isRevoked({ subject, tokenId, issuedAt }: Principal, inForce: readonly InForce[]): boolean {
+  return inForce.some(
+    (one) =>
+      one.tokenIds?.includes(tokenId) === true ||
+      (one.subject === subject && issuedAt.getTime() <= one.revokedAt.getTime()),
+  );
+}
+
+function revoked(): FluxError {
+  return new FluxError('UNAUTHENTICATED', 'The token is not valid. Get a new one from the agency’s issuer.');
+}

@@ -1,0 +1,79 @@
+import { schema } from '../../schema/schema.ts';
+import { createContext } from '../../resolvers/context.ts';
+import { createAuthenticator } from '../../src/auth/authenticator.ts';
+import type { Authenticator } from '../../src/auth/authenticator.ts';
+import { sealKey } from '../../src/db/migrate.ts';
+import { createPool } from '../../src/db/pool.ts';
+import { createLiveSubscriptions } from '../../src/domain/live-subscriptions.ts';
+import { createRevocations, refuseRevoked } from '../../src/domain/revocations.ts';
+import { type Hints, startHints } from '../../src/events/listen.ts';
+import { type ServerConfig, startServer } from '../../src/server/start-server.ts';
+import { createLogger } from '../../src/telemetry/logger.ts';
+import { apiDeps, quiet } from './api.ts';
+import type { TestDatabase } from './database.ts';
+import { testAudience, type TestIssuer } from './tokens.ts';
+
+export interface ApiServer {
+  url: string;
+  /** Lines that it has logged. */
+  log: string[];
+  stop(): Promise<void>;
+}
+
+export interface ApiServerOptions extends Partial<ServerConfig> {
+  /** Issuers with the agencies that they may speak for; or an authenticator of the test's own. */
+  issuers?: readonly { issuer: TestIssuer; agencies: readonly string[] }[];
+  authenticator?: Authenticator;
+  /** The database's own if absent. */
+  hints?: Hints;
+}
+
+/** One API process' worth of the real thing: the schema, the transports, revocations and live subscriptions, on pools of its own. */
+export async function startApiServer(database: TestDatabase, options: ApiServerOptions): Promise<ApiServer> {
+  const { issuers = [], authenticator, hints: given, environment = 'production', ...config } = options;
+  const log: string[] = [];
+  const logger = createLogger({
+    service: 'api',
+    level: 'debug',
+    destination: { write: (line) => void log.push(line) },
+  });
+  const pool = createPool({ url: database.apiUrl, max: 8, applicationName: 'flux test server', pipeline: true });
+  const listening = given ? undefined : startHints({ url: database.apiUrl, logger: quiet });
+  await listening?.listening();
+  const hints = given ?? (listening as Hints);
+  const seal = sealKey(database.contextKey);
+  const revocations = createRevocations({ pool, seal, hints, logger });
+  const live = createLiveSubscriptions({ pool, seal, logger });
+  const api = { ...apiDeps(database), pool, hints, logger };
+  const server = await startServer(
+    { environment, host: '127.0.0.1', port: 0, ...config },
+    {
+      schema,
+      authenticator: refuseRevoked(
+        authenticator ??
+          createAuthenticator({
+            environment,
+            audience: testAudience,
+            issuers: issuers.map(({ issuer, agencies }) => ({ issuer: issuer.issuer, jwks: issuer.jwks, agencies })),
+          }),
+        revocations,
+      ),
+      live: { watch: (principal, end) => revocations.watch(principal, end), opened: (one) => live.opened(one) },
+      seal,
+      createContext: (request) => createContext(api, request),
+      readiness: {},
+      logger,
+    },
+  );
+  return {
+    url: server.url,
+    log,
+    async stop() {
+      await server.stop();
+      await live.stop();
+      await revocations.stop();
+      await listening?.stop();
+      await pool.end();
+    },
+  };
+}
