@@ -227,6 +227,18 @@ export type ResumeRunInput = {
   runId: string;
 };
 
+/** Whose subscriptions end: `subject` or `subscriptionIds`, exactly one of them. */
+export type RevokeSubscriptionsInput = {
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. 1 to 2000 characters. */
+  reason: string;
+  /** Everything that this subject has open; every token that it was issued until now is refused. */
+  subject?: string | null | undefined;
+  /** These, by global id or UUID, at most 200; the tokens under which they run are refused, and with them whatever else runs under them. */
+  subscriptionIds?: Array<string> | null | undefined;
+};
+
 /** What the holder of a token is to the agency; the scopes follow from it. */
 export type Role =
   /** Runs the agency’s Flux: all scopes. */
@@ -522,6 +534,7 @@ export type AuditEntryQuery = {
       }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
+    | { __typename: 'LiveSubscription'; id: string }
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
     | { __typename: 'SourceConnection'; id: string }
@@ -907,6 +920,35 @@ export type AuditInclusionProofQuery = {
   };
 };
 
+export type LiveSubscriptionsQueryVariables = Exact<{
+  after?: string | null | undefined;
+  first?: number | null | undefined;
+  subject?: string | null | undefined;
+}>;
+
+export type LiveSubscriptionsQuery = {
+  liveSubscriptions: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        field: string;
+        id: string;
+        ip: string;
+        issuer: string;
+        openedAt: string;
+        operationName: string | null;
+        requestId: string;
+        role: string;
+        subject: string;
+        tokenExpiresAt: string;
+        transport: string;
+        userAgent: string | null;
+      };
+    }>;
+    pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
+  } | null;
+};
+
 export type NodesQueryVariables = Exact<{
   ids: Array<string> | string;
 }>;
@@ -917,11 +959,68 @@ export type NodesQuery = {
     | { __typename: 'AuditEntry'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
+    | { __typename: 'LiveSubscription'; id: string }
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
     | { __typename: 'SourceConnection'; id: string }
     | null
   >;
+};
+
+export type RevokeSubscriptionsMutationVariables = Exact<{
+  input: RevokeSubscriptionsInput;
+}>;
+
+export type RevokeSubscriptionsMutation = {
+  revokeSubscriptions:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Revocation';
+        id: string;
+        reason: string;
+        revokedAt: string;
+        revokedBy: string;
+        subject: string | null;
+        subscriptionCount: number;
+        tokenIds: Array<string> | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
 };
 
 type ErrorFields_AuthenticationError_Fragment = {
@@ -3012,9 +3111,23 @@ export const AuditInclusionProofDocument = /*#__PURE__*/ typedDocument<
   'query AuditInclusionProof($seq: BigInt!, $size: BigInt) { auditInclusionProof(seq: $seq, size: $size) { checkpoint from hashes leafHash size } }',
   'sha256:e432488fa8d500145fc4cafa6929110eb3a702c70428da94b06e8726d5b505dc',
 );
+export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
+  LiveSubscriptionsQuery,
+  LiveSubscriptionsQueryVariables
+>(
+  'query LiveSubscriptions($after: String, $first: Int, $subject: String) { liveSubscriptions(after: $after, first: $first, subject: $subject) { edges { cursor node { field id ip issuer openedAt operationName requestId role subject tokenExpiresAt transport userAgent } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:bff06d2bed80f0307e32e18a9e2416e1f7139939f4c4e2b6dfb316a10e0b116a',
+);
 export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryVariables>(
   'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',
   'sha256:061e5e74ee7113d4c05a2475b34214b4bfa1c7f3a4c3904eb3829d10d065773b',
+);
+export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
+  RevokeSubscriptionsMutation,
+  RevokeSubscriptionsMutationVariables
+>(
+  'mutation RevokeSubscriptions($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Revocation { id reason revokedAt revokedBy subject subscriptionCount tokenIds } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:f9cf52ad878a9427b8c3f990e0f5b4d9892e388d908529cfa63772ff3ea07c7f',
 );
 export const RunsDocument = /*#__PURE__*/ typedDocument<RunsQuery, RunsQueryVariables>(
   'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } query Runs($after: String, $filter: RunFilter, $first: Int, $orderBy: RunOrder) { runs(filter: $filter, orderBy: $orderBy, first: $first, after: $after) { edges { cursor node { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } pageInfo { ...PageFields } } }',

@@ -13,6 +13,7 @@ import {
   ContractDocument,
   ContractsDocument,
   ForkRunDocument,
+  LiveSubscriptionsDocument,
   NodesDocument,
   PipelineDocument,
   PipelinesDocument,
@@ -24,6 +25,7 @@ import {
   RerunRunDocument,
   ResumePlanDocument,
   ResumeRunDocument,
+  RevokeSubscriptionsDocument,
   RunCheckpointsDocument,
   RunDocument,
   RunEventLogDocument,
@@ -49,6 +51,7 @@ import {
   type ContractQueryVariables,
   type ContractsQueryVariables,
   type ForkRunMutationVariables,
+  type LiveSubscriptionsQueryVariables,
   type NodesQueryVariables,
   type PipelineQueryVariables,
   type PipelinesQueryVariables,
@@ -60,6 +63,7 @@ import {
   type RerunRunMutationVariables,
   type ResumePlanQueryVariables,
   type ResumeRunMutationVariables,
+  type RevokeSubscriptionsMutationVariables,
   type RunCheckpointsQueryVariables,
   type RunEventLogQueryVariables,
   type RunEventsSubscriptionVariables,
@@ -151,6 +155,15 @@ export function forkRun(client: Operations, input: ForkRunMutationVariables['inp
   return client.mutate(ForkRunDocument, { input }, 'forkRun', options);
 }
 
+/** The subscriptions that are open now in the agency, on all servers, the oldest first. One is listed within a second of its opening. */
+export function liveSubscriptions(
+  client: Operations,
+  variables: LiveSubscriptionsQueryVariables = {},
+  options: CallOptions = {},
+) {
+  return client.query(LiveSubscriptionsDocument, variables, 'liveSubscriptions', options);
+}
+
 /** The things with these global ids, in their order; null for each that does not exist for the caller. */
 export function nodes(client: Operations, variables: NodesQueryVariables, options: CallOptions = {}) {
   return client.query(NodesDocument, variables, 'nodes', options);
@@ -220,6 +233,15 @@ export function resumePlan(client: Operations, variables: ResumePlanQueryVariabl
 /** Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on. */
 export function resumeRun(client: Operations, input: ResumeRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ResumeRunDocument, { input }, 'resumeRun', options);
+}
+
+/** Ends subscriptions before their tokens do, on all servers within two seconds: sockets close with 4403, event streams end, requests with the tokens are 401. Who has a newer token from the issuer comes back; to keep somebody out, close the account there first. */
+export function revokeSubscriptions(
+  client: Operations,
+  input: RevokeSubscriptionsMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(RevokeSubscriptionsDocument, { input }, 'revokeSubscriptions', options);
 }
 
 /** One run, with everything that a page about it shows. */
@@ -339,6 +361,9 @@ export function bindOperations(client: Operations) {
       contracts(client, variables, options),
     /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
     forkRun: (input: ForkRunMutationVariables['input'], options: CallOptions = {}) => forkRun(client, input, options),
+    /** The subscriptions that are open now in the agency, on all servers, the oldest first. One is listed within a second of its opening. */
+    liveSubscriptions: (variables: LiveSubscriptionsQueryVariables = {}, options: CallOptions = {}) =>
+      liveSubscriptions(client, variables, options),
     /** The things with these global ids, in their order; null for each that does not exist for the caller. */
     nodes: (variables: NodesQueryVariables, options: CallOptions = {}) => nodes(client, variables, options),
     /** A version of a pipeline. */
@@ -370,6 +395,9 @@ export function bindOperations(client: Operations) {
     /** Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on. */
     resumeRun: (input: ResumeRunMutationVariables['input'], options: CallOptions = {}) =>
       resumeRun(client, input, options),
+    /** Ends subscriptions before their tokens do, on all servers within two seconds: sockets close with 4403, event streams end, requests with the tokens are 401. Who has a newer token from the issuer comes back; to keep somebody out, close the account there first. */
+    revokeSubscriptions: (input: RevokeSubscriptionsMutationVariables['input'], options: CallOptions = {}) =>
+      revokeSubscriptions(client, input, options),
     /** One run, with everything that a page about it shows. */
     run: (variables: RunQueryVariables, options: CallOptions = {}) => run(client, variables, options),
     /** A run; null when there is none for the caller. */
