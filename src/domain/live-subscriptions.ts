@@ -1,7 +1,6 @@
-import { randomBytes, randomUUID } from 'node:crypto';
-
 import type { Principal } from '../auth/principal.ts';
 import { sealContext } from '../auth/tenant-context.ts';
+import { randomBytes, randomUuid } from '../crypto/random.ts';
 import { type LiveSubscription, removeLiveSubscriptions, saveLiveSubscriptions } from '../db/live-subscriptions.ts';
 import type { Pool } from '../db/pool.ts';
 import { inTenant } from '../db/transaction.ts';
@@ -51,7 +50,7 @@ export function createLiveSubscriptions({
   seal: { keyId: string; key: Buffer };
   logger: Log;
 }): LiveSubscriptions {
-  const serverId = randomUUID();
+  const serverId = randomUuid();
   const agencies = new Map<string, Agency>();
   let timer: NodeJS.Timeout | undefined;
   let working: Promise<void> = Promise.resolve();

@@ -118,7 +118,7 @@ export function createRevocations({ pool, seal, hints, logger }: RevocationsDeps
     async stop() {
       clearInterval(timer);
       deaf();
-      await Promise.allSettled([...agencies.values()].map(({ reading }) => reading));
+      await Promise.allSettled([...agencies.values()].map(({ reading }) => reading ?? Promise.resolve()));
     },
   };
 }

@@ -40,7 +40,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
   const pool = createPool({ url: database.apiUrl, max: 8, applicationName: 'flux test server', pipeline: true });
   const listening = given ? undefined : startHints({ url: database.apiUrl, logger: quiet });
   await listening?.listening();
-  const hints = given ?? (listening as Hints);
+  const hints = given ?? (listening as NonNullable<typeof listening>);
   const seal = sealKey(database.contextKey);
   const revocations = createRevocations({ pool, seal, hints, logger });
   const live = createLiveSubscriptions({ pool, seal, logger });
