@@ -38,9 +38,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
     destination: { write: (line) => void log.push(line) },
   });
   const pool = createPool({ url: database.apiUrl, max: 8, applicationName: 'flux test server', pipeline: true });
-  const listening = given ? undefined : startHints({ url: database.apiUrl, logger: quiet });
-  await listening?.listening();
-  const hints = given ?? (listening as NonNullable<typeof listening>);
+  const hints = given ? { ...given, stop: () => Promise.resolve() } : await listeningHints(database);
   const seal = sealKey(database.contextKey);
   const revocations = createRevocations({ pool, seal, hints, logger });
   const live = createLiveSubscriptions({ pool, seal, logger });
@@ -72,8 +70,14 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
       await server.stop();
       await live.stop();
       await revocations.stop();
-      await listening?.stop();
+      await hints.stop();
       await pool.end();
     },
   };
+}
+
+async function listeningHints(database: TestDatabase): Promise<Hints & { stop(): Promise<void> }> {
+  const hints = startHints({ url: database.apiUrl, logger: quiet });
+  await hints.listening();
+  return hints;
 }
