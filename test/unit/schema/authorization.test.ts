@@ -30,7 +30,11 @@ function contextOf(role: Role, denials: Denial[] = [], expiresAt = new Date(Date
     expiresAt,
     issuer: 'i',
   };
-  return { principal, tokenEnd: () => principal.expiresAt, onDenied: async (denial: Denial) => void denials.push(denial) } as unknown as Context;
+  return {
+    principal,
+    tokenEnd: () => principal.expiresAt,
+    onDenied: async (denial: Denial) => void denials.push(denial),
+  } as unknown as Context;
 }
 
 describe('a schema', () => {
