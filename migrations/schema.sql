@@ -232,6 +232,28 @@ create table flux.installation (
 ); -- owner flux_owner
 comment on table flux.installation is 'What this database calls its roles; a server may hold several installations.';
 
+create table flux.live_subscriptions (
+  agency_id text collate "C" not null,
+  subscription_id uuid not null,
+  server_id uuid not null,
+  subject text not null,
+  issuer text not null,
+  role text not null,
+  token_id text not null,
+  token_expires_at timestamp with time zone not null,
+  transport text not null,
+  field text not null,
+  operation_name text,
+  ip text not null,
+  user_agent text,
+  request_id text not null,
+  opened_at timestamp with time zone not null,
+  seen_at timestamp with time zone not null default clock_timestamp(),
+  constraint live_subscriptions_pkey PRIMARY KEY (agency_id, subscription_id),
+  constraint live_subscriptions_transport_check CHECK ((transport = ANY (ARRAY['websocket'::text, 'sse'::text])))
+); -- owner flux_owner
+comment on table flux.live_subscriptions is 'Open subscriptions, as each API process reports its own. One that is not seen for a while died with its process.';
+
 create table flux.loads (
   agency_id text collate "C" not null,
   dataset text collate "C" not null,
@@ -305,6 +327,23 @@ create table flux.rejected_records (
   constraint rejected_records_record_no_check CHECK ((record_no >= 1))
 ); -- owner flux_owner
 comment on table flux.rejected_records is 'Records a contract refused. reasons: [{path, rule, message}], one per violated rule.';
+
+create table flux.revocations (
+  agency_id text collate "C" not null,
+  revocation_id uuid not null default flux.uuid_v7(),
+  subject text,
+  token_ids text[],
+  subscription_count integer not null,
+  reason text not null,
+  revoked_by text not null,
+  revoked_at timestamp with time zone not null default clock_timestamp(),
+  constraint revocations_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint revocations_check CHECK (((subject IS NULL) <> (token_ids IS NULL))),
+  constraint revocations_pkey PRIMARY KEY (agency_id, revocation_id),
+  constraint revocations_reason_check CHECK ((reason <> ''::text)),
+  constraint revocations_subscription_count_check CHECK ((subscription_count >= 0))
+); -- owner flux_owner
+comment on table flux.revocations is 'Tokens refused before their time: those named, or all that a subject was issued up to revoked_at.';
 
 create table flux.run_events (
   agency_id text collate "C" not null,
@@ -469,12 +508,15 @@ CREATE UNIQUE INDEX contracts_pkey ON flux.contracts USING btree (agency_id, nam
 CREATE UNIQUE INDEX datasets_pkey ON flux.datasets USING btree (agency_id, name);
 CREATE UNIQUE INDEX idempotency_keys_pkey ON flux.idempotency_keys USING btree (agency_id, operation, key);
 CREATE UNIQUE INDEX installation_pkey ON flux.installation USING btree (only_row);
+CREATE UNIQUE INDEX live_subscriptions_pkey ON flux.live_subscriptions USING btree (agency_id, subscription_id);
+CREATE INDEX live_subscriptions_server ON flux.live_subscriptions USING btree (agency_id, server_id);
 CREATE UNIQUE INDEX loads_pkey ON flux.loads USING btree (agency_id, dataset, load_no);
 CREATE UNIQUE INDEX loads_run ON flux.loads USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX migrations_pkey ON flux.migrations USING btree (version);
 CREATE UNIQUE INDEX pipelines_pkey ON flux.pipelines USING btree (agency_id, name, version);
 CREATE INDEX pipelines_purpose ON flux.pipelines USING btree (agency_id, content_type, use_case);
 CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (agency_id, run_id, record_no);
+CREATE UNIQUE INDEX revocations_pkey ON flux.revocations USING btree (agency_id, revocation_id);
 CREATE INDEX run_events_checkpoints ON flux.run_events USING btree (agency_id, run_id, partition_no, seq) WHERE (name = ANY (ARRAY['CheckpointSaved'::text, 'CheckpointRejected'::text]));
 CREATE UNIQUE INDEX run_events_pkey ON flux.run_events USING btree (agency_id, run_id, seq);
 CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority, available_at) WHERE (status = 'AVAILABLE'::text);
@@ -570,6 +612,10 @@ create policy own_agency on flux.idempotency_keys as permissive for all to publi
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.installation disable row level security;
+alter table flux.live_subscriptions enable row level security, force row level security;
+create policy own_agency on flux.live_subscriptions as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.loads enable row level security, force row level security;
 create policy own_agency on flux.loads as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
@@ -584,6 +630,10 @@ create policy own_agency on flux.pipelines as permissive for all to public
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.rejected_records enable row level security, force row level security;
 create policy own_agency on flux.rejected_records as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.revocations enable row level security, force row level security;
+create policy own_agency on flux.revocations as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.run_events enable row level security, force row level security;
@@ -1516,12 +1566,14 @@ grant insert, select, update (request_sha256, result, created_at, expires_at) on
 grant select on table flux.installation to flux_api;
 grant select on table flux.installation to flux_sealer;
 grant select on table flux.installation to flux_worker;
+grant delete, insert, select, update (role, token_id, token_expires_at, seen_at) on table flux.live_subscriptions to flux_api;
 grant select on table flux.loads to flux_api;
 grant select on table flux.migrations to flux_api;
 grant select on table flux.migrations to flux_sealer;
 grant select on table flux.migrations to flux_worker;
 grant insert, select on table flux.pipelines to flux_api;
 grant select on table flux.rejected_records to flux_api;
+grant insert, select on table flux.revocations to flux_api;
 grant insert, select on table flux.run_events to flux_api;
 grant insert, select, update (status, takings, available_at, leased_by, lease_expires_at, holder_pid, finished_at, updated_at, cancel_by) on table flux.run_partitions to flux_api;
 grant select, update on table flux.run_partitions to flux_definer;
