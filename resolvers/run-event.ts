@@ -6,7 +6,7 @@ import { readAfter, unknownRun } from '../src/events/read-after.ts';
 import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageSize } from './cursor.ts';
 import { runIdOf } from './ids.ts';
-import { type Streamed, withFailure } from './stream.ts';
+import { type Streamed, withFailureInBatches } from './stream.ts';
 
 export type { RunEventItem } from '../src/events/follow.ts';
 export { itemOf } from './stream.ts';
@@ -22,9 +22,16 @@ export async function runEvents(
   args: RunEventsArgs,
 ): Promise<AsyncIterableIterator<Streamed<RunEventItem>>> {
   const { runId, afterSeq } = placeOf(ctx, args);
-  const request = { sealed: () => ctx.sealed(), runId, afterSeq, signal: ctx.signal };
+  const { agency, role, clearance } = ctx.principal;
+  const request = {
+    sealed: () => ctx.sealed(),
+    runId,
+    afterSeq,
+    signal: ctx.signal,
+    viewer: `${agency} ${role} ${String(clearance)}`,
+  };
   await checkFollow(ctx.api, request);
-  return withFailure(follow(ctx.api, request));
+  return withFailureInBatches(follow(ctx.api, request));
 }
 
 /** @throws NOT_FOUND, CURSOR_EXPIRED, INVALID_INPUT, LIMIT_EXCEEDED */

@@ -1,5 +1,6 @@
 import type { OperationTrace } from '../src/audit/operation-trace.ts';
 import { type FluxError, toFluxError } from '../src/errors.ts';
+import { type Batches, type BatchStream, batchStream, hasBatches } from '../src/events/batches.ts';
 
 /** An item of a stream, or the failure that ended it. */
 export type Streamed<T extends object> = T | Failed;
@@ -40,6 +41,29 @@ export function withFailure<T extends object>(
   };
 }
 
+/** The same for a stream that is read in batches. */
+export function withFailureInBatches<T extends object>({ batches }: BatchStream<T>): BatchStream<Streamed<T>> {
+  let failure: Failed | undefined;
+  let told = false;
+  const failing: Batches<Streamed<T>> = {
+    async look(most) {
+      if (told) return null;
+      try {
+        return failure ? [failure] : await batches.look(most);
+      } catch (cause) {
+        failure = new Failed(toFluxError(cause));
+        return [failure];
+      }
+    },
+    take(items) {
+      if (items.some((item) => item instanceof Failed)) told = true;
+      else batches.take(items as readonly T[]);
+    },
+    close: () => batches.close(),
+  };
+  return batchStream(failing);
+}
+
 /** @throws what ended the stream */
 export function itemOf<T extends object>(item: Streamed<T>): T {
   if (item instanceof Failed) throw item.error;
@@ -60,6 +84,7 @@ export function audited<T extends object>(
     trace.closed(field, end, Math.round((performance.now() - openedAt) / 100) / 10);
   };
   trace.opened(field);
+  if (hasBatches(stream)) return auditedBatches(stream.batches as Batches<Streamed<T>>, close);
   return {
     async next() {
       try {
@@ -81,4 +106,26 @@ export function audited<T extends object>(
       return this;
     },
   };
+}
+
+function auditedBatches<T extends object>(
+  batches: Batches<Streamed<T>>,
+  close: (end: Parameters<OperationTrace['closed']>[1]) => void,
+): BatchStream<Streamed<T>> {
+  return batchStream<Streamed<T>>({
+    async look(most) {
+      const items = await batches.look(most);
+      if (!items) close('ENDED');
+      return items;
+    },
+    take(items) {
+      const failed = items.find((item) => item instanceof Failed);
+      if (failed instanceof Failed) close(failed.error.code);
+      batches.take(items);
+    },
+    close() {
+      close('LEFT');
+      batches.close();
+    },
+  });
 }

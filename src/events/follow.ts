@@ -1,16 +1,12 @@
-import type { Pool } from '../db/pool.ts';
-import { readEventPage, type RunEvent, type RunPosition } from '../db/run-events.ts';
-import { isFinalStatus, type RunStatus } from '../db/run-vocabulary.ts';
+import type { RunEvent } from '../db/run-events.ts';
 import { inTenant } from '../db/transaction.ts';
-import { toFluxError } from '../errors.ts';
-import { metrics } from '../telemetry/metrics.ts';
-import type { Hints, Log } from './listen.ts';
-import { pause } from './pause.ts';
-import { readAfter, unknownRun } from './read-after.ts';
-import { abortable } from './stream.ts';
-import { createWaker } from './waker.ts';
+import type { BatchStream } from './batches.ts';
+import { batchStream } from './batches.ts';
+import { readAfter } from './read-after.ts';
+import { joinTail, type RunTail, type StreamEnd, type TailDeps } from './run-tail.ts';
 
 export type { RunEvent } from '../db/run-events.ts';
+export type { StreamEnd } from './run-tail.ts';
 
 /** Events that exist no longer (or not for the reader): never silence. Both ends are included. */
 export interface StreamGap {
@@ -21,24 +17,9 @@ export interface StreamGap {
   reason: 'RETENTION';
 }
 
-/** The attempt is over and its last event has been delivered. After a resume the same cursor goes on. */
-export interface StreamEnd {
-  kind: 'end';
-  runId: string;
-  status: RunStatus;
-  attempt: number;
-  lastSeq: bigint;
-}
-
 export type RunEventItem = RunEvent | StreamGap | StreamEnd;
 
-export interface FollowDeps {
-  pool: Pool;
-  hints: Hints;
-  logger: Log;
-  /** How often a reader looks without a hint, milliseconds. */
-  pollMs?: number;
-}
+export type FollowDeps = TailDeps;
 
 export interface FollowRequest {
   /** Mints a fresh sealed context: one of them does not outlive a long stream. */
@@ -47,12 +28,9 @@ export interface FollowRequest {
   /** The last event the client has; 0 for none. */
   afterSeq: bigint;
   signal: AbortSignal;
+  /** Equal for those who see the same of a run (agency, role, clearance): they share what is read. */
+  viewer?: string;
 }
-
-const pageLimit = 256; // also the most that is held for a reader who has stopped reading
-const defaultPollMs = 1_000;
-const hintGraceMs = 500; // a hint is debounced; what a poll finds younger than this was not missed yet
-const retryMs = { first: 100, most: 5_000 };
 
 /**
  * Checks a request before anything is streamed, so that the client gets a named refusal and not a broken stream.
@@ -72,73 +50,103 @@ export async function checkFollow(
  *
  * The table is the truth: interest in hints is registered before the first read, each wait ends by hint or poll, and the next
  * read continues after the last event delivered. Sequence numbers are contiguous, so a hole is seen and said (`StreamGap`).
- * The stream outlives a database that is away for a while. Nothing is held before the first `next()` or after `return()`.
+ * All who see the same of a run share one reading of its live end (`run-tail.ts`) and get the same objects; what lies behind
+ * that is read for whoever is behind. A reader who stops reading holds nothing but its place. The stream outlives a database
+ * that is away for a while. Nothing is held before the first read or after `return()`.
  *
  * @throws NOT_FOUND in the stream when the run ceases to exist for the caller
  */
-export function follow(deps: FollowDeps, request: FollowRequest): AsyncIterableIterator<RunEventItem, void, void> {
-  return abortable((signal) => readOn(deps, { ...request, signal }), request.signal);
-}
+export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<RunEventItem> {
+  const { runId, sealed, viewer } = request;
+  let last = request.afterSeq;
+  let over = false;
+  let tail: RunTail | undefined;
+  let wake: (() => void) | undefined;
+  const ended = new AbortController();
+  const reader = { sealed, wake: () => wake?.() };
 
-async function* readOn(deps: FollowDeps, request: FollowRequest): AsyncGenerator<RunEventItem, void, void> {
-  const { runId, signal } = request;
-  const waker = createWaker(deps.hints, runId);
-  try {
-    let last = request.afterSeq;
-    let hinted = true;
-    let waited = false; // history is read late by intention and says nothing of delivery
-    while (!signal.aborted) {
-      waker.arm();
-      const page = await readPatiently(deps, request, last);
-      if (!page) return;
-      if (!hinted && isLate(page)) deps.hints.missed();
-      for (const event of page.events) {
-        if (event.seq > last + 1n) yield gap(runId, last + 1n, event.seq - 1n);
-        if (waited) metrics.deliverySeconds.observe(Math.max(0, (Date.now() - event.at.getTime()) / 1_000));
-        yield event;
-        last = event.seq;
-      }
-      if (page.events.length === pageLimit) continue;
-      if (page.lastSeq > last) yield gap(runId, last + 1n, page.lastSeq);
-      last = page.lastSeq > last ? page.lastSeq : last;
-      if (isFinalStatus(page.status)) {
-        yield { kind: 'end', runId, status: page.status, attempt: page.attempt, lastSeq: page.lastSeq };
-        return;
-      }
-      const pollMs = (deps.pollMs ?? defaultPollMs) * (0.9 + Math.random() / 5); // readers must not poll in step
-      hinted = await waker.wait(pollMs, signal);
-      waited = true;
+  const close = (): void => {
+    if (ended.signal.aborted) return;
+    ended.abort();
+    request.signal.removeEventListener('abort', close);
+    tail?.leave(reader);
+    wake?.();
+  };
+  const open = (): RunTail => {
+    request.signal.addEventListener('abort', close, { once: true });
+    return joinTail(deps, { runId, viewer }, reader);
+  };
+
+  /** @returns undefined when there is nothing yet, null when there will be nothing any more */
+  const ready = async (from: RunTail, most: number): Promise<readonly RunEventItem[] | null | undefined> => {
+    const head = from.head();
+    if (head !== undefined && last < head) {
+      const live = from.ring.after(last, most);
+      if (live === undefined) return historyAfter(from, { runId, place: last, most, head, signal: ended.signal });
+      if (live.length > 0) return live;
     }
-  } finally {
-    waker.release();
-  }
+    const end = from.end();
+    if (end && last >= end.lastSeq) return [end];
+    const failure = from.failure();
+    if (failure !== undefined) throw failure;
+    return undefined;
+  };
+
+  return batchStream<RunEventItem>({
+    async look(most) {
+      if (over || ended.signal.aborted || request.signal.aborted) {
+        close();
+        return null;
+      }
+      tail ??= open();
+      for (;;) {
+        const items = await ready(tail, most);
+        if (ended.signal.aborted) return null;
+        if (items !== undefined) return items;
+        await new Promise<void>((resolve) => (wake = resolve));
+        wake = undefined;
+        if (ended.signal.aborted) return null;
+      }
+    },
+    take(items) {
+      const item = items.at(-1);
+      if (!item) return;
+      if (!('kind' in item)) last = item.seq;
+      else if (item.kind === 'gap') last = item.toSeq;
+      else {
+        over = true;
+        close();
+      }
+    },
+    close,
+  });
 }
 
-type Page = RunPosition & { events: RunEvent[] };
-
-/** Reads a page; waits out a database that does not answer. @returns undefined when the signal ended first */
-async function readPatiently(deps: FollowDeps, request: FollowRequest, afterSeq: bigint): Promise<Page | undefined> {
-  const { sealed, runId, signal } = request;
-  for (let failures = 0; !signal.aborted; failures += 1) {
-    try {
-      const page = await inTenant(deps.pool, sealed(), (tx) =>
-        readEventPage(tx, { runId, afterSeq, limit: pageLimit }),
-      );
-      if (page) return page;
-      throw unknownRun(runId);
-    } catch (cause) {
-      const error = toFluxError(cause);
-      if (!error.retryable) throw error;
-      if (failures === 0) deps.logger.warn({ err: error, runId }, 'a stream waits for the database');
-      await pause(Math.min(retryMs.most, retryMs.first * 2 ** failures), signal);
-    }
-  }
-  return undefined;
+interface Place {
+  runId: string;
+  place: bigint;
+  most: number;
+  head: bigint;
+  signal: AbortSignal;
 }
 
-function isLate({ events, readAt }: Page): boolean {
-  const oldest = events[0];
-  return oldest !== undefined && readAt.getTime() - oldest.at.getTime() > hintGraceMs;
+/** What the table has after a place behind the ring, with what it has no longer said as gaps. */
+async function historyAfter(tail: RunTail, at: Place): Promise<readonly RunEventItem[]> {
+  const { runId, place, most, head, signal } = at;
+  const { events, upTo } = await tail.block(place, signal);
+  const items: RunEventItem[] = [];
+  let last = place;
+  for (const event of events) {
+    if (event.seq <= place) continue;
+    if (event.seq > last + 1n) items.push(gap(runId, last + 1n, event.seq - 1n));
+    items.push(event);
+    last = event.seq;
+    if (items.length >= most) return items;
+  }
+  if (last === upTo || signal.aborted) return items;
+  // Removed up to the block's end, and perhaps beyond: one gap says all of it.
+  const next = await tail.nextAfter(last, signal);
+  return signal.aborted ? items : [...items, gap(runId, last + 1n, next === null ? head : next - 1n)];
 }
 
 function gap(runId: string, fromSeq: bigint, toSeq: bigint): StreamGap {

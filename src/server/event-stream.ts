@@ -7,10 +7,14 @@ export interface EventStreamTimes {
   heartbeatMs: number;
 }
 
+const writeBytesMax = 16 * 1024;
+
 /** One answer as server-sent events. */
 export interface EventStream {
   /** Resolves when the bytes have left this process: whoever awaits it sends no faster than the client reads. */
   send(event: 'next' | 'complete', data: string): Promise<void>;
+  /** As many events as make one write of a sensible size, at least one. */
+  sendSome(event: 'next', data: readonly string[]): { sent: number; written: Promise<void> };
   /** Ends the answer. Idempotent. */
   end(): void;
 }
@@ -61,6 +65,16 @@ export function openEventStream(
   response.on('error', () => response.destroy());
   return {
     send: (event, data) => write(`event: ${event}\ndata:${data === '' ? '' : ` ${data}`}\n\n`),
+    sendSome(event, data) {
+      let text = '';
+      let sent = 0;
+      for (const one of data) {
+        text += `event: ${event}\ndata: ${one}\n\n`;
+        sent += 1;
+        if (text.length > writeBytesMax) break;
+      }
+      return { sent, written: write(text) };
+    },
     end: () => {
       response.end();
     },

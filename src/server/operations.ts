@@ -17,6 +17,7 @@ import {
 } from 'graphql';
 
 import { FluxError } from '../errors.ts';
+import { createDocumentCache } from './document-cache.ts';
 import { measureDocument, operationLimits } from './document-size.ts';
 import { costMax, operationCost } from './operation-cost.ts';
 import { variableProblems } from './variable-limits.ts';
@@ -24,6 +25,8 @@ import { variableProblems } from './variable-limits.ts';
 export const parseOptions = { maxTokens: operationLimits.tokens };
 export const validationOptions = { maxErrors: 10 };
 export const executionOptions = { maxCoercionErrors: 10 };
+
+const validDocuments = createDocumentCache();
 
 /** Reports what a document has too much of. Runs beside graphql's own rules; 1,000 tokens bound what those can cost. */
 const sizeRule: ValidationRule = (context) => ({
@@ -73,14 +76,9 @@ export function prepareOperation(
   request: OperationRequest,
   options: { introspection: boolean },
 ): Omit<ExecutionArgs, 'contextValue'> | readonly GraphQLError[] {
-  let document: DocumentNode;
-  try {
-    document = parse(request.query, parseOptions);
-  } catch (cause) {
-    return [cause instanceof GraphQLError ? cause : new GraphQLError('The document cannot be read.')];
-  }
-  const invalid = validate(schema, document, [...specifiedRules, ...validationRules(options)], validationOptions);
-  if (invalid.length > 0) return invalid;
+  const document =
+    validDocuments.get(schema, options.introspection, request.query) ?? readDocument(schema, request.query, options);
+  if (!('kind' in document)) return document;
   const operation = getOperationAST(document, request.operationName);
   if (!operation) {
     return [new GraphQLError('The document has several operations or none of that name; say which in operationName.')];
@@ -95,6 +93,24 @@ export function prepareOperation(
     variableValues: variables,
     options: executionOptions,
   };
+}
+
+/** @returns a valid document, kept for the next who sends the same text, or what is wrong with it */
+function readDocument(
+  schema: GraphQLSchema,
+  text: string,
+  options: { introspection: boolean },
+): DocumentNode | readonly GraphQLError[] {
+  let document: DocumentNode;
+  try {
+    document = parse(text, parseOptions);
+  } catch (cause) {
+    return [cause instanceof GraphQLError ? cause : new GraphQLError('The document cannot be read.')];
+  }
+  const invalid = validate(schema, document, [...specifiedRules, ...validationRules(options)], validationOptions);
+  if (invalid.length > 0) return invalid;
+  validDocuments.set(schema, options.introspection, text, document);
+  return document;
 }
 
 function limitExceeded(problem: string): GraphQLError {

@@ -15,13 +15,13 @@ import {
   getOperationAST,
   type GraphQLSchema,
   OperationTypeNode,
-  subscribe,
 } from 'graphql';
 
 import type { Principal } from '../auth/principal.ts';
 import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
 import { FluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { deliver } from './deliver.ts';
 import { failureOf, reportErrors } from './error-format.ts';
 import { type EventStream, type EventStreamTimes, openEventStream } from './event-stream.ts';
 import { abortFirst } from './operation-results.ts';
@@ -30,6 +30,7 @@ import { type OperationRequest, prepareOperation } from './operations.ts';
 import type { OnRefused } from './refusals.ts';
 import { describeSubscription, type LiveHooks } from './live-subscriptions.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
+import type { ResultSharing, SharedResults } from './shared-results.ts';
 import { hasEnded, onTokenEnd } from './token-end.ts';
 import { sessionCounter } from './websocket-session.ts';
 
@@ -41,6 +42,7 @@ const usualTimes: EventStreamTimes = { stallMs: 30_000, heartbeatMs: 12_000 };
 export interface EventStreamOptions<Context extends RequestContext> {
   schema: GraphQLSchema;
   gate: OperationGate;
+  sharing: ResultSharing;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
   headers: Record<string, string>;
@@ -143,14 +145,15 @@ async function run<Context extends RequestContext>(
       const args = { ...prepared, contextValue: options.createContext(context) };
       const result = await options.gate.run(
         principal.agency,
-        () => start(args),
+        () => start(options.sharing, args),
         () => overtime.abort(),
       );
-      if (!(Symbol.asyncIterator in result)) await send(result);
+      if (!('batches' in result) && !(Symbol.asyncIterator in result)) await send(result);
       else {
         const live = options.live.opened(describeSubscription(args, context, { principal, transport: 'sse' }));
-        const whole = await sendAll(result, { context, controller, send }).finally(() => live.closed());
-        if (!whole) return;
+        const running = { context, controller, send, stream };
+        const sending = 'batches' in result ? sendShared(result, running) : sendAll(result, running);
+        if (!(await sending.finally(() => live.closed()))) return;
       }
     }
   } catch (cause) {
@@ -162,10 +165,32 @@ async function run<Context extends RequestContext>(
   await stream.send('complete', '');
 }
 
-function start(args: ExecutionArgs): Promise<ExecutionResult | AsyncGenerator<ExecutionResult>> {
+function start(sharing: ResultSharing, args: ExecutionArgs): ReturnType<ResultSharing['subscribe']> {
   const operation = getOperationAST(args.document, args.operationName);
   if (operation?.operation !== OperationTypeNode.SUBSCRIPTION) return Promise.resolve(execute(args));
-  return subscribe(args) as Promise<ExecutionResult | AsyncGenerator<ExecutionResult>>;
+  return sharing.subscribe(args);
+}
+
+/** @returns whether the source came to its end, and nobody ended it */
+async function sendShared(
+  shared: SharedResults,
+  { context, controller, stream }: Pick<Running, 'context' | 'controller' | 'stream'>,
+): Promise<boolean> {
+  const { signal } = controller;
+  let expired = false;
+  let sending: Promise<void> | undefined;
+  signal.addEventListener('abort', () => shared.batches.close(), { once: true });
+  await deliver(shared, {
+    closed: () => signal.aborted || (expired = hasEnded(context.tokenEnd)),
+    send(texts) {
+      const { sent, written } = stream.sendSome('next', texts);
+      sending = written;
+      return sent;
+    },
+    room: () => sending,
+  });
+  shared.batches.close();
+  return !expired && !signal.aborted;
 }
 
 /** @returns whether the source came to its end, and nobody ended it */

@@ -21,6 +21,7 @@ import { servePages } from './pages.ts';
 import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
 import { securityHeaders } from './security-headers.ts';
+import { createResultSharing } from './shared-results.ts';
 import { createEventStreams } from './sse.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
 
@@ -79,9 +80,11 @@ export async function startServer<Context extends RequestContext>(
   const server = createHttpServer(logger, production);
   observeRequests(server);
   const gate = createOperationGate(config.gateLimits);
+  const sharing = createResultSharing({ logger, production });
   const streams = createEventStreams({
     schema,
     gate,
+    sharing,
     seal,
     createContext,
     headers: securityHeaders({ production }),
@@ -105,6 +108,7 @@ export async function startServer<Context extends RequestContext>(
     path: graphqlPath,
     schema,
     gate,
+    sharing,
     authenticator,
     seal,
     createContext,

@@ -2,11 +2,14 @@
  * Joins the graphql-ws protocol to `ws` sockets. graphql-ws' own adapter writes to the console and waits for a stalled client
  * without end; here what goes wrong is logged and a client that takes nothing for 30 seconds is cut off.
  */
+import type { Duplex } from 'node:stream';
+
 import { type Server as ProtocolServer, CloseCode, handleProtocols, MessageType } from 'graphql-ws';
 import type { Extra } from 'graphql-ws/use/ws';
 import type { WebSocket, WebSocketServer } from 'ws';
 
 import type { Logger } from '../telemetry/logger.ts';
+import type { Outlet } from './deliver.ts';
 
 const pingMs = 12_000; // a client that does not answer within another 12 s is gone
 const stallMs = 30_000;
@@ -53,6 +56,52 @@ export function speakProtocol(
       );
     });
   });
+}
+
+/** What one socket may owe its client before it has to read: a thousand that never do are to cost no more than 16 MiB. */
+const owedBytesMax = 16 * 1024;
+const nothing = Buffer.alloc(0);
+
+/** Sends the results of one subscription, those at hand in one write, and no faster than the client reads. */
+export function socketOutlet({
+  socket,
+  stream,
+  id,
+  expired,
+}: {
+  socket: WebSocket;
+  /** The connection beneath the socket. */
+  stream: Duplex;
+  id: string;
+  /** Whether the token has ended; whoever answers yes also closes the socket. */
+  expired: () => boolean;
+}): Outlet {
+  const opening = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
+  return {
+    closed: () => socket.readyState !== socket.OPEN || expired(),
+    send(texts) {
+      let sent = 0;
+      stream.cork();
+      for (const text of texts) {
+        socket.send(`${opening}${text}}`);
+        sent += 1;
+        if (socket.bufferedAmount > owedBytesMax) break;
+      }
+      stream.uncork();
+      return sent;
+    },
+    room() {
+      if (socket.bufferedAmount <= owedBytesMax) return undefined;
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => socket.terminate(), stallMs);
+        // Behind everything that is owed; called back as well when the connection ends.
+        stream.write(nothing, () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    },
+  };
 }
 
 /** Resolves when the bytes have left this process: whoever awaits it sends no faster than the client reads. */

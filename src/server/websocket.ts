@@ -12,14 +12,7 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 
-import {
-  execute,
-  type ExecutionArgs,
-  type ExecutionResult,
-  GraphQLError,
-  type GraphQLSchema,
-  subscribe,
-} from 'graphql';
+import { execute, type ExecutionArgs, type ExecutionResult, GraphQLError, type GraphQLSchema } from 'graphql';
 import { makeServer, type Context as WsContext } from 'graphql-ws';
 import type { Extra } from 'graphql-ws/use/ws';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -28,13 +21,15 @@ import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
 import { createRequestContext, type RequestContext, tokenExpired } from '../auth/request-context.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { deliver } from './deliver.ts';
 import { failureOf, reportErrors } from './error-format.ts';
 import { describeSubscription, type LiveHooks } from './live-subscriptions.ts';
-import { abortFirst } from './operation-results.ts';
+import { abortFirst, deliveredBy } from './operation-results.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import { type OnRefused, tellRefusal } from './refusals.ts';
-import { speakProtocol } from './websocket-adapter.ts';
+import type { ResultSharing, SharedResults } from './shared-results.ts';
+import { socketOutlet, speakProtocol } from './websocket-adapter.ts';
 import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
 
 const messageBytesMax = 64 * 1024;
@@ -48,6 +43,7 @@ export interface WebSocketOptions<Context extends RequestContext> {
   path: string;
   schema: GraphQLSchema;
   gate: OperationGate;
+  sharing: ResultSharing;
   authenticator: Authenticator;
   seal: { keyId: string; key: Buffer };
   createContext(request: RequestContext): Context;
@@ -76,6 +72,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
   const perPrincipal = sessionCounter(socketsPerPrincipalMax);
   const format = { hideSuggestions: production };
   const controllers = new WeakMap<object, AbortController>();
+  const streams = new WeakMap<WebSocket, Duplex>();
 
   /** What the gate refuses is the operation's answer: thrown, graphql-ws would close the socket for it. */
   const inTurn = async <T>(args: ExecutionArgs, work: () => Promise<T> | T): Promise<T | ExecutionResult> => {
@@ -155,19 +152,26 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     onConnect,
     onSubscribe,
     execute: (args) => inTurn(args, () => execute(args)),
-    subscribe: (args) => inTurn(args, () => subscribe(args)),
+    subscribe: (args) => inTurn(args, () => options.sharing.subscribe(args)) as Promise<ExecutionResult>,
     onOperation: ({ extra: { socket } }, id, _payload, args, result) => {
       const session = sessions.get(socket);
       const operation = session?.running.get(id);
-      if (!session || !operation || !(Symbol.asyncIterator in result)) return undefined;
+      if (!session || !operation || !('batches' in result || Symbol.asyncIterator in result)) return undefined;
+      const { controller } = operation;
       operation.live = options.live.opened(
         describeSubscription(args, session, { principal: session.principal, transport: 'websocket' }),
       );
-      return abortFirst(result as AsyncGenerator<ExecutionResult>, operation.controller, () => {
+      const expired = (): boolean => {
         if (!session.expired()) return false;
         socket.close(forbidden.code, forbidden.reason);
         return true;
-      });
+      };
+      if ('batches' in result) {
+        const shared = result as unknown as SharedResults;
+        const stream = streams.get(socket) as Duplex;
+        return deliveredBy(shared, controller, () => deliver(shared, socketOutlet({ socket, stream, id, expired })));
+      }
+      return abortFirst(result as AsyncGenerator<ExecutionResult>, controller, expired);
     },
     onNext: ({ extra: { socket } }, _id, _payload, _args, result) =>
       result.errors ? { data: result.data ?? null, errors: report(sessions.get(socket), result.errors) } : undefined,
@@ -213,7 +217,10 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       stream.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
-    sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit('connection', socket, request));
+    sockets.handleUpgrade(request, stream, head, (socket) => {
+      streams.set(socket, stream);
+      sockets.emit('connection', socket, request);
+    });
   };
   server.on('upgrade', onUpgrade);
 

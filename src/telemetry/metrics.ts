@@ -42,6 +42,11 @@ export const metrics = {
     buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   }),
+  streamExecutions: counter(
+    'flux_stream_executions_total',
+    'Results of shared streams that were executed and serialised.',
+  ),
+  streamDeliveries: counter('flux_stream_deliveries_total', 'Results of shared streams that were sent to subscribers.'),
   notificationsMissed: counter('flux_notifications_missed_total', 'Events that a poll found and no hint had told.'),
 };
 

@@ -178,10 +178,12 @@ describe('following a run', () => {
     await open(runId, 0n, deps({ hints })).return?.();
     expect(hints.waiters).toBe(0);
     const caller = new AbortController();
-    const all = collect(open(runId, 0n, deps({ hints, pollMs: 60_000 }), caller.signal));
-    await until(() => hints.waiters === 1);
+    const stream = open(runId, 0n, deps({ hints, pollMs: 60_000 }), caller.signal);
+    expect((await stream.next()).value).toMatchObject({ seq: 1n });
+    const idle = stream.next();
+    expect(hints.waiters).toBe(1);
     caller.abort();
-    expect((await all).map(seqOf)).toEqual([1n]);
+    await expect(idle).resolves.toMatchObject({ done: true });
     expect(hints.waiters).toBe(0);
   });
 
