@@ -37,6 +37,15 @@ builder.node(AgencyRef, {
       description: 'Days that runs and their evidence are kept; 0 keeps them for ever.',
     }),
     enabled: t.exposeBoolean('enabled', { nullable: false, description: 'Whether the agency may start runs.' }),
+    shareWeight: t.exposeInt('shareWeight', {
+      nullable: false,
+      description:
+        'Its share of the workers: quanta for one of an agency of weight 1. The platform’s operator sets it.',
+    }),
+    executingCap: t.exposeInt('executingCap', {
+      description:
+        'Most of its partitions that are worked at once; null is without cap. The platform’s operator sets it.',
+    }),
     version: t.expose('version', { type: 'BigInt', nullable: false, description: 'Rises with every change.' }),
     createdAt: t.expose('createdAt', { type: 'DateTime', nullable: false, description: 'When it was added.' }),
     updatedAt: t.expose('updatedAt', { type: 'DateTime', nullable: false, description: 'When it last changed.' }),

@@ -51,6 +51,8 @@ const meanings: Record<EventName, string> = {
   StageCompleted: 'A stage is done.',
   PartitionTakenOver: 'A worker took a partition whose former holder lost its lease.',
   PartitionRetried: 'A transient failure; the partition is tried again later.',
+  PartitionYielded:
+    'Its turn was over and others waited; a worker goes on from its last checkpoint when it comes next.',
   CheckpointRejected: 'A damaged checkpoint was passed over for an older intact one.',
   LoadPublished: 'The run’s records became visible in their dataset, all at once.',
   PackageWritten: 'The use case’s package stands.',

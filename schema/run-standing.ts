@@ -31,6 +31,10 @@ const WaitingCodeRef = builder.enumType('WaitingCode', {
   description: 'Why a run does not move.',
   values: {
     QUEUED: { description: 'Waits for a free worker; `queuePosition` says how many come first.' },
+    FAIR_SHARE: { description: 'First of its agency, and the turn is with other agencies: at most a quantum each.' },
+    AGENCY_CAP: { description: 'The agency has as many partitions at work as it may.' },
+    NO_WORKER: { description: 'No worker has been seen lately.' },
+    DRAINING: { description: 'Every worker that there is is stopping.' },
     BACKING_OFF: { description: 'A failure that may pass by itself; tried again at `until`.' },
     BEING_REASSIGNED: { description: 'Its worker has gone; the next one takes over.' },
     CANCELLING: { description: 'Its workers have not all acknowledged the cancel; forced at `until`.' },

@@ -41,6 +41,8 @@ export interface Config {
   metricsPortFixed: boolean;
   /** Worker processes of `flux up`. */
   workers: number;
+  /** Batches after which a partition gives its turn up if others wait. */
+  quantumBatches: number;
   issuers: readonly IssuerConfig[];
   audience: string;
   /** 32 bytes: seals tenant contexts and derives the logins' passwords. Read it only where it is needed: see loadConfig. */
@@ -107,6 +109,12 @@ const schema = z.object({
   FLUX_PORT: port.default(4000),
   FLUX_METRICS_PORT: port.optional(),
   FLUX_WORKERS: z.coerce.number({ error: 'should be a number of processes, 0 to 64' }).int().min(0).max(64).default(2),
+  FLUX_QUANTUM: z.coerce
+    .number({ error: 'should be a number of batches, 1 to 10000' })
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(10),
   FLUX_ISSUERS: json(z.array(issuer)).default([]),
   FLUX_AUDIENCE: z.string().default('flux'),
   FLUX_CONTEXT_KEY: key().optional(),
@@ -228,6 +236,7 @@ function toConfig(values: Values, warnings: string[]): Config {
     metricsPort: values.FLUX_METRICS_PORT ?? 9464,
     metricsPortFixed: values.FLUX_METRICS_PORT !== undefined,
     workers: values.FLUX_WORKERS,
+    quantumBatches: values.FLUX_QUANTUM,
     issuers: values.FLUX_ISSUERS as IssuerConfig[],
     audience: values.FLUX_AUDIENCE,
     get contextKey() {

@@ -166,7 +166,12 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     throw cause;
   });
   const worker = startWorker(
-    { databaseUrl, contextKey: config.contextKey, workFolder: path.join(config.home, 'work') },
+    {
+      databaseUrl,
+      contextKey: config.contextKey,
+      workFolder: path.join(config.home, 'work'),
+      quantumBatches: config.quantumBatches,
+    },
     { engine, log },
   );
   log.info({ worker: worker.id, metrics: metricsServer.url }, 'worker is ready');

@@ -13,6 +13,10 @@ export interface Agency {
   retentionDays: number;
   retentionFloorDays: number;
   enabled: boolean;
+  /** Quanta for one of an agency of weight 1, 1 to 100. */
+  shareWeight: number;
+  /** Most partitions at work at once; null is without cap. */
+  executingCap: number | null;
   version: bigint;
   createdAt: Date;
   updatedAt: Date;
@@ -28,6 +32,8 @@ const agencyColumns = sql`
   retention_days as "retentionDays",
   retention_floor_days as "retentionFloorDays",
   enabled,
+  share_weight as "shareWeight",
+  executing_cap as "executingCap",
   version,
   created_at as "createdAt",
   updated_at as "updatedAt"

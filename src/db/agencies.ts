@@ -15,6 +15,10 @@ export interface AgencyRow {
   retentionDays: number;
   retentionFloorDays: number;
   enabled: boolean;
+  /** Quanta for one of an agency of weight 1, 1 to 100. */
+  shareWeight: number;
+  /** Most partitions at work at once; null is without cap. */
+  executingCap: number | null;
 }
 
 /** An agency as the operator sees it. `open` is false after `flux agencies remove`. */
@@ -32,6 +36,8 @@ const columns = sql`
   a.retention_days as "retentionDays",
   a.retention_floor_days as "retentionFloorDays",
   a.enabled,
+  a.share_weight as "shareWeight",
+  a.executing_cap as "executingCap",
   a.version,
   a.created_at as "createdAt",
   a.updated_at as "updatedAt",
@@ -61,10 +67,10 @@ export async function insertAgency(db: Queryable, agency: AgencyRow): Promise<vo
   await db.query(sql`
     insert into flux.agencies
       (agency_id, name, abbreviation, supported_content_types, supported_use_cases, data_classification, retention_days,
-        retention_floor_days, enabled)
+        retention_floor_days, enabled, share_weight, executing_cap)
     values (${agency.slug}, ${agency.name}, ${agency.abbreviation}, ${agency.supportedContentTypes},
       ${agency.supportedUseCases}, ${agency.dataClassification}, ${agency.retentionDays}, ${agency.retentionFloorDays},
-      ${agency.enabled})
+      ${agency.enabled}, ${agency.shareWeight}, ${agency.executingCap})
   `);
 }
 
@@ -80,6 +86,8 @@ export async function updateAgencyRow(db: Queryable, agency: AgencyRow): Promise
         retention_days = ${agency.retentionDays},
         retention_floor_days = ${agency.retentionFloorDays},
         enabled = ${agency.enabled},
+        share_weight = ${agency.shareWeight},
+        executing_cap = ${agency.executingCap},
         version = version + 1,
         updated_at = clock_timestamp()
     where agency_id = ${agency.slug}

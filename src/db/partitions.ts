@@ -47,13 +47,17 @@ export async function lockLease(tx: Queryable, claim: Claim): Promise<boolean> {
   return rows.length === 1;
 }
 
-/** Our partition while we hold it. The database's clock decides. */
+/**
+ * Our partition while we hold it. The database's clock decides. The holder's name stands beside the epoch, because a claim is
+ * not flushed: a crash of the server may undo one, and the next claim then has the same epoch.
+ */
 function held(claim: Claim): Sql {
   return sql`
     agency_id = ${claim.agencyId}
     and run_id = ${claim.runId}
     and partition_no = ${claim.partitionNo}
     and epoch = ${claim.epoch}
+    and leased_by = ${claim.worker}
     and status = 'EXECUTING'
     and lease_expires_at > clock_timestamp()
   `;
@@ -66,6 +70,7 @@ function ours(claim: Claim): Sql {
     and run_id = ${claim.runId}
     and partition_no = ${claim.partitionNo}
     and epoch = ${claim.epoch}
+    and leased_by = ${claim.worker}
     and status = 'EXECUTING'
   `;
 }

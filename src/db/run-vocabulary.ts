@@ -32,6 +32,7 @@ export const eventNames = [
   'StageCompleted',
   'PartitionTakenOver',
   'PartitionRetried',
+  'PartitionYielded',
   'CheckpointRejected',
   'LoadPublished',
   'PackageWritten',

@@ -16,8 +16,17 @@ export interface RunStandstill {
   idle: number;
   /** When the first of them may be taken; null when there is none. */
   nextAt: Date | null;
-  /** Partitions that come before it in the agency's own order. */
-  ahead: number;
+  /** Partitions of the agency's other visible runs that come before it; null when none of its own could be taken now. */
+  ahead: number | null;
+  /** Workers that take work, over all hosts. */
+  workers: number;
+  /** Workers that are stopping. */
+  draining: number;
+  /** Partitions of the agency at work, and how many may be; null is without cap. */
+  executing: number;
+  cap: number | null;
+  /** Other agencies with waiting work whose turn comes before the agency's next one. */
+  agenciesFirst: number;
   /** The database's clock. */
   readAt: Date;
 }
@@ -25,6 +34,21 @@ export interface RunStandstill {
 /** Where the given runs stand in the queue of their agency, in no order. @param runIds at most 200 */
 export async function readStandstills(db: Queryable, runIds: readonly string[]): Promise<RunStandstill[]> {
   const { rows } = await db.query<RunStandstill>(sql`
+    with outlook as materialized (select * from flux.queue_outlook()),
+    -- The claim's own order, once for all runs that are asked about.
+    waiting as materialized (
+      select q.run_id, row_number() over (order by q.priority desc, q.run_id, q.partition_no) as place
+      from flux.run_partitions q
+      join flux.runs other on other.agency_id = q.agency_id and other.run_id = q.run_id
+      where q.agency_id = (select flux.current_agency())
+        and q.status = 'AVAILABLE'
+        and q.available_at <= clock_timestamp()
+    ),
+    places as (
+      select run_id, (min(place) - 1)::int as ahead
+      from waiting
+      group by run_id
+    )
     select
       r.run_id as "runId",
       r.status,
@@ -33,39 +57,28 @@ export async function readStandstills(db: Queryable, runIds: readonly string[]):
       p.held,
       p.abandoned,
       p.idle,
-      first.available_at as "nextAt",
-      (
-        select count(*)::int
-        from flux.run_partitions q
-        join flux.runs other on other.agency_id = q.agency_id and other.run_id = q.run_id
-        where q.agency_id = r.agency_id
-          and q.status = 'AVAILABLE'
-          and q.available_at <= clock_timestamp()
-          and q.run_id <> r.run_id
-          and (q.priority > first.priority
-            or (q.priority = first.priority and (q.available_at, q.run_id) < (first.available_at, r.run_id)))
-      ) as ahead,
+      p.next_at as "nextAt",
+      places.ahead,
+      outlook.workers,
+      outlook.draining,
+      outlook.executing,
+      outlook.cap,
+      outlook.agencies_first as "agenciesFirst",
       clock_timestamp() as "readAt"
     from flux.runs r
     join flux.agencies a on a.agency_id = r.agency_id
+    cross join outlook
     cross join lateral (
       select
         count(*) filter (where status = 'EXECUTING' and lease_expires_at >= clock_timestamp())::int as held,
         count(*) filter (where status = 'EXECUTING' and lease_expires_at < clock_timestamp())::int as abandoned,
-        count(*) filter (where status = 'AVAILABLE')::int as idle
+        count(*) filter (where status = 'AVAILABLE')::int as idle,
+        min(available_at) filter (where status = 'AVAILABLE') as next_at
       from flux.run_partitions
       where agency_id = r.agency_id
         and run_id = r.run_id
     ) p
-    left join lateral (
-      select priority, available_at
-      from flux.run_partitions
-      where agency_id = r.agency_id
-        and run_id = r.run_id
-        and status = 'AVAILABLE'
-      order by priority desc, available_at, partition_no
-      limit 1
-    ) first on true
+    left join places on places.run_id = r.run_id
     where r.agency_id = (select flux.current_agency())
       and r.run_id = any(${[...runIds]}::uuid[])
   `);

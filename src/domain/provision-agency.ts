@@ -27,6 +27,15 @@ export interface Provisioning {
   actor: string;
   /** Days below which the agency's own admin may not go; unchanged when left out. */
   retentionFloorDays?: number;
+  /** The agency's share of the workers; unchanged when left out. */
+  share?: Partial<Share>;
+}
+
+export interface Share {
+  /** Quanta for one of an agency of weight 1, 1 to 100. */
+  shareWeight: number;
+  /** Most partitions at work at once; null is without cap. */
+  executingCap: number | null;
 }
 
 /**
@@ -44,7 +53,7 @@ export async function addAgency(deps: Provisioning, document: unknown): Promise<
         `Agency ${manifest.slug} exists already. Change it with flux agencies update.`,
       );
     }
-    const row = toRow(manifest, before, deps.retentionFloorDays);
+    const row = toRow(manifest, before, deps);
     await (before ? agencies.updateAgencyRow(tx, row) : agencies.insertAgency(tx, row));
     await ensureAgencyLogins(tx, manifest.slug, deps.contextKey);
     return 'agency.add';
@@ -61,9 +70,22 @@ export async function updateAgency(deps: Provisioning, document: unknown): Promi
   const manifest = validateAgencyManifest(document);
   return provision(deps, manifest.slug, async (tx, before) => {
     if (!before?.open) throw unknownAgency(manifest.slug);
-    await agencies.updateAgencyRow(tx, toRow(manifest, before, deps.retentionFloorDays));
+    await agencies.updateAgencyRow(tx, toRow(manifest, before, deps));
     await ensureAgencyLogins(tx, manifest.slug, deps.contextKey);
     return 'agency.update';
+  });
+}
+
+/**
+ * Sets an agency's share of the workers, and nothing else. It holds from the next claim on.
+ *
+ * @throws NOT_FOUND there is no such agency, or it was removed
+ */
+export async function shareWorkers(deps: Provisioning, slug: string): Promise<ProvisionedAgency> {
+  return provision(deps, slug, async (tx, before) => {
+    if (!before?.open) throw unknownAgency(slug);
+    await agencies.updateAgencyRow(tx, { ...before, ...deps.share });
+    return 'agency.share';
   });
 }
 
@@ -138,7 +160,11 @@ function operatorContext(contextKey: Buffer, agency: string): string {
   return sealContext(sealKey(contextKey), { agency, role: 'platform', clearance: 5, expiresAt });
 }
 
-function toRow(manifest: AgencyManifest, before: ProvisionedAgency | null, floor: number | undefined): AgencyRow {
+function toRow(
+  manifest: AgencyManifest,
+  before: ProvisionedAgency | null,
+  { retentionFloorDays: floor, share }: Provisioning,
+): AgencyRow {
   const retentionFloorDays = floor ?? before?.retentionFloorDays ?? 0;
   const retentionDays = manifest.retention_days ?? 2555;
   if (retentionDays !== 0 && retentionDays < retentionFloorDays) {
@@ -157,6 +183,8 @@ function toRow(manifest: AgencyManifest, before: ProvisionedAgency | null, floor
     retentionDays,
     retentionFloorDays,
     enabled: manifest.enabled ?? true,
+    shareWeight: share?.shareWeight ?? before?.shareWeight ?? 1,
+    executingCap: share?.executingCap === undefined ? (before?.executingCap ?? null) : share.executingCap,
   };
 }
 

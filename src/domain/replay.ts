@@ -130,6 +130,7 @@ function apply(state: State, event: ReplayedEvent): void {
     case 'StageCompleted':
     case 'RecordsRejected':
     case 'PartitionRetried':
+    case 'PartitionYielded':
     case 'LoadPublished':
     case 'PackageWritten':
   }

@@ -17,7 +17,11 @@ import type { Held, Work, WorkerDeps } from './work.ts';
  *
  * @throws POISON_PARTITION too many takings without one committed batch
  */
-export async function openWork(deps: WorkerDeps, held: Held, draining: AbortSignal): Promise<Work> {
+export async function openWork(
+  deps: WorkerDeps,
+  held: Held,
+  taking: Pick<Work, 'draining' | 'closing' | 'turn'>,
+): Promise<Work> {
   requireNotPoison(deps, held);
   const { holder, claim } = held;
   const run = await findRun(holder, claim.runId);
@@ -25,12 +29,12 @@ export async function openWork(deps: WorkerDeps, held: Held, draining: AbortSign
   const folder = await makeFolder(deps.config.workFolder, held);
   const work: Work = {
     ...held,
+    ...taking,
     ...(await readDefinitions(holder, run)),
     deps,
     run,
     folder,
     lake: lakeSchema(claim.agencyId),
-    draining,
   };
   await announceTaking(work);
   return work;

@@ -15,7 +15,7 @@ import type { Work } from './work.ts';
 export async function planRun(work: Work): Promise<void> {
   const forkPoint = forkPointOf(work);
   if (forkPoint) return planFork(work, forkPoint);
-  const signal = AbortSignal.any([work.lost, work.draining]);
+  const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const object = (await pinnedBefore(work)) ?? (await pin(work, signal));
   const { definition, contract, folder: workFolder } = work;
   const plan = await work.deps.engine.planSource({ definition, contract, object, workFolder, signal });

@@ -1,4 +1,5 @@
 import { findLoad } from '../db/loads.ts';
+import { keepTurn } from '../db/queue.ts';
 import { readPartitionRange } from '../db/partitions.ts';
 import { findSourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
@@ -6,14 +7,19 @@ import type { Batch, BatchesRequest } from '../etl/engine-types.ts';
 import type { Position } from '../checkpoint/position.ts';
 import { commitBatch, type Destination } from './commit-batch.ts';
 import { resumePartition } from './resume-partition.ts';
+import { within } from './within.ts';
 import type { Work } from './work.ts';
+
+/** A source that does not hear the abort must not keep the partition. */
+const goodbyeMs = 1_000;
 
 /**
  * BATCHES: from the last verified checkpoint on, reads batch after batch and commits each in its own transaction.
  *
- * @returns drained when the worker is to stop: what was committed stands, the rest is for the next taking
+ * @returns drained when the worker is to stop, yielded when others' turn has come: what was committed stands, the rest is for
+ *   the next taking
  */
-export async function runBatches(work: Work): Promise<'completed' | 'drained'> {
+export async function runBatches(work: Work): Promise<'completed' | 'drained' | 'yielded'> {
   const destination = await findDestination(work);
   let position = await resumePartition(work, destination);
   const reading = new AbortController();
@@ -27,14 +33,26 @@ export async function runBatches(work: Work): Promise<'completed' | 'drained'> {
       position = await commitBatch(work, destination, position, batch);
       await batch.release();
       requireNoViolation(work, batch);
+      work.turn.batches += 1;
       if (batch.last) return 'completed';
+      if (work.closing.aborted) return 'drained';
+      if (await turnIsOver(work)) return 'yielded';
     }
   } finally {
     work.lost.removeEventListener('abort', stopReading);
     // First the abort: a source that waits inside next() hears return() only afterwards.
     reading.abort();
-    await batches.return?.().catch(() => undefined);
+    await within(goodbyeMs, batches.return?.().catch(() => undefined) ?? Promise.resolve());
   }
+}
+
+/** After each quantum the queue decides anew. */
+async function turnIsOver({ deps, claim, turn }: Work): Promise<boolean> {
+  const { quantumBatches } = deps.config;
+  if (turn.batches % quantumBatches !== 0) return false;
+  const kept = await keepTurn(deps.pool, claim, { quantum: quantumBatches, batches: turn.batches - turn.charged });
+  turn.charged = turn.batches;
+  return !kept;
 }
 
 /** `fail` ends the run at the first batch that holds a rejected record; the batch has committed, so that it can be seen. */

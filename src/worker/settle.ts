@@ -17,7 +17,7 @@ import { stopBeside } from './stop-beside.ts';
 import type { Held, Outcome, WorkerDeps } from './work.ts';
 
 /** How a taking ended, short of completion. */
-export type Ending = { kind: 'drained' } | { kind: 'failed'; error: FluxError };
+export type Ending = { kind: 'drained'; yielded?: boolean } | { kind: 'failed'; error: FluxError };
 
 /**
  * Settles a partition that did not complete: gives it back, gives it back for later, or fails the run. In a session of its
@@ -34,7 +34,7 @@ export async function settle(deps: WorkerDeps, held: Held, ending: Ending): Prom
 }
 
 async function settleEnding(deps: WorkerDeps, held: Held, ending: Ending): Promise<Outcome> {
-  if (ending.kind === 'drained') return release(deps, held);
+  if (ending.kind === 'drained') return ending.yielded === true ? yieldTurn(deps, held) : release(deps, held);
   const { error } = ending;
   countFailure(error);
   if (isFluxError(error, 'INVALID_TRANSITION')) throw error;
@@ -69,6 +69,24 @@ async function release(deps: WorkerDeps, held: Held): Promise<Outcome> {
   deps.announcer.run(claim.runId);
   deps.announcer.work();
   return 'released';
+}
+
+/** The queue decides anew. No attempt is counted and nothing has failed. */
+async function yieldTurn(deps: WorkerDeps, held: Held): Promise<Outcome> {
+  const { claim } = held;
+  await fenced(held, async (tx) => {
+    requireHeld(claim, await returnPartition(tx, claim, { delayMs: 0, uncount: true }));
+    await appendEvents(tx, claim, [
+      {
+        name: 'PartitionYielded',
+        message: `Partition ${String(claim.partitionNo)} gave its turn up after a quantum, because others wait.`,
+        partitionNo: claim.partitionNo,
+        data: { partition: claim.partitionNo, epoch: claim.epoch, quantum: deps.config.quantumBatches },
+      },
+    ]);
+  });
+  deps.announcer.run(claim.runId);
+  return 'yielded';
 }
 
 async function retry(deps: WorkerDeps, held: Held, error: FluxError, takings: number): Promise<Outcome> {

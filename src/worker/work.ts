@@ -16,6 +16,8 @@ export interface Log {
 export interface WorkerTimes extends LeaseTimes {
   /** How often a worker without work looks for some, when no hint wakes it. */
   pollMs: number;
+  /** How long a batch that is being made may take to be done when the worker is told to stop; then it is dropped. */
+  drainMs: number;
 }
 
 export interface WorkerConfig {
@@ -29,6 +31,8 @@ export interface WorkerConfig {
   times: WorkerTimes;
   /** Takings without one committed batch after which a partition is poison. */
   takingsMax: number;
+  /** Batches after which a partition gives its turn up if others wait. */
+  quantumBatches: number;
 }
 
 /** What the steps of every partition need. */
@@ -64,9 +68,20 @@ export interface Work extends Held {
   lake: string;
   /** A folder of this taking's own. */
   folder: string;
-  /** Aborts when the worker is to stop in good order, or the run was asked to. */
+  /** Aborts when the run was asked to stop, or a worker that is to stop has no time left: the batch in hand is dropped. */
   draining: AbortSignal;
+  /** Aborts when the worker is to stop in good order: the batch in hand still commits. */
+  closing: AbortSignal;
+  turn: Turn;
+}
+
+/** What a taking has used of the queue. */
+export interface Turn {
+  /** Batches committed. */
+  batches: number;
+  /** Those that the agency was charged with: the first by the claim. */
+  charged: number;
 }
 
 /** How a partition's taking ended. */
-export type Outcome = 'completed' | 'released' | 'retried' | 'failed' | 'cancelled' | 'abandoned';
+export type Outcome = 'completed' | 'released' | 'yielded' | 'retried' | 'failed' | 'cancelled' | 'abandoned';

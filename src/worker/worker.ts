@@ -2,13 +2,14 @@ import { hostname } from 'node:os';
 
 import { randomUuid } from '../crypto/random.ts';
 import { createPool } from '../db/pool.ts';
-import { type Claim, claimPartition, rescuePartitions } from '../db/queue.ts';
+import { type Claim, claimPartition, quantumDefault, rescuePartitions } from '../db/queue.ts';
 import type { EtlEngine } from '../etl/engine-types.ts';
 import { createAnnouncer } from '../events/announce.ts';
 import { startBell } from '../queue/bell.ts';
 import { metrics, watchPool } from '../telemetry/metrics.ts';
 import { executePartition } from './execute-partition.ts';
 import { forceCancels } from './force-cancels.ts';
+import { startPresence } from './presence.ts';
 import { within } from './within.ts';
 import type { Log, WorkerConfig, WorkerDeps, WorkerTimes } from './work.ts';
 
@@ -19,7 +20,7 @@ export type { Log, WorkerConfig, WorkerTimes } from './work.ts';
  *
  *   looking  -> working   a claim succeeded
  *   working  -> looking   the partition completed, was given back, failed its run, or was abandoned
- *   any      -> stopping  stop(): no more claims; the batch in hand commits, its partition is given back
+ *   any      -> stopping  stop(): no more claims; the batch in hand commits if it is ready in time, its partition is given back
  */
 export interface Worker {
   readonly id: string;
@@ -27,13 +28,16 @@ export interface Worker {
   stop(options: { graceMs: number }): Promise<void>;
 }
 
-const defaultTimes: WorkerTimes = { leaseMs: 5_000, heartbeatMs: 1_500, pollMs: 500 };
+/** A batch gets six of the ten seconds in which a worker has to be gone; to drop it and to give its partition back takes one or two. */
+const defaultTimes: WorkerTimes = { leaseMs: 5_000, heartbeatMs: 1_500, pollMs: 500, drainMs: 6_000 };
 const takingsMax = 5;
 
 export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'contextKey' | 'workFolder'> {
   /** Names this worker in leases and events; made of host and process when absent. */
   id?: string;
   times?: Partial<WorkerTimes>;
+  /** Batches after which a partition gives its turn up if others wait; 10 if absent. */
+  quantumBatches?: number;
 }
 
 /** Starts looking for work. Resolves at once; a database that does not answer yet is waited for. */
@@ -56,13 +60,21 @@ export function startWorker(
   const bell = startBell({ url: config.databaseUrl, onError });
   const draining = new AbortController();
   const working: WorkerDeps = {
-    config: { ...config, id, times: { ...defaultTimes, ...config.times }, takingsMax },
+    config: {
+      ...config,
+      id,
+      times: { ...defaultTimes, ...config.times },
+      takingsMax,
+      quantumBatches: config.quantumBatches ?? quantumDefault,
+    },
     engine: deps.engine,
     log: deps.log,
     random: deps.random ?? Math.random,
     pool,
     announcer,
   };
+
+  const presence = startPresence(pool, id, onError);
 
   const done = (async () => {
     while (!draining.signal.aborted) {
@@ -78,7 +90,9 @@ export function startWorker(
     stop({ graceMs }) {
       stopped ??= (async () => {
         draining.abort();
+        presence.draining();
         await within(graceMs, done);
+        await presence.stop();
         await Promise.all([announcer.stop(), bell.stop()]);
         await pool.end();
       })();
@@ -94,7 +108,11 @@ async function look(deps: WorkerDeps): Promise<Claim | null> {
     await forceCancels(deps);
     const ended = await rescuePartitions(pool);
     if (ended > 0) log.warn({ ended }, 'ended the sessions of expired leases');
-    return await claimPartition(pool, { id: config.id, leaseMs: config.times.leaseMs });
+    return await claimPartition(pool, {
+      id: config.id,
+      leaseMs: config.times.leaseMs,
+      quantum: config.quantumBatches,
+    });
   } catch (err) {
     log.warn({ err }, 'no work can be claimed now');
     return null;

@@ -28,6 +28,10 @@ let home: string;
 beforeAll(async () => {
   await database.addAgency('nasa');
   await database.addAgency('noaa');
+  // Without a worker that is there every run would wait for one.
+  await database
+    .admin()
+    .query(sql`insert into flux.workers (worker_id, state, seen_at) values ('w', 'WORKING', 'infinity')`);
   home = await mkdtemp(path.join(tmpdir(), 'flux home '));
   const api = apiDeps(database);
   server = await startServer(

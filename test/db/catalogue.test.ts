@@ -179,7 +179,7 @@ describe('the catalogue test goes red', () => {
     ],
     [
       'a queue function that everybody may call',
-      () => sql`grant execute on function flux.claim_partition(text, int) to public`,
+      () => sql`grant execute on function flux.claim_partition(text, int, int) to public`,
       /^claim_partition\(\): PUBLIC may call it/,
     ],
     ['a login that bypasses policies', ({ rw }) => sql`alter role ${ident(rw)} bypassrls`, /_nasa_rw: has a power/],

@@ -86,6 +86,7 @@ describe('flux.claim_partition', () => {
       takings: 1,
       takenOver: false,
       role: database.agencyRole('nasa'),
+      worker: 'w1',
     });
     expect(await claim('w2')).toBeNull();
     expect(await queueDepth(database.workerPool())).toBe(0n);

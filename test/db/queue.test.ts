@@ -44,12 +44,12 @@ describe('claims', () => {
     expect(await queueDepth(database.workerPool())).toBe(0n);
   });
 
-  it('serve the agency with fewer partitions at work first', async () => {
+  it('take turns between agencies, whoever queued more', async () => {
     for (let i = 0; i < 3; i += 1) await bench.queueRun('nasa', 'numbers');
     await bench.queueRun('noaa', 'numbers');
     const first = await bench.claim();
     const second = await bench.claim();
-    expect([first.agencyId, second.agencyId]).toEqual(['nasa', 'noaa']);
+    expect([first.agencyId, second.agencyId].sort()).toEqual(['nasa', 'noaa']);
   });
 
   it('wait for the time at which a partition is free', async () => {

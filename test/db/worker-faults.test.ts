@@ -22,6 +22,7 @@ import { useWorkerBench } from '../support/worker.ts';
 const database = useDatabase();
 const bench = useWorkerBench(database);
 const alive = new AbortController().signal;
+const taking = { draining: alive, closing: alive, turn: { batches: 0, charged: 1 } };
 
 beforeAll(() => database.addAgency('faa'));
 // A run that a test leaves behind must not be claimed by the next.
@@ -99,7 +100,7 @@ describe('fencing', () => {
     await executePartition(deps, await bench.claim(), alive);
     const zombie = await bench.claim('zombie');
     await withHolder(deps, zombie, alive, async (holder) => {
-      const work = await openWork(deps, { claim: zombie, holder, lost: alive }, alive);
+      const work = await openWork(deps, { claim: zombie, holder, lost: alive }, taking);
       const before = await runOf(runId);
       await expire(zombie);
       const table = { schema: work.lake, dataset, loadNo: 1n };
@@ -236,7 +237,7 @@ describe('a batch happens once', () => {
     await executePartition(deps, await bench.claim(), alive);
     const claim = await bench.claim();
     await withHolder(deps, claim, alive, async (holder) => {
-      const work = await openWork(deps, { claim, holder, lost: alive }, alive);
+      const work = await openWork(deps, { claim, holder, lost: alive }, taking);
       const destination = { table: { schema: work.lake, dataset, loadNo: 1n }, columns: ['id', 'value'] };
       await commitBatch(work, destination, beginning, await nextBatch(deps, claim));
       await expect(commitBatch(work, destination, beginning, await nextBatch(deps, claim))).rejects.toMatchObject({

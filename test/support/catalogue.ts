@@ -9,6 +9,7 @@ const platformTables = {
   context_keys: 'seal keys; only flux_definer may read them',
   audit_log_of_logs: 'size and hashes over all agencies; only flux_definer may touch it',
   audit_sealer: 'the sealer’s lease; only flux_definer may touch it',
+  workers: 'which workers are there, of no agency; only flux_definer may touch it',
 };
 
 /** Unique indexes that do not begin with the agency, each with its reason. */
@@ -24,6 +25,7 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
     role: 'definer',
     reason: 'claim, heartbeat, rescue and the depth see every agency',
   },
+  'agency_turns.definer_takes_turns': { role: 'definer', reason: 'a claim weighs every agency’s account' },
   'agency_logins.owner_provisions': { role: 'owner', reason: 'an admin without superuser adds agencies as the owner' },
   ...Object.fromEntries(
     ['audit_inbox', 'audit_entries', 'audit_heads', 'audit_tiles', 'audit_checkpoints'].map((table) => [
@@ -46,6 +48,12 @@ const definerFunctions = {
   current_agency: 'public',
   current_clearance: 'public',
   claim_partition: 'worker',
+  keep_turn: 'worker',
+  take_stock: 'nobody',
+  report_worker: 'worker',
+  waiting_agencies: 'nobody',
+  charge_turn: 'worker',
+  queue_outlook: 'watchers',
   heartbeat: 'worker',
   rescue_partitions: 'worker',
   queue_depth: 'worker',

@@ -25,4 +25,4 @@ const worker = startWorker(
   { databaseUrl, contextKey: Buffer.from(contextKey, 'hex'), workFolder, id },
   { engine, log },
 );
-process.on('SIGTERM', () => void worker.stop({ graceMs: 8_000 }).then(() => process.exit(0)));
+process.on('SIGTERM', () => void worker.stop({ graceMs: 10_000 }).then(() => process.exit(0)));

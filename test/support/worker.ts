@@ -18,7 +18,7 @@ import type { Outcome, WorkerDeps, WorkerTimes } from '../../src/worker/work.ts'
 import type { TestDatabase } from './database.ts';
 
 /** Short enough for tests, long enough for a loaded machine. */
-const times: WorkerTimes = { leaseMs: 3_000, heartbeatMs: 300, pollMs: 50 };
+const times: WorkerTimes = { leaseMs: 3_000, heartbeatMs: 300, pollMs: 50, drainMs: 1_000 };
 
 export interface LogLine {
   level: string;
@@ -41,7 +41,10 @@ export interface WorkerBench {
   addPipeline(options: PipelineOptions): Promise<string>;
   /** Queues a run, as the API does. @returns its id */
   queueRun(agency: string, pipeline: string, more?: { traceId?: string; source?: string }): Promise<string>;
-  deps(engine: EtlEngine, more?: { times?: Partial<WorkerTimes>; id?: string }): Promise<WorkerDeps>;
+  deps(
+    engine: EtlEngine,
+    more?: { times?: Partial<WorkerTimes>; id?: string; quantumBatches?: number },
+  ): Promise<WorkerDeps>;
   claim(worker?: string, leaseMs?: number): Promise<Claim>;
   /** Claims and works partitions until there are none left that could be taken now. @returns the outcomes, in order */
   drain(deps: WorkerDeps): Promise<Outcome[]>;
@@ -125,6 +128,7 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
           id: more.id ?? 'bench',
           times: { ...times, ...more.times },
           takingsMax: 5,
+          quantumBatches: more.quantumBatches ?? 10,
         },
         engine,
         pool: database.workerPool(),

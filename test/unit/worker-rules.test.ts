@@ -20,6 +20,7 @@ const claim: Claim = {
   takings: 1,
   takenOver: false,
   role: 'flux_nasa_rw',
+  worker: 'w',
 };
 const definitions: Definitions = { pipeline: { name: 'p', version: 2 }, contract: { name: 'c', version: 1 } };
 

@@ -11,6 +11,8 @@ import {
   type ProvisionedAgency,
   type Provisioning,
   removeAgency,
+  type Share,
+  shareWorkers,
   updateAgency,
 } from '../../domain/provision-agency.ts';
 import { findAdminUrl } from '../database.ts';
@@ -19,6 +21,8 @@ import { readDocument } from '../read-document.ts';
 
 interface ManifestOptions {
   retentionFloor?: number;
+  weight?: number;
+  cap?: number | null;
   json?: boolean;
 }
 
@@ -34,13 +38,24 @@ export function addAgencies(program: Command): void {
     'added',
   );
   manifestCommand(agencies, 'update', 'Write manifests over the present ones.', updateAgency, 'updated');
+  withShare(agencies.command('share'))
+    .description('Set an agency’s share of the workers, without its manifest.')
+    .argument('<slug>', 'which agency')
+    .option('--json', 'print JSON')
+    .action(async (slug: string, options: ManifestOptions, command: Command) => {
+      if (options.weight === undefined && options.cap === undefined)
+        command.error('error: say --weight, --cap or both');
+      const agency = await shareWorkers(await provisioning(options), slug);
+      if (options.json) printJson(toPrinted(agency));
+      else print(`${agency.slug}: weight ${String(agency.shareWeight)}, ${capOf(agency)}.`);
+    });
   agencies
     .command('remove')
     .description('Close an agency: nobody can log in or run anything as it. Its data and its evidence stay.')
     .argument('<slug>', 'which agency')
     .option('--json', 'print JSON')
     .action(async (slug: string, { json }: { json?: boolean }) => {
-      const agency = await removeAgency(await provisioning(undefined), slug);
+      const agency = await removeAgency(await provisioning({}), slug);
       if (json) printJson(toPrinted(agency));
       else print(`${agency.slug} removed. Its data stay; flux agencies add opens it again.`);
     });
@@ -53,12 +68,14 @@ export function addAgencies(program: Command): void {
       if (json) return printJson(all);
       if (all.length === 0) return print('There are no agencies yet. Add one with flux agencies add MANIFEST.');
       printTable(
-        ['agency', 'status', 'classification', 'retention', 'name'],
+        ['agency', 'status', 'classification', 'retention', 'weight', 'cap', 'name'],
         all.map((a) => [
           a.slug,
           a.status,
           a.dataClassification,
           a.retentionDays === 0 ? 'for ever' : `${String(a.retentionDays)} days`,
+          String(a.shareWeight),
+          a.executingCap === null ? 'none' : String(a.executingCap),
           a.name,
         ]),
       );
@@ -72,14 +89,14 @@ function manifestCommand(
   work: (deps: Provisioning, document: unknown) => Promise<ProvisionedAgency>,
   done: string,
 ): void {
-  parent
-    .command(name)
+  withShare(parent.command(name))
     .description(description)
     .argument('<manifest...>', 'files that meet agency-manifest.schema.json, or - for standard input')
     .option('--retention-floor <days>', 'days below which the agency’s own admin may not go', days)
     .option('--json', 'print JSON')
-    .action(async (files: string[], { retentionFloor, json }: ManifestOptions) => {
-      const deps = await provisioning(retentionFloor);
+    .action(async (files: string[], options: ManifestOptions) => {
+      const { json } = options;
+      const deps = await provisioning(options);
       const documents = await Promise.all(files.map(readDocument));
       // One bad manifest of many stops all of them, before the first is written.
       documents.forEach((document) => validateAgencyManifest(document));
@@ -93,19 +110,47 @@ function manifestCommand(
     });
 }
 
-async function provisioning(retentionFloorDays: number | undefined): Promise<Provisioning> {
+function withShare(command: Command): Command {
+  return command
+    .option('--weight <number>', 'quanta for one of an agency of weight 1, 1 to 100', weight)
+    .option('--cap <number>', 'most partitions at work at once, or none', cap);
+}
+
+async function provisioning({ retentionFloor, ...asked }: ManifestOptions): Promise<Provisioning> {
   const config = loadConfig();
+  const share: Partial<Share> = {
+    ...(asked.weight === undefined ? {} : { shareWeight: asked.weight }),
+    ...(asked.cap === undefined ? {} : { executingCap: asked.cap }),
+  };
   return {
     adminUrl: await findAdminUrl(config),
     contextKey: config.contextKey,
     actor: `operator:${userInfo().username}`,
-    ...(retentionFloorDays === undefined ? {} : { retentionFloorDays }),
+    ...(retentionFloor === undefined ? {} : { retentionFloorDays: retentionFloor }),
+    share,
   };
 }
 
 function toPrinted({ open, dataClassification, ...agency }: ProvisionedAgency) {
   const status = !open ? 'removed' : agency.enabled ? 'enabled' : 'disabled';
   return { ...agency, dataClassification: classifications[dataClassification] ?? 'U', status };
+}
+
+function capOf({ executingCap }: ProvisionedAgency): string {
+  return executingCap === null ? 'no cap' : `at most ${String(executingCap)} partitions at work`;
+}
+
+function weight(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= 100) return value;
+  throw new InvalidArgumentError('It should be 1 to 100.');
+}
+
+function cap(text: string): number | null {
+  if (text === 'none') return null;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= 10_000) return value;
+  throw new InvalidArgumentError('It should be 1 to 10000, or none.');
 }
 
 function days(text: string): number {

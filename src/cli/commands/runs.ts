@@ -63,6 +63,12 @@ const listRuns = /* GraphQL */ `
             code
             message
           }
+          waitingReason {
+            code
+            message
+            queuePosition
+            until
+          }
         }
       }
     }
@@ -82,6 +88,7 @@ interface ListedRun {
   pipeline: { name: string; version: number } | null;
   progress: { recordsRead: string; recordsWritten: string; recordsRejected: string; recordsFiltered: string } | null;
   failure: { code: string; message: string } | null;
+  waitingReason: { code: string; queuePosition: number | null } | null;
 }
 
 interface StartOptions extends ApiOptions {
@@ -174,7 +181,7 @@ async function list(options: ListOptions): Promise<void> {
       all.map((run) => [
         run.id,
         run.pipeline?.name ?? '',
-        run.failure ? `${run.status} (${run.failure.code})` : run.status,
+        statusOf(run),
         run.progress?.recordsRead ?? '',
         run.progress?.recordsWritten ?? '',
         run.progress?.recordsRejected ?? '',
@@ -182,6 +189,14 @@ async function list(options: ListOptions): Promise<void> {
       ]),
     );
   });
+}
+
+/** With what it failed of, or what it waits for. */
+function statusOf({ status, failure, waitingReason }: ListedRun): string {
+  if (failure) return `${status} (${failure.code})`;
+  if (!waitingReason) return status;
+  const { code, queuePosition } = waitingReason;
+  return `${status} (${code}${queuePosition === null ? '' : ` ${String(queuePosition)}`})`;
 }
 
 function first(text: string): number {
