@@ -22,11 +22,15 @@ create table flux.agencies (
   version bigint not null default 1,
   created_at timestamp with time zone not null default clock_timestamp(),
   updated_at timestamp with time zone not null default clock_timestamp(),
+  share_weight smallint not null default 1,
+  executing_cap integer,
   constraint agencies_agency_id_check CHECK ((agency_id ~ '^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$'::text)),
   constraint agencies_data_classification_check CHECK (((data_classification >= 0) AND (data_classification <= 5))),
+  constraint agencies_executing_cap_check CHECK (((executing_cap >= 1) AND (executing_cap <= 10000))),
   constraint agencies_pkey PRIMARY KEY (agency_id),
   constraint agencies_retention_days_check CHECK ((retention_days >= 0)),
-  constraint agencies_retention_floor_days_check CHECK ((retention_floor_days >= 0))
+  constraint agencies_retention_floor_days_check CHECK ((retention_floor_days >= 0)),
+  constraint agencies_share_weight_check CHECK (((share_weight >= 1) AND (share_weight <= 100)))
 ); -- owner flux_owner
 comment on table flux.agencies is 'Tenants. agency_id is the slug and never changes.';
 
@@ -39,6 +43,16 @@ create table flux.agency_logins (
   constraint agency_logins_pkey PRIMARY KEY (agency_id, access)
 ); -- owner flux_owner
 comment on table flux.agency_logins is 'Agency logins; readable by "flux_definer" alone, hence keyed by role name too.';
+
+create table flux.agency_turns (
+  agency_id text collate "C" not null,
+  served double precision not null default 0,
+  waiting boolean not null default false,
+  turned_at timestamp with time zone,
+  constraint agency_turns_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint agency_turns_pkey PRIMARY KEY (agency_id)
+); -- owner flux_owner
+comment on table flux.agency_turns is 'The round robin''s accounts: batches served, divided by weight. The agency that is furthest behind comes next.';
 
 create table flux.audit_checkpoints (
   agency_id text collate "C" not null,
@@ -483,12 +497,22 @@ create table flux.step_counts (
 ); -- owner flux_owner
 comment on table flux.step_counts is 'Records in and out of every step of a partition; a completed run adds up.';
 
+create table flux.workers (
+  worker_id text not null,
+  state text not null,
+  seen_at timestamp with time zone not null default clock_timestamp(),
+  constraint workers_pkey PRIMARY KEY (worker_id),
+  constraint workers_state_check CHECK ((state = ANY (ARRAY['WORKING'::text, 'DRAINING'::text])))
+); -- owner flux_owner
+comment on table flux.workers is 'Workers that are there; each says so every two seconds. Says why runs wait, decides nothing.';
+
 
 -- Indexes
 
 CREATE UNIQUE INDEX agencies_pkey ON flux.agencies USING btree (agency_id);
 CREATE UNIQUE INDEX agency_logins_pkey ON flux.agency_logins USING btree (agency_id, access);
 CREATE UNIQUE INDEX agency_logins_role ON flux.agency_logins USING btree (role_name);
+CREATE UNIQUE INDEX agency_turns_pkey ON flux.agency_turns USING btree (agency_id);
 CREATE INDEX audit_checkpoints_log ON flux.audit_checkpoints USING btree (log_no);
 CREATE UNIQUE INDEX audit_checkpoints_pkey ON flux.audit_checkpoints USING btree (agency_id, size);
 CREATE UNIQUE INDEX audit_entries_pkey ON flux.audit_entries USING btree (agency_id, seq);
@@ -519,7 +543,7 @@ CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (
 CREATE UNIQUE INDEX revocations_pkey ON flux.revocations USING btree (agency_id, revocation_id);
 CREATE INDEX run_events_checkpoints ON flux.run_events USING btree (agency_id, run_id, partition_no, seq) WHERE (name = ANY (ARRAY['CheckpointSaved'::text, 'CheckpointRejected'::text]));
 CREATE UNIQUE INDEX run_events_pkey ON flux.run_events USING btree (agency_id, run_id, seq);
-CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority, available_at) WHERE (status = 'AVAILABLE'::text);
+CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority DESC, run_id, partition_no) INCLUDE (available_at) WHERE (status = 'AVAILABLE'::text);
 CREATE INDEX run_partitions_cancelled ON flux.run_partitions USING btree (agency_id, cancel_by) WHERE ((status = 'EXECUTING'::text) AND (cancel_by IS NOT NULL));
 CREATE INDEX run_partitions_leased ON flux.run_partitions USING btree (agency_id, lease_expires_at) WHERE (status = 'EXECUTING'::text);
 CREATE UNIQUE INDEX run_partitions_pkey ON flux.run_partitions USING btree (agency_id, run_id, partition_no);
@@ -531,6 +555,7 @@ CREATE INDEX runs_rerun_of ON flux.runs USING btree (agency_id, rerun_of) WHERE 
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
+CREATE UNIQUE INDEX workers_pkey ON flux.workers USING btree (worker_id);
 
 -- Row-level security
 
@@ -546,6 +571,10 @@ alter table flux.agency_logins enable row level security, force row level securi
 create policy definer_reads on flux.agency_logins as permissive for select to flux_definer
   using (true);
 create policy owner_provisions on flux.agency_logins as permissive for all to flux_owner
+  using (true)
+  with check (true);
+alter table flux.agency_turns enable row level security, force row level security;
+create policy definer_takes_turns on flux.agency_turns as permissive for all to flux_definer
   using (true)
   with check (true);
 alter table flux.audit_checkpoints enable row level security, force row level security;
@@ -662,6 +691,7 @@ alter table flux.step_counts enable row level security, force row level security
 create policy own_agency on flux.step_counts as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.workers disable row level security;
 
 -- Triggers
 
@@ -798,6 +828,21 @@ AS $function$
 $function$; -- owner flux_definer
 comment on function flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer) is 'Whether the holder of a partition is asked to stop.';
 
+CREATE OR REPLACE FUNCTION flux.charge_turn(p_agency text, p_batches integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  insert into flux.agency_turns as t (agency_id, served)
+  select a.agency_id, p_batches::double precision / a.share_weight from flux.agencies a where a.agency_id = p_agency
+  on conflict (agency_id) do update set served = t.served + excluded.served;
+end
+$function$; -- owner flux_definer
+comment on function flux.charge_turn(p_agency text, p_batches integer) is 'Charges an agency batches, divided by its weight.';
+
 CREATE OR REPLACE FUNCTION flux.checkpoint_intact(c flux.checkpoints)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -875,46 +920,64 @@ end
 $function$; -- owner flux_owner
 comment on function flux.checkpoint_problem(c flux.checkpoints) is 'What is wrong with a stored checkpoint: DIGEST, PLACE, CHAIN, HISTORY or LAST_EVENT; null when nothing is.';
 
-CREATE OR REPLACE FUNCTION flux.claim_partition(p_worker text, p_lease_ms integer)
+CREATE OR REPLACE FUNCTION flux.claim_partition(p_worker text, p_lease_ms integer, p_quantum integer DEFAULT 10)
  RETURNS TABLE(agency_id text, run_id uuid, partition_no integer, kind text, stage text, epoch integer, takings integer, taken_over boolean, rw_role name)
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  with busy as (
-    select p.agency_id, count(*) as executing
-    from flux.run_partitions p
-    where p.status = 'EXECUTING' and p.lease_expires_at >= clock_timestamp()
-    group by p.agency_id
-  ),
-  next as (
-    select p.agency_id, p.run_id, p.partition_no, p.status, l.role_name
-    from flux.run_partitions p
-    join flux.agencies a on a.agency_id = p.agency_id and a.enabled
-    -- Joined here and not in the update: an agency without its login would otherwise be picked first, again and again.
-    join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
-    left join busy b on b.agency_id = p.agency_id
-    where (p.status = 'AVAILABLE' and p.available_at <= clock_timestamp())
-       or (p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp())
-    order by p.status = 'AVAILABLE', coalesce(b.executing, 0), p.priority desc, p.available_at, p.run_id, p.partition_no
-    limit 1
-    for update of p skip locked
-  )
-  update flux.run_partitions p
-  set status = 'EXECUTING',
-      epoch = p.epoch + 1,
-      takings = p.takings + 1,
-      leased_by = p_worker,
-      lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond',
-      holder_pid = null,
-      started_at = coalesce(p.started_at, clock_timestamp()),
-      updated_at = clock_timestamp()
-  from next
-  where p.agency_id = next.agency_id and p.run_id = next.run_id and p.partition_no = next.partition_no
-  returning p.agency_id, p.run_id, p.partition_no, p.kind, p.stage, p.epoch, p.takings, next.status = 'EXECUTING',
-    next.role_name
+#variable_conflict use_column
+declare
+  next record;
+  turn record;
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  perform pg_advisory_xact_lock(1718353936);
+  perform flux.take_stock(p_quantum);
+  select p.agency_id, p.run_id, p.partition_no, p.status, l.role_name into next
+  from flux.run_partitions p
+  join flux.agencies a on a.agency_id = p.agency_id and a.enabled
+  -- Joined here and not in the update: an agency without its login would otherwise be picked first, again and again.
+  join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
+  where p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp()
+  order by p.priority desc, p.lease_expires_at
+  limit 1
+  for update of p skip locked;
+  if not found then
+    for turn in
+      select w.* from flux.waiting_agencies() w join flux.agency_turns t on t.agency_id = w.agency_id
+      order by t.served, t.turned_at nulls first, w.agency_id
+    loop
+      select p.agency_id, p.run_id, p.partition_no, p.status, turn.role_name into next
+      from flux.run_partitions p
+      where p.agency_id = turn.agency_id and p.status = 'AVAILABLE' and p.available_at <= clock_timestamp()
+      order by p.priority desc, p.run_id, p.partition_no
+      limit 1
+      for update skip locked;
+      exit when found;
+    end loop;
+  end if;
+  if next.agency_id is null then
+    return;
+  end if;
+  perform flux.charge_turn(next.agency_id, 1);
+  update flux.agency_turns t set turned_at = clock_timestamp() where t.agency_id = next.agency_id;
+  return query
+    update flux.run_partitions p
+    set status = 'EXECUTING',
+        epoch = p.epoch + 1,
+        takings = p.takings + 1,
+        leased_by = p_worker,
+        lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+        holder_pid = null,
+        started_at = coalesce(p.started_at, clock_timestamp()),
+        updated_at = clock_timestamp()
+    where p.agency_id = next.agency_id and p.run_id = next.run_id and p.partition_no = next.partition_no
+    returning p.agency_id, p.run_id, p.partition_no, p.kind, p.stage, p.epoch, p.takings, next.status = 'EXECUTING',
+      next.role_name::name;
+end
 $function$; -- owner flux_definer
-comment on function flux.claim_partition(p_worker text, p_lease_ms integer) is 'Takes one free or abandoned partition: epoch + 1, lease from the database clock. No row when there is no work.';
+comment on function flux.claim_partition(p_worker text, p_lease_ms integer, p_quantum integer) is 'Takes one abandoned or free partition, by weighted deficit round robin between agencies: epoch + 1, lease from the database clock. No row when there is no work.';
 
 CREATE OR REPLACE FUNCTION flux.cleanup_expired_checkpoints(p_limit integer DEFAULT 1000)
  RETURNS bigint
@@ -1106,22 +1169,62 @@ end
 $function$; -- owner flux_owner
 comment on function flux.guard_run() is 'Refuses every change of a run''s state that its state machine does not have (FX002).';
 
-CREATE OR REPLACE FUNCTION flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer)
+CREATE OR REPLACE FUNCTION flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_lease_ms integer)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  perform set_config('synchronous_commit', 'off', true); -- a beat that a crash undoes ends the lease earlier, never later
   update flux.run_partitions p
   set lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond',
       updated_at = clock_timestamp()
   where p.agency_id = p_agency and p.run_id = p_run_id and p.partition_no = p_partition_no
-    and p.epoch = p_epoch and p.status = 'EXECUTING' and p.lease_expires_at > clock_timestamp();
+    and p.epoch = p_epoch and p.leased_by = p_worker and p.status = 'EXECUTING'
+    and p.lease_expires_at > clock_timestamp();
   return found;
 end
 $function$; -- owner flux_definer
-comment on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) is 'Extends a lease that is still ours; false when it is lost, which is final.';
+comment on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_lease_ms integer) is 'Extends a lease that is still ours; false when it is lost, which is final.';
+
+CREATE OR REPLACE FUNCTION flux.keep_turn(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_quantum integer, p_batches integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  mine flux.run_partitions;
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  perform pg_advisory_xact_lock(1718353936);
+  perform flux.take_stock(p_quantum);
+  perform flux.charge_turn(p_agency, p_batches);
+  select p.* into mine
+  from flux.run_partitions p
+  join flux.agencies a on a.agency_id = p.agency_id and a.enabled
+    and (a.executing_cap is null or a.executing_cap >= (
+      select count(*) from flux.run_partitions e where e.agency_id = p_agency and e.status = 'EXECUTING'))
+  where p.agency_id = p_agency and p.run_id = p_run_id and p.partition_no = p_partition_no
+    and p.epoch = p_epoch and p.leased_by = p_worker and p.status = 'EXECUTING';
+  return mine.agency_id is not null
+    and not exists (
+      select from flux.run_partitions p
+      join flux.agencies a on a.agency_id = p.agency_id and a.enabled
+      where p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp())
+    and not exists (
+      select from flux.agency_turns other
+      where other.waiting and other.agency_id <> p_agency
+        and other.served <= (select t.served from flux.agency_turns t where t.agency_id = p_agency))
+    and not exists (
+      select from flux.run_partitions p
+      where p.agency_id = p_agency and p.status = 'AVAILABLE' and p.available_at <= clock_timestamp()
+        and (p.priority > mine.priority
+          or (p.priority = mine.priority and (p.run_id, p.partition_no) < (mine.run_id, mine.partition_no))));
+end
+$function$; -- owner flux_definer
+comment on function flux.keep_turn(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_quantum integer, p_batches integer) is 'At the end of a quantum: charges its batches; true when the queue would give the holder the same partition again, false when it must be given back.';
 
 CREATE OR REPLACE FUNCTION flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer)
  RETURNS bigint
@@ -1244,6 +1347,30 @@ AS $function$
 $function$; -- owner flux_definer
 comment on function flux.queue_depth() is 'Partitions that a worker could take now, over all agencies.';
 
+CREATE OR REPLACE FUNCTION flux.queue_outlook()
+ RETURNS TABLE(workers integer, draining integer, executing integer, cap integer, agencies_first integer)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select
+    (select count(*) from flux.workers w
+      where w.state = 'WORKING' and w.seen_at > clock_timestamp() - interval '10 seconds')::int,
+    (select count(*) from flux.workers w
+      where w.state = 'DRAINING' and w.seen_at > clock_timestamp() - interval '15 seconds')::int,
+    (select count(*) from flux.run_partitions p where p.agency_id = a.agency_id and p.status = 'EXECUTING')::int,
+    a.executing_cap,
+    (select count(*) from flux.waiting_agencies() w
+      left join flux.agency_turns other on other.agency_id = w.agency_id
+      where w.agency_id <> a.agency_id
+        and (coalesce(other.served, 0), coalesce(other.turned_at, '-infinity'), w.agency_id) < (
+          coalesce(t.served, 0), coalesce(t.turned_at, '-infinity'), a.agency_id))::int
+  from flux.agencies a
+  left join flux.agency_turns t on t.agency_id = a.agency_id
+  where a.agency_id = flux.current_agency()
+$function$; -- owner flux_definer
+comment on function flux.queue_outlook() is 'What the session''s agency may know of the whole queue: workers seen lately, its own executing partitions and cap, and how many other agencies come before it.';
+
 CREATE OR REPLACE FUNCTION flux.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1292,6 +1419,27 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.refuse_unpruned_delete() is 'Lets go only of entries that retention has declared pruned.';
+
+CREATE OR REPLACE FUNCTION flux.report_worker(p_worker text, p_state text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  delete from flux.workers w
+  where w.worker_id in (
+    select g.worker_id from flux.workers g
+    where g.seen_at < clock_timestamp() - interval '1 minute' or (g.worker_id = p_worker and p_state is null)
+    for update skip locked);
+  if p_state is not null then
+    insert into flux.workers (worker_id, state) values (p_worker, p_state)
+    on conflict (worker_id) do update set state = excluded.state, seen_at = clock_timestamp();
+  end if;
+end
+$function$; -- owner flux_definer
+comment on function flux.report_worker(p_worker text, p_state text) is 'Says that a worker is there (WORKING), is stopping (DRAINING), or has gone (null).';
 
 CREATE OR REPLACE FUNCTION flux.rescue_partitions()
  RETURNS integer
@@ -1447,6 +1595,43 @@ AS $function$
 $function$; -- owner flux_definer
 comment on function flux.take_audit_inbox(p_limit integer, p_except text[]) is 'The oldest entries that wait, of all agencies but those named.';
 
+CREATE OR REPLACE FUNCTION flux.take_stock(p_quantum integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  now_waiting text[];
+  round double precision;
+begin
+  select coalesce(array_agg(w.agency_id), '{}') into now_waiting from flux.waiting_agencies() w;
+  update flux.agency_turns t set waiting = false where t.waiting and t.agency_id <> all (now_waiting);
+  if not exists (
+      select from unnest(now_waiting) n left join flux.agency_turns t on t.agency_id = n where t.waiting is not true) then
+    return;
+  end if;
+  select min(t.served) into round from flux.agency_turns t where t.waiting;
+  if round is null then
+    select max(t.served) into round
+    from flux.agency_turns t
+    where t.agency_id in (select p.agency_id from flux.run_partitions p where p.status = 'EXECUTING');
+  end if;
+  if round is null then
+    select max(t.served) into round from flux.agency_turns t;
+  end if;
+  insert into flux.agency_turns as t (agency_id, served, waiting)
+  select n, coalesce(round, 0), true
+  from unnest(now_waiting) n
+  where not exists (select from flux.agency_turns k where k.agency_id = n and k.waiting)
+  on conflict (agency_id) do update
+  set waiting = true,
+      served = greatest(t.served, excluded.served - case when exists (
+        select from flux.run_partitions p where p.agency_id = t.agency_id and p.status = 'EXECUTING') then p_quantum else 0 end);
+end
+$function$; -- owner flux_definer
+comment on function flux.take_stock(p_quantum integer) is 'Raises the accounts of agencies that have just begun to wait, before each decision.';
+
 CREATE OR REPLACE FUNCTION flux.uuid_v7()
  RETURNS uuid
  LANGUAGE sql
@@ -1512,6 +1697,27 @@ end
 $function$; -- owner flux_definer
 comment on function flux.verified_context() is 'The parts of the sealed setting flux.context; 42501 when it is absent, forged or expired.';
 
+CREATE OR REPLACE FUNCTION flux.waiting_agencies()
+ RETURNS TABLE(agency_id text, role_name name)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select a.agency_id, l.role_name
+  from flux.agencies a
+  join flux.agency_logins l on l.agency_id = a.agency_id and l.access = 'rw'
+  cross join lateral (
+    select from flux.run_partitions p
+    where p.agency_id = a.agency_id and p.status = 'AVAILABLE' and p.available_at <= clock_timestamp()
+    order by p.priority desc, p.run_id, p.partition_no
+    limit 1
+  ) something
+  where a.enabled
+    and (a.executing_cap is null or a.executing_cap > (
+      select count(*) from flux.run_partitions e where e.agency_id = a.agency_id and e.status = 'EXECUTING'))
+$function$; -- owner flux_definer
+comment on function flux.waiting_agencies() is 'Agencies with a partition that may be claimed now, and below their cap.';
+
 
 -- Grants
 
@@ -1522,14 +1728,16 @@ grant execute on function flux.audit_log_of_logs_state() to flux_sealer;
 grant execute on function flux.audit_state() to flux_sealer;
 grant execute on function flux.audit_tile(p_agency text, p_level integer, p_tile_no bigint) to flux_sealer;
 grant execute on function flux.cancel_requested(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer) to flux_worker;
+grant execute on function flux.charge_turn(p_agency text, p_batches integer) to flux_worker;
 grant execute on function flux.checkpoint_intact(c flux.checkpoints) to flux_api;
 grant execute on function flux.checkpoint_problem(c flux.checkpoints) to flux_api;
-grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer) to flux_worker;
+grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer, p_quantum integer) to flux_worker;
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
 grant execute on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
 grant execute on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb) to flux_sealer;
-grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_lease_ms integer) to flux_worker;
+grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_lease_ms integer) to flux_worker;
+grant execute on function flux.keep_turn(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_quantum integer, p_batches integer) to flux_worker;
 grant execute on function flux.lead_audit(p_sealer text, p_epoch bigint, p_lease_ms integer) to flux_sealer;
 grant execute on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
 grant execute on function flux.operation_counts() to flux_api;
@@ -1537,6 +1745,8 @@ grant execute on function flux.operation_counts() to flux_worker;
 grant execute on function flux.overdue_cancels() to flux_worker;
 grant execute on function flux.prune_audit(p_agency text, p_through bigint) to flux_owner;
 grant execute on function flux.queue_depth() to flux_worker;
+grant execute on function flux.queue_outlook() to flux_api;
+grant execute on function flux.report_worker(p_worker text, p_state text) to flux_worker;
 grant execute on function flux.rescue_partitions() to flux_worker;
 grant execute on function flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea) to flux_sealer;
 grant execute on function flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text) to flux_sealer;
@@ -1546,6 +1756,7 @@ grant execute on function flux.validate_checkpoint_integrity(p_checkpoint_id uui
 grant select, update (name, abbreviation, retention_days, version, updated_at) on table flux.agencies to flux_api;
 grant select on table flux.agencies to flux_definer;
 grant select on table flux.agency_logins to flux_definer;
+grant insert, select, update on table flux.agency_turns to flux_definer;
 grant select on table flux.audit_checkpoints to flux_api;
 grant insert, select on table flux.audit_checkpoints to flux_definer;
 grant select on table flux.audit_entries to flux_api;
@@ -1580,3 +1791,4 @@ grant select, update on table flux.run_partitions to flux_definer;
 grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at, cancel_deadline) on table flux.runs to flux_api;
 grant select on table flux.source_objects to flux_api;
 grant select on table flux.step_counts to flux_api;
+grant delete, insert, select, update on table flux.workers to flux_definer;

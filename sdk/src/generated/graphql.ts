@@ -365,6 +365,8 @@ export type UseCase =
 
 /** Why a run does not move. */
 export type WaitingCode =
+  /** The agency has as many partitions at work as it may. */
+  | 'AGENCY_CAP'
   /** No worker takes runs of the agency. */
   | 'AGENCY_DISABLED'
   /** A failure that may pass by itself; tried again at `until`. */
@@ -373,6 +375,12 @@ export type WaitingCode =
   | 'BEING_REASSIGNED'
   /** Its workers have not all acknowledged the cancel; forced at `until`. */
   | 'CANCELLING'
+  /** Every worker that there is is stopping. */
+  | 'DRAINING'
+  /** First of its agency, and the turn is with other agencies: at most a quantum each. */
+  | 'FAIR_SHARE'
+  /** No worker has been seen lately. */
+  | 'NO_WORKER'
   /** Waits for a free worker; `queuePosition` says how many come first. */
   | 'QUEUED';
 
@@ -1311,6 +1319,22 @@ type EventFields_PartitionTakenOver_Fragment = {
   cursor: string;
 };
 
+type EventFields_PartitionYielded_Fragment = {
+  __typename: 'PartitionYielded';
+  id: string;
+  runId: string;
+  seq: string;
+  at: string;
+  name: string;
+  stage: RunStage | null;
+  step: string | null;
+  attempt: number;
+  partitionNo: number | null;
+  message: string;
+  traceId: string | null;
+  cursor: string;
+};
+
 type EventFields_PlanMade_Fragment = {
   __typename: 'PlanMade';
   id: string;
@@ -1482,6 +1506,7 @@ export type EventFieldsFragment =
   | EventFields_PartitionClaimed_Fragment
   | EventFields_PartitionRetried_Fragment
   | EventFields_PartitionTakenOver_Fragment
+  | EventFields_PartitionYielded_Fragment
   | EventFields_PlanMade_Fragment
   | EventFields_RecordsRejected_Fragment
   | EventFields_RunCancelled_Fragment
@@ -1728,6 +1753,7 @@ export type RunQuery = {
     } | null;
     lineage: {
       resumedFrom:
+        | { id: string; seq: string; name: string; attempt: number }
         | { id: string; seq: string; name: string; attempt: number }
         | { id: string; seq: string; name: string; attempt: number }
         | { id: string; seq: string; name: string; attempt: number }
@@ -2024,6 +2050,22 @@ export type RunEventLogQuery = {
           }
         | {
             __typename: 'PartitionTakenOver';
+            data?: unknown;
+            id: string;
+            runId: string;
+            seq: string;
+            at: string;
+            name: string;
+            stage: RunStage | null;
+            step: string | null;
+            attempt: number;
+            partitionNo: number | null;
+            message: string;
+            traceId: string | null;
+            cursor: string;
+          }
+        | {
+            __typename: 'PartitionYielded';
             data?: unknown;
             id: string;
             runId: string;
@@ -2817,6 +2859,22 @@ export type RunEventsSubscription = {
       }
     | {
         __typename: 'PartitionTakenOver';
+        data?: unknown;
+        id: string;
+        runId: string;
+        seq: string;
+        at: string;
+        name: string;
+        stage: RunStage | null;
+        step: string | null;
+        attempt: number;
+        partitionNo: number | null;
+        message: string;
+        traceId: string | null;
+        cursor: string;
+      }
+    | {
+        __typename: 'PartitionYielded';
         data?: unknown;
         id: string;
         runId: string;
