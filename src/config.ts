@@ -44,6 +44,8 @@ export interface Config {
   /** Batches after which a partition gives its turn up if others wait. */
   quantumBatches: number;
   issuers: readonly IssuerConfig[];
+  /** FLUX_ISSUERS was given, be it as an empty list: then all are registered in the database. */
+  issuersGiven: boolean;
   audience: string;
   /** 32 bytes: seals tenant contexts and derives the logins' passwords. Read it only where it is needed: see loadConfig. */
   contextKey: Buffer;
@@ -115,7 +117,7 @@ const schema = z.object({
     .min(1)
     .max(10_000)
     .default(10),
-  FLUX_ISSUERS: json(z.array(issuer)).default([]),
+  FLUX_ISSUERS: json(z.array(issuer)).optional(),
   FLUX_AUDIENCE: z.string().default('flux'),
   FLUX_CONTEXT_KEY: key().optional(),
   FLUX_DATA_KEY: key().optional(),
@@ -165,13 +167,13 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 /**
  * What only a server of the API needs, checked before it starts.
  *
- * @throws CONFIG_INVALID in production without a trusted issuer: the local one does not exist there
+ * @throws CONFIG_INVALID in production without a word on trusted issuers: the local one does not exist there
  */
 export function requireIssuers(config: Config): void {
-  if (config.environment === 'production' && config.issuers.length === 0) {
+  if (config.environment === 'production' && !config.issuersGiven) {
     throw new FluxError(
       'CONFIG_INVALID',
-      'FLUX_ISSUERS is missing; in production it should list the trusted issuers: [{"issuer": …, "jwksUri": …, "agencies": […]}].',
+      'FLUX_ISSUERS is missing; in production it should list the trusted issuers: [{"issuer": …, "jwksUri": …, "agencies": […]}], or be [] when they are registered with flux issuers add.',
     );
   }
 }
@@ -210,7 +212,7 @@ function productionProblems(values: Values): string[] {
       if (!values[name]) problems.push(`${name} is missing; make one with: openssl rand -hex 32`);
     }
   }
-  values.FLUX_ISSUERS.forEach(({ issuer: name, jwksUri, jwks }, i) => {
+  (values.FLUX_ISSUERS ?? []).forEach(({ issuer: name, jwksUri, jwks }, i) => {
     if ((jwksUri === undefined) === (jwks === undefined)) {
       problems.push(`FLUX_ISSUERS.${String(i)} (${name}) should have either jwksUri or jwks`);
     }
@@ -237,7 +239,8 @@ function toConfig(values: Values, warnings: string[]): Config {
     metricsPortFixed: values.FLUX_METRICS_PORT !== undefined,
     workers: values.FLUX_WORKERS,
     quantumBatches: values.FLUX_QUANTUM,
-    issuers: values.FLUX_ISSUERS as IssuerConfig[],
+    issuers: (values.FLUX_ISSUERS ?? []) as IssuerConfig[],
+    issuersGiven: values.FLUX_ISSUERS !== undefined,
     audience: values.FLUX_AUDIENCE,
     get contextKey() {
       return values.FLUX_CONTEXT_KEY ?? developmentKey(home, path.join(keys, 'context-key'));

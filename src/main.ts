@@ -44,6 +44,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { sealForAudit },
     { createRevocations, refuseRevoked },
     { createLiveSubscriptions },
+    { createIssuerRegistry },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -58,6 +59,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./auth/tenant-context.ts'),
     import('./domain/revocations.ts'),
     import('./domain/live-subscriptions.ts'),
+    import('./domain/issuer-registry.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -88,6 +90,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       environment: config.environment,
       issuers: config.issuers,
       audience: config.audience,
+      registry: createIssuerRegistry({ pool, seal }),
       ...(config.environment === 'development' ? { localIssuer: await localIssuer(config.home) } : {}),
       onRefused: (reason) => logger.info({ reason }, 'token refused'),
     });

@@ -1,9 +1,10 @@
 /**
  * An issuer's key set behind a URL.
  *
- * Empty: nothing was fetched. Fresh: younger than an hour. A token whose `kid` is unknown makes a fresh set look again, at most
- * every 30 seconds, so a thousand invented kids cost two requests. A set that cannot be fetched again stays good until it is an
- * hour old and then fails closed.
+ * Empty: nothing was fetched. Held: it is fetched again behind the back of whoever asks when it is five minutes old, so that a key
+ * which the issuer takes back is not good for long, and at once for a token whose `kid` is unknown, but at most every 30 seconds:
+ * a thousand invented kids cost two requests. A set that cannot be fetched again stays good until it is an hour old and then fails
+ * closed.
  */
 import { errors, type JWTVerifyGetKey } from 'jose';
 
@@ -11,6 +12,7 @@ import { FluxError } from '../errors.ts';
 import { type KeySet, staticKeySet } from './key-set.ts';
 
 const cooldownMs = 30_000;
+const freshMs = 300_000;
 const ageMaxMs = 3_600_000;
 const fetchMs = 5_000;
 const byteCountMax = 65_536;
@@ -27,13 +29,7 @@ export interface RemoteKeySetOptions {
 /** @throws CONFIG_INVALID at once when the URL is not https */
 export function remoteKeySet(options: RemoteKeySetOptions): KeySet {
   const { fetch = globalThis.fetch, now = Date.now } = options;
-  const url = new URL(options.url);
-  if (url.protocol !== 'https:' && !(options.allowHttp && url.protocol === 'http:')) {
-    throw new FluxError(
-      'CONFIG_INVALID',
-      `The key set of an issuer is fetched by https; ${url.href} is not. Change jwksUri.`,
-    );
-  }
+  const url = requireKeySetUrl(options.url, options);
   let held: { keys: KeySet; fetchedAt: number } | null = null;
   let triedAt = -Infinity;
   let running: Promise<void> | null = null;
@@ -58,7 +54,8 @@ export function remoteKeySet(options: RemoteKeySetOptions): KeySet {
       held = null;
       await refresh();
     }
-    const current = held as { keys: KeySet } | null;
+    const current = held;
+    if (current && now() - current.fetchedAt > freshMs) void refresh().catch(() => undefined);
     if (!current)
       throw new FluxError('UNAVAILABLE', 'The issuer’s keys cannot be read now. Try again in half a minute.');
     try {
@@ -70,6 +67,16 @@ export function remoteKeySet(options: RemoteKeySetOptions): KeySet {
     }
   };
   return { find };
+}
+
+/** @throws CONFIG_INVALID it is no address, or not of https */
+export function requireKeySetUrl(text: string, { allowHttp }: { allowHttp: boolean }): URL {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url?.protocol === 'https:' || (allowHttp && url?.protocol === 'http:')) return url;
+  throw new FluxError(
+    'CONFIG_INVALID',
+    `The key set of an issuer is fetched by https; ${url?.href ?? JSON.stringify(text)} is not. Change jwksUri.`,
+  );
 }
 
 async function fetchKeySet(fetch: typeof globalThis.fetch, url: URL): Promise<KeySet> {

@@ -5,6 +5,7 @@ import { addAudit } from './commands/audit.ts';
 import { addConfig } from './commands/config.ts';
 import { addDefinitions } from './commands/definitions.ts';
 import { addDoctor } from './commands/doctor.ts';
+import { addIssuers } from './commands/issuers.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addRuns } from './commands/runs.ts';
 import { addServices } from './commands/services.ts';
@@ -36,6 +37,7 @@ function createProgram(): Command {
   addDemo(program);
   addToken(program);
   addAgencies(program);
+  addIssuers(program);
   addRuns(program);
   addDefinitions(program);
   addValidate(program);

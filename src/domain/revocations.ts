@@ -1,5 +1,6 @@
 import type { Authenticator } from '../auth/authenticator.ts';
 import type { Principal } from '../auth/principal.ts';
+import { RefusedTokenError } from '../auth/refused-token.ts';
 import { sealContext } from '../auth/tenant-context.ts';
 import type { Pool } from '../db/pool.ts';
 import { listRevocationsInForce, type Revocation } from '../db/revocations.ts';
@@ -104,7 +105,7 @@ export function createRevocations({ pool, seal, hints, logger }: RevocationsDeps
           throw new FluxError('UNAVAILABLE', 'Whether a token was revoked cannot be found out now.', { cause });
         });
       }
-      if (isRevoked(principal, agency.inForce)) throw revoked();
+      if (isRevoked(principal, agency.inForce)) throw new RefusedTokenError(principal);
     },
     watch(principal, end) {
       const agency = agencyOf(principal.agency);
@@ -141,8 +142,4 @@ function isRevoked({ subject, tokenId, issuedAt }: Principal, inForce: readonly 
       one.tokenIds?.includes(tokenId) === true ||
       (one.subject === subject && issuedAt.getTime() <= one.revokedAt.getTime()),
   );
-}
-
-function revoked(): FluxError {
-  return new FluxError('UNAUTHENTICATED', 'The token is not valid. Get a new one from the agency’s issuer.');
 }

@@ -44,6 +44,7 @@ const tenantTables = [
   'checkpoints',
   'live_subscriptions',
   'revocations',
+  'issuers',
 ];
 
 describe('the API’s login', () => {

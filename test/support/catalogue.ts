@@ -39,6 +39,7 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
       { role: 'owner' as const, reason: 'the platform operator verifies and exports every agency’s log' },
     ]),
   ),
+  'issuers.owner_reads': { role: 'owner', reason: 'an admin without superuser lists issuers as the owner' },
   'agencies.owner_reads': { role: 'owner', reason: 'an admin without superuser lists agencies as the owner' },
 };
 

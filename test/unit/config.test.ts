@@ -111,6 +111,7 @@ test('production asks for the keys, and for exactly one source of each issuer’
 test('production without a trusted issuer serves nobody', () => {
   expect(() => requireIssuers(loadConfig({ ...production, FLUX_ISSUERS: '' }))).toThrow(/FLUX_ISSUERS is missing/);
   requireIssuers(loadConfig(production));
+  requireIssuers(loadConfig({ ...production, FLUX_ISSUERS: '[]' }));
   requireIssuers(loadConfig({ FLUX_HOME: home }));
 });
 
