@@ -246,6 +246,22 @@ create table flux.installation (
 ); -- owner flux_owner
 comment on table flux.installation is 'What this database calls its roles; a server may hold several installations.';
 
+create table flux.issuers (
+  agency_id text collate "C" not null,
+  issuer text collate "C" not null,
+  jwks_uri text,
+  jwks jsonb,
+  audience text,
+  added_by text not null,
+  added_at timestamp with time zone not null default clock_timestamp(),
+  constraint issuers_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint issuers_audience_check CHECK ((audience <> ''::text)),
+  constraint issuers_check CHECK (((jwks_uri IS NULL) <> (jwks IS NULL))),
+  constraint issuers_issuer_check CHECK (((length(issuer) >= 1) AND (length(issuer) <= 500))),
+  constraint issuers_pkey PRIMARY KEY (agency_id, issuer)
+); -- owner flux_owner
+comment on table flux.issuers is 'Issuers of tokens by the agency that they may speak for; written by the platform operator alone.';
+
 create table flux.live_subscriptions (
   agency_id text collate "C" not null,
   subscription_id uuid not null,
@@ -532,6 +548,7 @@ CREATE UNIQUE INDEX contracts_pkey ON flux.contracts USING btree (agency_id, nam
 CREATE UNIQUE INDEX datasets_pkey ON flux.datasets USING btree (agency_id, name);
 CREATE UNIQUE INDEX idempotency_keys_pkey ON flux.idempotency_keys USING btree (agency_id, operation, key);
 CREATE UNIQUE INDEX installation_pkey ON flux.installation USING btree (only_row);
+CREATE UNIQUE INDEX issuers_pkey ON flux.issuers USING btree (agency_id, issuer);
 CREATE UNIQUE INDEX live_subscriptions_pkey ON flux.live_subscriptions USING btree (agency_id, subscription_id);
 CREATE INDEX live_subscriptions_server ON flux.live_subscriptions USING btree (agency_id, server_id);
 CREATE UNIQUE INDEX loads_pkey ON flux.loads USING btree (agency_id, dataset, load_no);
@@ -641,6 +658,12 @@ create policy own_agency on flux.idempotency_keys as permissive for all to publi
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.installation disable row level security;
+alter table flux.issuers enable row level security, force row level security;
+create policy own_agency on flux.issuers as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+create policy owner_reads on flux.issuers as permissive for select to flux_owner
+  using (true);
 alter table flux.live_subscriptions enable row level security, force row level security;
 create policy own_agency on flux.live_subscriptions as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
@@ -1777,6 +1800,7 @@ grant insert, select, update (request_sha256, result, created_at, expires_at) on
 grant select on table flux.installation to flux_api;
 grant select on table flux.installation to flux_sealer;
 grant select on table flux.installation to flux_worker;
+grant select on table flux.issuers to flux_api;
 grant delete, insert, select, update (role, token_id, token_expires_at, seen_at) on table flux.live_subscriptions to flux_api;
 grant select on table flux.loads to flux_api;
 grant select on table flux.migrations to flux_api;
