@@ -44,7 +44,14 @@ export function runs(ctx: Context, { filter, orderBy, ...page }: RunsArgs): Prom
   });
 }
 
-function toFilter({ status, pipeline, contentType, useCase, createdAfter, createdBefore }: RunFilterArgs): RunFilter {
+export function toFilter({
+  status,
+  pipeline,
+  contentType,
+  useCase,
+  createdAfter,
+  createdBefore,
+}: RunFilterArgs): RunFilter {
   return {
     statuses: status ?? undefined,
     pipeline: pipeline ?? undefined,

@@ -159,7 +159,7 @@ builder.node(RunRef, {
 
 const RunPageRef = builder.connectionObject({ type: RunRef, name: 'RunConnection' }, { name: 'RunEdge' });
 
-const RunFilterInput = builder.inputType('RunFilter', {
+export const RunFilterInput = builder.inputType('RunFilter', {
   description: 'Which runs; all conditions must hold.',
   fields: (t) => ({
     status: t.field({ type: [RunStatusRef], description: 'In one of these states.' }),

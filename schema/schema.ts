@@ -16,6 +16,7 @@ import './rejected-record.ts';
 import './roots.ts';
 import './run-control.ts';
 import './run.ts';
+import './run-change.ts';
 import './run-event.ts';
 import './run-parts.ts';
 import './run-progress.ts';

@@ -201,7 +201,8 @@ export async function listRuns(
   return rows.map(toRun);
 }
 
-function runConditions(filter: RunFilter): Sql[] {
+/** The conditions of a filter, and that the run is the session's agency's. */
+export function runConditions(filter: RunFilter): Sql[] {
   const conditions = [sql`agency_id = (select flux.current_agency())`];
   if (filter.statuses) conditions.push(sql`status = any(${[...filter.statuses]}::text[])`);
   if (filter.pipeline !== undefined) conditions.push(sql`pipeline_name = ${filter.pipeline}`);
@@ -210,6 +211,16 @@ function runConditions(filter: RunFilter): Sql[] {
   if (filter.createdAfter) conditions.push(sql`created_at > ${filter.createdAfter}`);
   if (filter.createdBefore) conditions.push(sql`created_at < ${filter.createdBefore}`);
   return conditions;
+}
+
+/** Runs with columns besides their own, as a statement's end says. */
+export async function readRuns<More extends object>(db: Queryable, more: Sql, end: Sql): Promise<(Run & More)[]> {
+  const { rows } = await db.query<RunRow & More>(sql`
+    select ${runColumns}, ${more}
+    from flux.runs
+    ${end}
+  `);
+  return rows.map((row) => toRun(row) as Run & More);
 }
 
 function toRun({ failureClass, failureCode, failureMessage, ...run }: RunRow): Run {

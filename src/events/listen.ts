@@ -22,6 +22,9 @@ export interface Hints {
   stats(): HintStats;
 }
 
+/** The key under which every hint about any run wakes. */
+export const anyRun = '*';
+
 export interface HintStats {
   listening: boolean;
   /** Readers waiting for hints now. */
@@ -58,7 +61,7 @@ export function startHints(options: ListenOptions): Hints & { stop(): Promise<vo
 
   const wake = (runId: string): void => {
     stats.hints += 1;
-    for (const call of [...(waiters.get(runId) ?? [])]) call();
+    for (const call of [...(waiters.get(runId) ?? []), ...(waiters.get(anyRun) ?? [])]) call();
   };
   const wakeAll = (): void => {
     for (const calls of [...waiters.values()]) for (const call of [...calls]) call();

@@ -175,6 +175,24 @@ describe('many who watch one run', () => {
   });
 });
 
+describe('the feed of changed runs', () => {
+  it('comes over a socket with the run and a cursor', async () => {
+    const wire = await connectWire(server.url, 'nasa/viewer');
+    const query = `subscription { runsChanged { matches cursor run { runId status version progress { recordsRead } } } }`;
+    wire.send({ id: '1', type: 'subscribe', payload: { query } });
+    await vi.waitFor(() => expect(hints.stats().waiters).toBe(1));
+    const runId = await startedRun();
+    await notify(database.admin(), channels.runEvents, runId);
+    const change = (await wire.next()).payload?.data?.['runsChanged'];
+    expect(change).toMatchObject({
+      matches: true,
+      cursor: expect.any(String),
+      run: { runId, status: 'IN_PROGRESS', progress: { recordsRead: '0' } },
+    });
+    await wire.close();
+  });
+});
+
 describe('a client that does not read', () => {
   it('is owed a bounded number of bytes, does not slow the others, and gets all of it when it reads again', async () => {
     const runId = await startedRun();

@@ -1031,6 +1031,19 @@ export type RevokeSubscriptionsMutation = {
       };
 };
 
+export type RunsChangedSubscriptionVariables = Exact<{
+  after?: string | null | undefined;
+  filter?: RunFilter | null | undefined;
+}>;
+
+export type RunsChangedSubscription = {
+  runsChanged: {
+    cursor: string;
+    matches: boolean;
+    run: { id: string; runId: string; status: RunStatus; version: string };
+  };
+};
+
 type ErrorFields_AuthenticationError_Fragment = {
   __typename: 'AuthenticationError';
   class: ErrorClass;
@@ -3186,6 +3199,13 @@ export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
 >(
   'mutation RevokeSubscriptions($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Revocation { id reason revokedAt revokedBy subject subscriptionCount tokenIds } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:f9cf52ad878a9427b8c3f990e0f5b4d9892e388d908529cfa63772ff3ea07c7f',
+);
+export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
+  RunsChangedSubscription,
+  RunsChangedSubscriptionVariables
+>(
+  'subscription RunsChanged($after: String, $filter: RunFilter) { runsChanged(after: $after, filter: $filter) { cursor matches run { id runId status version } } }',
+  'sha256:a6f84e27d00691ac14b4607792a1ec51c37f33ea5f3003ca0ff4e900ae67a9b4',
 );
 export const RunsDocument = /*#__PURE__*/ typedDocument<RunsQuery, RunsQueryVariables>(
   'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } query Runs($after: String, $filter: RunFilter, $first: Int, $orderBy: RunOrder) { runs(filter: $filter, orderBy: $orderBy, first: $first, after: $after) { edges { cursor node { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } pageInfo { ...PageFields } } }',

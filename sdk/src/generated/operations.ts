@@ -34,6 +34,7 @@ import {
   RunProgressDocument,
   RunProgressedDocument,
   RunStandingDocument,
+  RunsChangedDocument,
   RunsDocument,
   StartRunDocument,
   UpdateAgencyDocument,
@@ -72,6 +73,7 @@ import {
   type RunProgressedSubscriptionVariables,
   type RunQueryVariables,
   type RunStandingQueryVariables,
+  type RunsChangedSubscriptionVariables,
   type RunsQueryVariables,
   type StartRunMutationVariables,
   type UpdateAgencyMutationVariables,
@@ -292,6 +294,15 @@ export function runs(client: Operations, variables: RunsQueryVariables = {}, opt
   return client.query(RunsDocument, variables, 'runs', options);
 }
 
+/** The agency’s feed: every run that is new or whose state has changed, at its newest state; what changed several times meanwhile comes once. To keep a list, subscribe first, then read `runs`, and keep what has the higher `version`. Progress between states is `runProgress`. */
+export function runsChanged(
+  client: Operations,
+  variables: RunsChangedSubscriptionVariables = {},
+  options: SubscribeOptions = {},
+) {
+  return client.subscribe(RunsChangedDocument, variables, 'runsChanged', options);
+}
+
 /** What the polling fallback needs to know whether an attempt is over. */
 export function runStanding(client: Operations, variables: RunStandingQueryVariables, options: CallOptions = {}) {
   return client.query(RunStandingDocument, variables, 'run', options);
@@ -420,6 +431,9 @@ export function bindOperations(client: Operations) {
       runProgressed(client, variables, options),
     /** The agency’s runs. */
     runs: (variables: RunsQueryVariables = {}, options: CallOptions = {}) => runs(client, variables, options),
+    /** The agency’s feed: every run that is new or whose state has changed, at its newest state; what changed several times meanwhile comes once. To keep a list, subscribe first, then read `runs`, and keep what has the higher `version`. Progress between states is `runProgress`. */
+    runsChanged: (variables: RunsChangedSubscriptionVariables = {}, options: SubscribeOptions = {}) =>
+      runsChanged(client, variables, options),
     /** What the polling fallback needs to know whether an attempt is over. */
     runStanding: (variables: RunStandingQueryVariables, options: CallOptions = {}) =>
       runStanding(client, variables, options),

@@ -1,0 +1,36 @@
+import { decodeCursor, encodeCursor } from '../src/events/cursor.ts';
+import { followRunChanges, type RunChange } from '../src/domain/follow-run-changes.ts';
+import type { Context } from './context.ts';
+import { type RunFilterArgs, toFilter } from './run.ts';
+import { type Streamed, withFailure } from './stream.ts';
+
+export type { RunChange } from '../src/domain/follow-run-changes.ts';
+export { itemOf } from './stream.ts';
+
+const kind = 'run-changes';
+
+/** @throws INVALID_INPUT before anything is streamed */
+export function runsChanged(
+  ctx: Context,
+  { filter, after }: { filter?: RunFilterArgs | null | undefined; after?: string | null | undefined },
+): AsyncIterableIterator<Streamed<RunChange>> {
+  const { agency, role, clearance } = ctx.principal;
+  const afterSeq =
+    after === null || after === undefined
+      ? null
+      : BigInt(decodeCursor(ctx.api.cursorKey, { kind, agency }, after)[0] ?? 0);
+  return withFailure(
+    followRunChanges(ctx.api, {
+      sealed: () => ctx.sealed(),
+      filter: toFilter(filter ?? {}),
+      afterSeq,
+      signal: ctx.signal,
+      viewer: `${agency} ${role} ${String(clearance)}`,
+    }),
+  );
+}
+
+/** Where the feed goes on after this change. */
+export function cursorOf(ctx: Context, { seq }: RunChange): string {
+  return encodeCursor(ctx.api.cursorKey, { kind, agency: ctx.principal.agency }, [String(seq)]);
+}
