@@ -395,6 +395,14 @@ create table flux.run_events (
 ); -- owner flux_owner
 comment on table flux.run_events is 'The truth of a run: immutable, gapless from 1, in commit order.';
 
+create table flux.run_feeds (
+  agency_id text collate "C" not null,
+  last_seq bigint not null default 0,
+  constraint run_feeds_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint run_feeds_pkey PRIMARY KEY (agency_id)
+); -- owner flux_owner
+comment on table flux.run_feeds is 'Each agency''s counter of its feed of changed runs. Its row lock makes one numbering follow the other.';
+
 create table flux.run_partitions (
   agency_id text collate "C" not null,
   run_id uuid not null,
@@ -461,6 +469,7 @@ create table flux.runs (
   forked_from uuid,
   forked_partition integer,
   forked_version integer,
+  feed_seq bigint,
   constraint failure_when_failed CHECK (((failure_code IS NOT NULL) = (status = 'FAILED'::text))),
   constraint finished_when_over CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))),
   constraint forked_from_checkpoint CHECK ((((forked_from IS NULL) = (forked_partition IS NULL)) AND ((forked_from IS NULL) = (forked_version IS NULL)))),
@@ -560,15 +569,18 @@ CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (
 CREATE UNIQUE INDEX revocations_pkey ON flux.revocations USING btree (agency_id, revocation_id);
 CREATE INDEX run_events_checkpoints ON flux.run_events USING btree (agency_id, run_id, partition_no, seq) WHERE (name = ANY (ARRAY['CheckpointSaved'::text, 'CheckpointRejected'::text]));
 CREATE UNIQUE INDEX run_events_pkey ON flux.run_events USING btree (agency_id, run_id, seq);
+CREATE UNIQUE INDEX run_feeds_pkey ON flux.run_feeds USING btree (agency_id);
 CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority DESC, run_id, partition_no) INCLUDE (available_at) WHERE (status = 'AVAILABLE'::text);
 CREATE INDEX run_partitions_cancelled ON flux.run_partitions USING btree (agency_id, cancel_by) WHERE ((status = 'EXECUTING'::text) AND (cancel_by IS NOT NULL));
 CREATE INDEX run_partitions_leased ON flux.run_partitions USING btree (agency_id, lease_expires_at) WHERE (status = 'EXECUTING'::text);
 CREATE UNIQUE INDEX run_partitions_pkey ON flux.run_partitions USING btree (agency_id, run_id, partition_no);
 CREATE INDEX runs_by_pipeline ON flux.runs USING btree (agency_id, pipeline_name, run_id);
 CREATE INDEX runs_by_status ON flux.runs USING btree (agency_id, status, run_id);
+CREATE UNIQUE INDEX runs_feed ON flux.runs USING btree (agency_id, feed_seq) WHERE (feed_seq > 0);
 CREATE INDEX runs_forked_from ON flux.runs USING btree (agency_id, forked_from) WHERE (forked_from IS NOT NULL);
 CREATE UNIQUE INDEX runs_pkey ON flux.runs USING btree (agency_id, run_id);
 CREATE INDEX runs_rerun_of ON flux.runs USING btree (agency_id, rerun_of) WHERE (rerun_of IS NOT NULL);
+CREATE INDEX runs_unnumbered ON flux.runs USING btree (agency_id, run_id) WHERE (feed_seq IS NULL);
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
@@ -692,6 +704,10 @@ alter table flux.run_events enable row level security, force row level security;
 create policy own_agency on flux.run_events as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.run_feeds enable row level security, force row level security;
+create policy own_agency on flux.run_feeds as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.run_partitions enable row level security, force row level security;
 create policy definer_claims on flux.run_partitions as permissive for all to flux_definer
   using (true)
@@ -729,6 +745,7 @@ CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_tiles FOR EACH STATE
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
+CREATE TRIGGER mark_run_changed BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR old.attempt IS DISTINCT FROM new.attempt OR old.priority IS DISTINCT FROM new.priority OR old.records_total IS DISTINCT FROM new.records_total OR old.cancel_deadline IS DISTINCT FROM new.cancel_deadline) EXECUTE FUNCTION flux.mark_run_changed();
 
 -- Functions
 
@@ -1298,6 +1315,18 @@ end
 $function$; -- owner flux_owner
 comment on function flux.load_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest version that verifies, with the newer corrupted or lost ones passed over; no row when none was ever saved; FX001 when none verifies.';
 
+CREATE OR REPLACE FUNCTION flux.mark_run_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  new.feed_seq := null;
+  return new;
+end
+$function$; -- owner flux_owner
+comment on function flux.mark_run_changed() is 'Puts a run whose state changed at the end of its agency''s feed, once that is numbered.';
+
 CREATE OR REPLACE FUNCTION flux.operation_counts()
  RETURNS TABLE(queue_depth bigint, queue_age_seconds double precision, executing bigint, active_runs bigint, audit_seal_lag_seconds double precision)
  LANGUAGE sql
@@ -1810,9 +1839,10 @@ grant insert, select on table flux.pipelines to flux_api;
 grant select on table flux.rejected_records to flux_api;
 grant insert, select on table flux.revocations to flux_api;
 grant insert, select on table flux.run_events to flux_api;
+grant insert, select, update on table flux.run_feeds to flux_api;
 grant insert, select, update (status, takings, available_at, leased_by, lease_expires_at, holder_pid, finished_at, updated_at, cancel_by) on table flux.run_partitions to flux_api;
 grant select, update on table flux.run_partitions to flux_definer;
-grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at, cancel_deadline) on table flux.runs to flux_api;
+grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at, cancel_deadline, feed_seq) on table flux.runs to flux_api;
 grant select on table flux.source_objects to flux_api;
 grant select on table flux.step_counts to flux_api;
 grant delete, insert, select, update on table flux.workers to flux_definer;
