@@ -4,6 +4,7 @@
  * transport.
  */
 import { randomUuid } from './crypto/random.ts';
+import { maskText, maskValue } from './personal-data/mask.ts';
 
 /** The seven classes of the API's `ErrorClass`. Only TRANSIENT is retried by itself. */
 export const errorClasses = [
@@ -75,6 +76,7 @@ export interface ErrorDetails {
   [key: string]: unknown;
 }
 
+/** Its text and details hold no personal data: they are masked here, wherever they go afterwards. */
 export class FluxError extends Error {
   override readonly name: string = 'FluxError';
   readonly code: ErrorCode;
@@ -83,9 +85,9 @@ export class FluxError extends Error {
   readonly errorId: string = randomUuid();
 
   constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(maskText(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.details = options.details ?? {};
+    this.details = maskValue(options.details ?? {});
   }
 
   get class(): ErrorClass {

@@ -2,6 +2,7 @@ import { canonicalBytes } from '../canonical-json.ts';
 import { appendBatchToInbox, appendToInbox, type EntryParts } from '../db/audit-inbox.ts';
 import type { Queryable } from '../db/pool.ts';
 import type { ErrorCode } from '../errors.ts';
+import { maskText, maskValue } from '../personal-data/mask.ts';
 
 /** Who did what to which thing, and how it ended. What is left out reads as null. */
 export interface AuditEntry {
@@ -29,7 +30,7 @@ export interface AuditEntry {
 /**
  * Writes an audit entry in the caller's transaction, for the agency of its session: no entry, no change. It waits in the inbox
  * until the sealer numbers and hashes it. The stored bytes are the canonical JSON of the whole entry, with id, agency and time
- * as the database gives them, and are what is hashed.
+ * as the database gives them, and are what is hashed. Personal data in it are masked before, save who acts.
  *
  * @returns the entry's id
  */
@@ -45,21 +46,29 @@ export function appendAudits(tx: Queryable, entries: readonly AuditEntry[]): Pro
 /** RFC 8785 sorts keys: action actor after | agencyId at | before | entryId | errorCode ip reason ... userAgent. */
 function partsOf(entry: AuditEntry): EntryParts {
   return {
-    head: textOf({ action: entry.action, actor: entry.actor, after: entry.after ?? null }).slice(0, -1),
-    middle: textOf({ before: entry.before ?? null }).slice(1, -1),
+    head: textOf({ action: entry.action, actor: entry.actor, after: masked(entry, entry.after) }).slice(0, -1),
+    middle: textOf({ before: masked(entry, entry.before) }).slice(1, -1),
     tail: textOf({
       errorCode: entry.errorCode ?? null,
       ip: entry.ip ?? null,
-      reason: entry.reason ?? null,
-      requestId: entry.requestId ?? null,
-      resourceId: entry.resourceId ?? null,
+      reason: maskedText(entry.reason),
+      requestId: maskedText(entry.requestId),
+      resourceId: maskedText(entry.resourceId),
       resourceType: entry.resourceType,
       role: entry.role,
       success: entry.success,
       traceId: entry.traceId ?? null,
-      userAgent: entry.userAgent ?? null,
+      userAgent: maskedText(entry.userAgent),
     }).slice(1),
   };
+}
+
+function masked({ actor }: AuditEntry, value: unknown): unknown {
+  return maskValue(value ?? null, { known: [actor] });
+}
+
+function maskedText(text: string | null | undefined): string | null {
+  return text === null || text === undefined ? null : maskText(text);
 }
 
 /** NUL, which PostgreSQL's JSON cannot hold, becomes the replacement character; an escaped backslash before it is left alone. */

@@ -6,6 +6,7 @@ import type { Connection } from '../db/pool.ts';
 import { inTenant } from '../db/transaction.ts';
 import { FluxError, toFluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { storableKey } from './no-personal-data.ts';
 
 /** What a use case did, inside its transaction. */
 export interface Change<T> {
@@ -72,7 +73,7 @@ async function changeOnce<T, Checked>(
   checked: Checked,
 ): Promise<Performed<T>> {
   const requestSha256 = sha256(canonicalBytes(ask.request));
-  const key = ask.idempotencyKey;
+  const key = ask.idempotencyKey === null ? null : storableKey(ask.idempotencyKey);
   if (key !== null) {
     await lockName(tx, 'idempotency', `${ask.action}/${key}`);
     const first = await findFirstResult(tx, ask.action, key);

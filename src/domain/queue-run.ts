@@ -2,6 +2,7 @@ import type { Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
 import { insertPlanPartition, insertRun, type Run, type RunOrigin } from '../db/runs.ts';
 import { appendEvents } from '../events/append.ts';
+import { maskText, maskValue } from '../personal-data/mask.ts';
 import type { Caller } from './caller.ts';
 import { requireRun } from './run-control.ts';
 import type { RunStage } from './run.ts';
@@ -17,7 +18,7 @@ export interface QueuedRun {
   origin: RunOrigin | null;
 }
 
-/** Inserts a PENDING run with its first partition and its first event. */
+/** Inserts a PENDING run with its first partition and its first event. Personal data in reason and notes are masked. */
 export async function queueRun(
   tx: Connection,
   { principal, traceId }: Caller,
@@ -31,8 +32,8 @@ export async function queueRun(
     useCase: pipeline.useCase,
     classification: pipeline.classification,
     requestedBy: principal.subject,
-    reason,
-    payload,
+    reason: reason === null ? null : maskText(reason),
+    payload: withMaskedNotes(payload),
     traceId,
     priority,
     ...(origin ? { origin } : {}),
@@ -42,8 +43,19 @@ export async function queueRun(
     {
       name: 'RunQueued',
       message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${principal.subject}.`,
-      data: { pipeline: { name: pipeline.name, version: pipeline.version }, stage, priority, ...origin },
+      data: {
+        by: principal.subject,
+        pipeline: { name: pipeline.name, version: pipeline.version },
+        stage,
+        priority,
+        ...origin,
+      },
     },
   ]);
   return requireRun(tx, queued.id); // as the event has left it
+}
+
+/** The rest of a payload is read by programs and was checked to hold none. */
+function withMaskedNotes(payload: Record<string, unknown>): Record<string, unknown> {
+  return { ...payload, metadata: maskValue(payload['metadata'] ?? {}) };
 }

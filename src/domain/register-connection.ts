@@ -4,6 +4,7 @@ import { lockName } from '../db/idempotency.ts';
 import type { Connection } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { requireNoPersonalData } from './no-personal-data.ts';
 import { type Change, perform } from './perform.ts';
 
 export interface RegisterConnection extends Asked {
@@ -28,7 +29,11 @@ export async function registerConnection(
     reason: input.reason,
     idempotencyKey: input.idempotencyKey,
     request: input.definition ?? null,
-    check: () => validateConnection(input.definition),
+    check: () => {
+      const definition = validateConnection(input.definition);
+      requireNoPersonalData('The connection', definition);
+      return definition;
+    },
     change: (tx, definition) => save(tx, caller, definition),
     again: async (tx, { name }) => required(await findConnection(tx, String(name)), String(name)),
   });

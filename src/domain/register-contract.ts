@@ -6,6 +6,7 @@ import { lockName } from '../db/idempotency.ts';
 import type { Connection } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { requireNoPersonalData } from './no-personal-data.ts';
 import { type Change, perform } from './perform.ts';
 import { nameOf } from './register-connection.ts';
 
@@ -36,7 +37,9 @@ export async function registerContract(deps: DomainDeps, caller: Caller, input: 
           'The contract’s name must be 1 to 63 of a-z, 0-9 and -, and not begin with -.',
         );
       }
-      return validateContract(input.document);
+      const document = validateContract(input.document);
+      requireNoPersonalData('The contract', document);
+      return document;
     },
     change: (tx, document) => addVersion(tx, caller, input.name, document),
     again: async (tx, { name, version }) => {

@@ -11,6 +11,7 @@ import { findPipeline, insertPipeline, type Pipeline } from '../db/pipelines.ts'
 import type { Connection } from '../db/pool.ts';
 import { FluxError, type Issue } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { requireNoPersonalData } from './no-personal-data.ts';
 import { type Change, perform } from './perform.ts';
 import { nameOf } from './register-connection.ts';
 
@@ -38,6 +39,7 @@ export async function registerPipeline(deps: DomainDeps, caller: Caller, input: 
       const definition: PipelineDefinition = validatePipelineDefinition(input.definition);
       requireOffered(definition);
       requireClearance(caller, definition);
+      requireNoPersonalData('The pipeline', definition);
       return definition;
     },
     change: (tx, definition) => addVersion(tx, caller, definition),

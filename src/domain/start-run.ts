@@ -5,6 +5,7 @@ import type { Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { requireOwnAgency } from './own-agency.ts';
+import { requireNoPersonalData } from './no-personal-data.ts';
 import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
 import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
@@ -84,6 +85,7 @@ function wantedOf(caller: Caller, input: StartRun): Wanted {
   requirePriority(input.priority ?? null);
   requireOffered(wanted.payload, wanted.stage);
   requirePathInside(wanted.payload.source ?? null);
+  requireNoPersonalData('source', wanted.payload.source ?? null);
   return wanted;
 }
 

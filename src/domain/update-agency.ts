@@ -2,6 +2,7 @@ import { type Agency, type AgencyChange, lockOwnAgency, readOwnAgency, updateOwn
 import type { Connection } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { requireNoPersonalData } from './no-personal-data.ts';
 import { type Change, perform } from './perform.ts';
 
 export interface UpdateAgency extends Asked {
@@ -31,6 +32,7 @@ export async function updateAgency(deps: DomainDeps, caller: Caller, input: Upda
     check: () => {
       requireText('name', name);
       requireText('abbreviation', abbreviation);
+      requireNoPersonalData('The agency’s name', { name, abbreviation });
       if (retentionDays !== null && retentionDays < 0) {
         throw new FluxError(
           'INVALID_INPUT',

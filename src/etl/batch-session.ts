@@ -9,6 +9,7 @@ import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
 import { modelContract } from './ingest/contract-model.ts';
 import { reasonCountMax } from './ingest/limits.ts';
 import { openReader } from './ingest/open-reader.ts';
+import { rejectedMask } from './ingest/mask-rejected.ts';
 import { showRaw } from './ingest/raw-text.ts';
 import type { Chunk, Position, SourceReader } from './ingest/reader.ts';
 import { assembleRecord } from './ingest/record-shape.ts';
@@ -139,7 +140,9 @@ export class BatchSession {
         bytesRead: chunk.bytesRead,
         goodFile,
         goodCount: states.get(0) ?? 0,
-        rejected: rejected.sort((one, other) => one.recordNo - other.recordNo),
+        rejected: rejected
+          .map(rejectedMask(this.#job.definition, this.#reader))
+          .sort((one, other) => one.recordNo - other.recordNo),
         steps: countSteps(this.#steps, chunk, states),
         firstRecord: chunk.firstRecord,
         lastRecord: chunk.lastRecord,

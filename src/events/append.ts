@@ -8,6 +8,7 @@ import {
 } from '../db/run-events-append.ts';
 import { finalRunStatuses, isEnding, isFinalStatus, type RunStatus } from '../db/run-vocabulary.ts';
 import { FluxError } from '../errors.ts';
+import { maskText, maskValue } from '../personal-data/mask.ts';
 
 export type { AppendedEvent, NewRunEvent, RunKey, RunTransition } from '../db/run-events-append.ts';
 
@@ -18,6 +19,8 @@ const goingOn = ['PENDING', 'IN_PROGRESS'] as const satisfies readonly RunStatus
  * Appends events to a run and, with `transition`, changes its state in the same statement. Sequence numbers are contiguous
  * and in commit order, because they are given under the run's row lock: call it last in the transaction. An ending event
  * goes with the transition that ends the run, alone or as the last of several; nothing can follow it.
+ *
+ * Personal data in messages and data are masked; who acts is named by `data.by`.
  *
  * @param events at least one
  * @returns the places that the events got, in order
@@ -30,7 +33,8 @@ export async function appendEvents(
   transition?: RunTransition,
 ): Promise<AppendedEvent[]> {
   requireOneEnding(events, transition);
-  const appended = await insertRunEvents(tx, run, events, transition?.from ?? goingOn, transition ?? null);
+  const from = transition?.from ?? goingOn;
+  const appended = await insertRunEvents(tx, run, events.map(maskEvent), from, maskTransition(transition));
   if (appended.length === events.length) return appended;
   const expected = (transition?.from ?? goingOn).join(' or ');
   throw new FluxError(
@@ -38,6 +42,21 @@ export async function appendEvents(
     `Run ${run.runId} is not ${expected} any more, so ${events.map(({ name }) => name).join(', ')} cannot follow. Nothing was written.`,
     { details: { runId: run.runId } },
   );
+}
+
+function maskEvent(event: NewRunEvent): NewRunEvent {
+  const by = event.data?.['by'];
+  const options = typeof by === 'string' ? { known: [by] } : {};
+  return {
+    ...event,
+    message: maskText(event.message, options),
+    ...(event.data ? { data: maskValue(event.data, options) } : {}),
+  };
+}
+
+function maskTransition(transition: RunTransition | undefined): RunTransition | null {
+  if (!transition?.failure) return transition ?? null;
+  return { ...transition, failure: { ...transition.failure, message: maskText(transition.failure.message) } };
 }
 
 /** An ending event without its ending, or the reverse, would make a history that contradicts its run: our own mistake. */

@@ -1,6 +1,8 @@
 import { trace } from '@opentelemetry/api';
 import { type DestinationStream, pino } from 'pino';
 
+import { maskText } from '../personal-data/mask.ts';
+
 type Write = (fields: object, message: string) => void;
 
 /** One JSON object a line: timestamp, level, message, service, trace_id and span_id where there are any, and fields. */
@@ -37,7 +39,7 @@ export function createLogger({ service, level, destination }: LoggerOptions): Lo
     const write =
       (name: Exclude<keyof Logger, 'child'>): Write =>
       (fields, message) => {
-        if (sink.isLevelEnabled(name)) sink[name](toLine({ ...own, ...fields }), hidePasswords(message));
+        if (sink.isLevelEnabled(name)) sink[name](toLine({ ...own, ...fields }), clean(message));
       };
     return {
       debug: write('debug'),
@@ -67,7 +69,7 @@ const depthMax = 6;
 
 /** A value as a log may hold it: no secrets, no cycles without end, bigints as text. */
 function printable(value: unknown, depth: number): unknown {
-  if (typeof value === 'string') return hidePasswords(value);
+  if (typeof value === 'string') return clean(value);
   if (typeof value === 'bigint') return value.toString();
   if (typeof value !== 'object' || value === null || value instanceof Date) return value;
   if (depth >= depthMax) return '[deeper]';
@@ -75,7 +77,10 @@ function printable(value: unknown, depth: number): unknown {
   if (Buffer.isBuffer(value)) return `[${String(value.length)} bytes]`;
   if (Array.isArray(value)) return value.map((item) => printable(item, depth + 1));
   return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, secretName.test(key) ? '[redacted]' : printable(item, depth + 1)]),
+    Object.entries(value).map(([key, item]) => [
+      clean(key),
+      secretName.test(key) ? '[redacted]' : printable(item, depth + 1),
+    ]),
   );
 }
 
@@ -83,12 +88,17 @@ function printable(value: unknown, depth: number): unknown {
 function printableError(error: Error & { code?: unknown; errorId?: unknown }, depth: number): object {
   return {
     type: error.name,
-    message: hidePasswords(error.message),
+    message: clean(error.message),
     code: error.code,
     errorId: error.errorId,
-    stack: error.stack === undefined ? undefined : hidePasswords(error.stack),
+    stack: error.stack === undefined ? undefined : clean(error.stack),
     cause: error.cause === undefined ? undefined : printable(error.cause, depth + 1),
   };
+}
+
+/** A text as a log may hold it: without passwords, and with personal data masked. */
+function clean(text: string): string {
+  return maskText(hidePasswords(text));
 }
 
 /** `postgres://user:password@host` without the password. */

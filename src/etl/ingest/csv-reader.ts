@@ -50,6 +50,10 @@ export class CsvReader implements SourceReader {
     this.sample = `select * from (select 0::bigint as _flux_record, ${cells.join(', ')}) where false`;
   }
 
+  get headings(): readonly string[] {
+    return this.#names;
+  }
+
   #readNames(begin: number): { names: readonly string[]; next: number } {
     const first = new CsvSplitter(this.#file, { start: begin, end: this.#size }, this.#format);
     if (!first.next())

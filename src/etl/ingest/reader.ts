@@ -41,6 +41,8 @@ export interface RangeRequest {
 /** Reads one format. Made for one pinned object; all of it happens in the child process. */
 export interface SourceReader {
   readonly columns: RecordColumns;
+  /** The names of a record's cells in their order, where a record is a row of cells. */
+  readonly headings?: readonly string[];
   /** The source relation with no rows, for binding. */
   readonly sample: string;
   /** SQL makes the rejected record's text, because the source has none. */

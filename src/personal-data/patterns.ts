@@ -1,0 +1,86 @@
+/** What identifies a person, by how it is written. */
+export const kinds = ['ssn', 'ein', 'card', 'phone', 'email', 'date of birth'] as const;
+export type PersonalKind = (typeof kinds)[number];
+
+/** Digits that stand in a longer word or number are part of that. */
+const apart = { before: String.raw`(?<![\w.-])`, after: String.raw`(?![\w-])` };
+const dash = '[-\u2010-\u2015 ]';
+const month =
+  'jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?';
+const date = String.raw`\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d{2})|(?:${month})\.? \d{1,2},? \d{4}|\d{1,2} (?:${month})\.? \d{4}|\d{8}`;
+/** A date is a date of birth where something says so; so is a bare number of nine digits where something says what it is. */
+const afterWords = (words: string): string =>
+  String.raw`(?=[\da-z])(?<=\b(?:${words})[^\w]{1,5}(?:(?:is|was|on|number|no)\b[^\w]{1,3})?)`;
+
+/**
+ * The kinds' patterns, for use in one alternation. Inclusive where the law is: every number written like one of social security is
+ * taken for one (also those of the IRS, which begin with 9, and those that were never given out), because a list of what is valid goes stale.
+ */
+const written: readonly (readonly [PersonalKind | 'keep', string])[] = [
+  // What looks like digits with dashes and names nobody: ids and times.
+  ['keep', String.raw`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`],
+  ['keep', String.raw`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?`],
+  ['email', String.raw`[\p{L}\p{N}._%+'-]{1,64}@(?:[\p{L}\p{N}-]{1,63}\.){1,8}\p{L}{2,24}`],
+  ['ssn', `${apart.before}\\d{3}${dash}\\d{2}${dash}\\d{4}${apart.after}`],
+  [
+    'ssn',
+    String.raw`${afterWords('ssn|social security|social security number|taxpayer id|tin|itin')}\d{9}${apart.after}`,
+  ],
+  ['ein', String.raw`${apart.before}\d{2}-\d{7}${apart.after}`],
+  ['card', `${apart.before}(?:3[47]\\d{2}${dash}?\\d{6}${dash}?\\d{5}|[2-6]\\d{3}(?:${dash}?\\d{4}){3})${apart.after}`],
+  ['phone', String.raw`(?<![\w.-])\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,5}${apart.after}`],
+  [
+    'phone',
+    String.raw`${apart.before}(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-. ])[2-9]\d{2}[-. ]\d{4}${apart.after}`,
+  ],
+  [
+    'date of birth',
+    String.raw`${afterWords('dob|d\\.o\\.b\\.|date[ _]of[ _]birth|birth[ _]?date|birthday|born')}(?:${date})${apart.after}`,
+  ],
+];
+
+const groups = written.map(([kind, pattern], i) => ({ name: `g${String(i)}`, kind, pattern }));
+
+/** One pass over a text: the first pattern that fits at a place wins, so what is kept is not looked into. */
+export const anyPattern = new RegExp(groups.map(({ name, pattern }) => `(?<${name}>${pattern})`).join('|'), 'giu');
+
+/** The kind of a match; null when it names nobody after all. */
+export function kindOf(match: string, named: Record<string, string | undefined>): PersonalKind | null {
+  const group = groups.find(({ name }) => named[name] !== undefined);
+  if (!group || group.kind === 'keep') return null;
+  return group.kind === 'card' && !hasCheckDigit(match) ? null : group.kind;
+}
+
+/** ISO/IEC 7812-1's check digit (Luhn): of numbers that happen to be that long, nine in ten have another. */
+function hasCheckDigit(text: string): boolean {
+  const digits = text.replaceAll(/\D/g, '');
+  let sum = 0;
+  for (let i = 0; i < digits.length; i += 1) {
+    const digit = Number(digits[digits.length - 1 - i]);
+    const doubled = i % 2 === 1 ? digit * 2 : digit;
+    sum += doubled > 9 ? doubled - 9 : doubled;
+  }
+  return sum % 10 === 0;
+}
+
+/** Names of fields that hold personal data whatever is written in them; compared without case and without what joins words. */
+const namedFields: readonly (readonly [RegExp, PersonalKind | 'name' | 'document'])[] = [
+  [/^(?:.*)?(?:ssn|socialsecurity(?:number|no|num)?)$/, 'ssn'],
+  [/^(?:taxpayerid|taxid|itin|tin)$/, 'ssn'],
+  [/^(?:ein|employeridentificationnumber|employerid)$/, 'ein'],
+  [/^(?:.*)?(?:creditcard|cardnumber|creditcardnumber|cardno)$/, 'card'],
+  [
+    /^(?:home|work|cell|mobile|contact|office)?(?:phone|telephone|fax)(?:number|no)?$|^(?:tel|cell|mobile)(?:number|no)$/,
+    'phone',
+  ],
+  [/^(?:.*)?(?:email|emailaddress|emailaddr)$/, 'email'],
+  [/^(?:.*)?(?:dob|dateofbirth|birthdate|birthday|birthdt)$/, 'date of birth'],
+  [/^(?:first|last|middle|full|maiden|mothersmaiden|given|family)name$|^surname$/, 'name'],
+  [/^(?:passport|driverslicense|driverlicense|driverslicence|alienregistration)(?:number|no)?$/, 'document'],
+];
+
+/** What a field of this name holds; null when the name does not say. */
+export function kindOfField(name: string): string | null {
+  const plain = name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+  return namedFields.find(([pattern]) => pattern.test(plain))?.[1] ?? null;
+}
