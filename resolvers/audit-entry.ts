@@ -7,6 +7,7 @@ import { verifyAll } from '../src/audit/verify-all.ts';
 import {
   findSealedEntry,
   listSealedEntries,
+  prunedThrough,
   type SealedEntry,
   type SealedEntryFilter,
 } from '../src/db/audit-entries.ts';
@@ -24,16 +25,18 @@ export { itemOf } from './stream.ts';
 
 const kind = 'audit';
 
-/** @throws INVALID_INPUT, LIMIT_EXCEEDED */
+/** @throws INVALID_INPUT, LIMIT_EXCEEDED, CURSOR_EXPIRED */
 export function auditEntries(
   ctx: Context,
   { filter, ...page }: PageArgs & { filter?: SealedEntryFilter | null | undefined },
 ): Promise<Page<SealedEntry>> {
   return pageOf(ctx, kind, page, {
     read: (position, limit) =>
-      read(ctx, (tx) =>
-        listSealedEntries(tx, { afterSeq: BigInt(position?.[0] ?? 0), limit, ...(filter ? { filter } : {}) }),
-      ),
+      read(ctx, async (tx) => {
+        const afterSeq = position?.[0] === undefined ? null : BigInt(position[0]);
+        await requireKept(tx, afterSeq);
+        return listSealedEntries(tx, { afterSeq: afterSeq ?? 0n, limit, ...(filter ? { filter } : {}) });
+      }),
     positionOf: ({ seq }) => [String(seq)],
   });
 }
@@ -47,16 +50,28 @@ export function cursorOf(ctx: Context, { seq }: SealedEntry): string {
   return encodeCursor(ctx.api.cursorKey, { kind, agency: ctx.principal.agency }, [String(seq)]);
 }
 
-/** @throws INVALID_INPUT before anything is streamed */
-export function auditEntryAdded(
+/** @throws INVALID_INPUT, CURSOR_EXPIRED before anything is streamed */
+export async function auditEntryAdded(
   ctx: Context,
   { after }: { after?: string | null | undefined },
-): AsyncIterableIterator<Streamed<SealedEntry>> {
+): Promise<AsyncIterableIterator<Streamed<SealedEntry>>> {
   const scope = { kind, agency: ctx.principal.agency };
   const afterSeq =
     after === null || after === undefined ? null : BigInt(decodeCursor(ctx.api.cursorKey, scope, after)[0] ?? 0);
+  await read(ctx, (tx) => requireKept(tx, afterSeq));
   const request = { sealed: () => ctx.sealed(), afterSeq };
   return withFailure(abortable((signal) => followAudit(ctx.api, { ...request, signal }), ctx.signal));
+}
+
+/** @throws CURSOR_EXPIRED retention has removed entries after the position */
+async function requireKept(tx: Connection, afterSeq: bigint | null): Promise<void> {
+  const pruned = afterSeq === null ? 0n : await prunedThrough(tx);
+  if (afterSeq === null || afterSeq >= pruned) return;
+  throw new FluxError(
+    'CURSOR_EXPIRED',
+    `The cursor points after entry ${String(afterSeq)}, but retention has removed entries up to ${String(pruned)}. Begin again without a cursor.`,
+    { details: { floor: String(pruned + 1n) } },
+  );
 }
 
 /** A part of the entry that only its bytes hold. */

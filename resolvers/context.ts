@@ -73,6 +73,8 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   registerPipeline: ['pipeline.register', 'pipeline'],
   updateAgency: ['agency.update', 'agency'],
   revokeSubscriptions: ['subscription.revoke', 'subscription'],
+  setLegalHold: ['agency.hold', 'agency'],
+  liftLegalHold: ['agency.unhold', 'agency'],
 };
 
 /** Records that a mutation was refused before it reached its use case, which records its own refusals. */

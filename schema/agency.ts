@@ -6,6 +6,16 @@ import { ContentTypeRef, UseCaseRef } from './vocabulary.ts';
 
 export const AgencyRef = builder.objectRef<agencies.Agency>('Agency');
 
+const LegalHoldRef = builder.objectRef<agencies.LegalHold>('LegalHold').implement({
+  description: 'A hold for reasons of law: nothing of the agency expires until an admin lifts it.',
+  auth: { scopes: [['agency:read']] },
+  fields: (t) => ({
+    since: t.expose('since', { type: 'DateTime', nullable: false, description: 'Since when.' }),
+    by: t.exposeString('by', { nullable: false, description: 'Who set it.' }),
+    reason: t.exposeString('reason', { nullable: false, description: 'Why.' }),
+  }),
+});
+
 builder.node(AgencyRef, {
   description: 'A tenant: one federal agency. A caller sees its own and no other.',
   auth: { scopes: [['agency:read']] },
@@ -35,6 +45,15 @@ builder.node(AgencyRef, {
     retentionDays: t.exposeInt('retentionDays', {
       nullable: false,
       description: 'Days that runs and their evidence are kept; 0 keeps them for ever.',
+    }),
+    retentionFloorDays: t.exposeInt('retentionFloorDays', {
+      nullable: false,
+      description: 'Days below which the platform lets nobody shorten the retention; 0 is no floor.',
+    }),
+    legalHold: t.field({
+      type: LegalHoldRef,
+      description: 'Why nothing expires, whatever the retention; null when no hold is set.',
+      resolve: agencies.legalHoldOf,
     }),
     enabled: t.exposeBoolean('enabled', { nullable: false, description: 'Whether the agency may start runs.' }),
     shareWeight: t.exposeInt('shareWeight', {
@@ -87,5 +106,43 @@ builder.mutationField('updateAgency', (t) =>
     },
     args: { input: t.arg({ type: UpdateAgencyInput, required: true, description: 'What to change.' }) },
     resolve: (_root, { input }, ctx) => agencies.updateAgency(ctx, input),
+  }),
+);
+
+const LegalHoldInput = builder.inputType('LegalHoldInput', {
+  description: 'Why a legal hold is set or lifted.',
+  fields: (t) => ({
+    reason: t.string({ required: true, description: reasonDescription }),
+    idempotencyKey: t.string({ description: idempotencyKeyDescription }),
+  }),
+});
+
+builder.mutationField('setLegalHold', (t) =>
+  t.field({
+    type: AgencyRef,
+    nullable: false,
+    auth: { scopes: [['agency:write']] },
+    description: 'Stops all expiry of the caller’s agency, until the hold is lifted.',
+    errors: {
+      types: [...mutationErrors],
+      union: { name: 'SetLegalHoldResult', description: 'The agency under its hold, or why not.' },
+    },
+    args: { input: t.arg({ type: LegalHoldInput, required: true, description: 'Why.' }) },
+    resolve: (_root, { input }, ctx) => agencies.setLegalHold(ctx, input),
+  }),
+);
+
+builder.mutationField('liftLegalHold', (t) =>
+  t.field({
+    type: AgencyRef,
+    nullable: false,
+    auth: { scopes: [['agency:write']] },
+    description: 'Lifts the hold: what has expired meanwhile goes.',
+    errors: {
+      types: [...mutationErrors],
+      union: { name: 'LiftLegalHoldResult', description: 'The agency without its hold, or why not.' },
+    },
+    args: { input: t.arg({ type: LegalHoldInput, required: true, description: 'Why.' }) },
+    resolve: (_root, { input }, ctx) => agencies.liftLegalHold(ctx, input),
   }),
 );

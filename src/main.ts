@@ -14,6 +14,7 @@ import { FluxError } from './errors.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import type { HealthCheck } from './telemetry/health-checks.ts';
+import type { Expired, RetentionOptions } from './worker/retention.ts';
 import { watchOperations, watchPool } from './telemetry/metrics.ts';
 import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
 
@@ -143,10 +144,11 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
  * @throws MIGRATION_MISMATCH UNAVAILABLE
  */
 export async function startWorkerService(config: Config, databaseUrl: string): Promise<Service> {
-  const [{ startWorker }, { createEtlEngine }, { createFileStore }] = await Promise.all([
+  const [{ startWorker }, { createEtlEngine }, { createFileStore }, { startRetention }] = await Promise.all([
     import('./worker/worker.ts'),
     import('./etl/engine.ts'),
     import('./objects/file-store.ts'),
+    import('./worker/retention.ts'),
   ]);
   const log: Logger = createLogger({ service: 'flux-worker', level: config.logLevel });
   const pool = createPool({
@@ -177,16 +179,38 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     },
     { engine, log },
   );
+  const retention = startRetention(await retentionOptions(config, databaseUrl, log));
   log.info({ worker: worker.id, metrics: metricsServer.url }, 'worker is ready');
   return {
     id: worker.id,
     metricsUrl: metricsServer.url,
     async stop() {
-      await worker.stop({ graceMs: workerDrainMs });
+      await Promise.all([worker.stop({ graceMs: workerDrainMs }), retention.stop()]);
       await metricsServer.stop();
       await pool.end();
     },
   };
+}
+
+/**
+ * One round of retention, now, over every agency.
+ *
+ * @param databaseUrl of flux_worker
+ */
+export async function expireNow(config: Config, databaseUrl: string): Promise<Expired[]> {
+  const { expireAll } = await import('./worker/retention.ts');
+  const log = createLogger({ service: 'flux-retention', level: config.logLevel });
+  return expireAll(await retentionOptions(config, databaseUrl, log));
+}
+
+async function retentionOptions(config: Config, databaseUrl: string, log: Logger): Promise<RetentionOptions> {
+  const [{ createFileStore }, { removeObject }] = await Promise.all([
+    import('./objects/file-store.ts'),
+    import('./objects/remove-object.ts'),
+  ]);
+  const store = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
+  const objects = { remove: removeObject.bind(null, store) };
+  return { databaseUrl, contextKey: config.contextKey, objects, log };
 }
 
 /** What the API verifies with. In production it is told; the private key stays with the sealer. */

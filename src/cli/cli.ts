@@ -7,6 +7,7 @@ import { addDefinitions } from './commands/definitions.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addIssuers } from './commands/issuers.ts';
 import { addMigrate } from './commands/migrate.ts';
+import { addRetention } from './commands/retention.ts';
 import { addRuns } from './commands/runs.ts';
 import { addServices } from './commands/services.ts';
 import { addToken } from './commands/token.ts';
@@ -42,6 +43,7 @@ function createProgram(): Command {
   addDefinitions(program);
   addValidate(program);
   addAudit(program);
+  addRetention(program);
   addConfig(program);
   addDoctor(program);
   return program;

@@ -17,6 +17,10 @@ export interface Agency {
   shareWeight: number;
   /** Most partitions at work at once; null is without cap. */
   executingCap: number | null;
+  /** Since when nothing of it expires; null when no legal hold is set. */
+  legalHoldSince: Date | null;
+  legalHoldBy: string | null;
+  legalHoldReason: string | null;
   version: bigint;
   createdAt: Date;
   updatedAt: Date;
@@ -34,6 +38,9 @@ const agencyColumns = sql`
   enabled,
   share_weight as "shareWeight",
   executing_cap as "executingCap",
+  legal_hold_since as "legalHoldSince",
+  legal_hold_by as "legalHoldBy",
+  legal_hold_reason as "legalHoldReason",
   version,
   created_at as "createdAt",
   updated_at as "updatedAt"

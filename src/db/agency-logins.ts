@@ -25,7 +25,9 @@ export async function ensureAgencyLogins(tx: Queryable, agency: string, contextK
   // Only a member may create things for a role; a superuser is a member of all.
   if (!superuser) await tx.query(sql`grant ${ident(rw)} to current_user`);
   await ensureLake(tx, lakeSchema(agency), rw, ro);
-  await tx.query(sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw})`);
+  await tx.query(
+    sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw}), flux.grant_agency_retention(${rw})`,
+  );
   if (!superuser) await tx.query(sql`revoke ${ident(rw)} from current_user`);
 }
 

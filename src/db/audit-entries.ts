@@ -121,6 +121,16 @@ export async function findSealedEntry(db: Queryable, seq: bigint): Promise<Seale
   return rows[0] ?? null;
 }
 
+/** Up to where retention has removed entries of the session's agency; 0 when it has not. */
+export async function prunedThrough(db: Queryable): Promise<bigint> {
+  const { rows } = await db.query<{ pruned: bigint }>(sql`
+    select pruned_through as pruned
+    from flux.audit_heads
+    where agency_id = (select flux.current_agency())
+  `);
+  return rows[0]?.pruned ?? 0n;
+}
+
 /** The number of the newest sealed entry of the session's agency; 0 when there is none. */
 export async function lastSealedSeq(db: Queryable): Promise<bigint> {
   const { rows } = await db.query<{ seq: bigint }>(sql`

@@ -238,6 +238,8 @@ async function grantAgencies(admin: Connection, newKey: Buffer | null): Promise<
   for (const { agency, rw, ro } of rows) {
     if (newKey) await inTransaction(admin, (tx) => ensureAgencyLogins(tx, agency, newKey));
     else if (rw && ro)
-      await admin.query(sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw})`);
+      await admin.query(
+        sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw}), flux.grant_agency_retention(${rw})`,
+      );
   }
 }

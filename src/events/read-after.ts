@@ -14,7 +14,8 @@ export async function readAfter(
   { runId, afterSeq, limit }: { runId: string; afterSeq: bigint; limit: number },
 ): Promise<RunPosition & { events: RunEvent[] }> {
   const page = await readEventPage(tx, { runId, afterSeq, limit });
-  if (!page) throw unknownRun(runId);
+  // A position is signed for its run: one that is gone was there, and retention has taken it.
+  if (!page) throw afterSeq > 0n ? cursorExpired(afterSeq, null) : unknownRun(runId);
   const next = page.events[0]?.seq;
   const removed = next === undefined ? page.lastSeq > afterSeq : next > afterSeq + 1n;
   if (afterSeq > 0n && removed) throw cursorExpired(afterSeq, await findEventFloor(tx, runId));

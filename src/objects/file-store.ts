@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { deriveKey } from '../crypto/aead.ts';
@@ -96,7 +96,8 @@ export function createFileStore({
           ? writeSealed(partial, bytes, { dataKey: sealing, segmentBytes, addressOf })
           : writePlain(partial, bytes, addressOf));
         const path = pathOf(stored.address);
-        if (!(await isWhole(path, stored, sealing))) await moveInto(partial, path);
+        if (await isWhole(path, stored, sealing)) await markUsed(path);
+        else await moveInto(partial, path);
         return stored;
       } finally {
         await rm(partial, { force: true });
@@ -111,6 +112,12 @@ export function createFileStore({
       return seal;
     },
   };
+}
+
+/** Retention leaves alone what was stored again lately. */
+async function markUsed(path: string): Promise<void> {
+  const now = new Date();
+  await utimes(path, now, now);
 }
 
 /** A sealed object's content as a stream, verified segment by segment. @throws OBJECT_CORRUPTED */

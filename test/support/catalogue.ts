@@ -70,6 +70,11 @@ const definerFunctions = {
   grow_audit_trees: 'sealer',
   sign_audit: 'sealer',
   prune_audit: 'owner',
+  retained_agencies: 'worker',
+  retention_cutoff: 'owner',
+  expire_runs: 'agencies',
+  expire_idempotency_keys: 'agencies',
+  expire_audit: 'agencies',
   cancel_requested: 'worker',
   overdue_cancels: 'worker',
 };
@@ -282,6 +287,7 @@ function codeRules({ definer, api, worker, sealer, owner }: PlatformRoles): Sql[
           or (f.name = any (${callableBy('api')}) and g.rolname <> ${api})
           or (f.name = any (${callableBy('sealer')}) and g.rolname <> ${sealer})
           or (f.name = any (${callableBy('owner')}) and g.rolname <> ${owner})
+          or (f.name = any (${callableBy('agencies')}) and g.rolname in (${api}, ${worker}, ${sealer}))
           or (f.name = any (${callableBy('writers')}) and g.rolname in (${worker}, ${sealer})))
     `,
   ];
