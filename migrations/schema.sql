@@ -22,6 +22,9 @@ create table flux.agencies (
   version bigint not null default 1,
   created_at timestamp with time zone not null default clock_timestamp(),
   updated_at timestamp with time zone not null default clock_timestamp(),
+  legal_hold_since timestamp with time zone,
+  legal_hold_by text,
+  legal_hold_reason text,
   share_weight smallint not null default 1,
   executing_cap integer,
   constraint agencies_agency_id_check CHECK ((agency_id ~ '^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$'::text)),
@@ -30,7 +33,8 @@ create table flux.agencies (
   constraint agencies_pkey PRIMARY KEY (agency_id),
   constraint agencies_retention_days_check CHECK ((retention_days >= 0)),
   constraint agencies_retention_floor_days_check CHECK ((retention_floor_days >= 0)),
-  constraint agencies_share_weight_check CHECK (((share_weight >= 1) AND (share_weight <= 100)))
+  constraint agencies_share_weight_check CHECK (((share_weight >= 1) AND (share_weight <= 100))),
+  constraint legal_hold_whole CHECK ((((legal_hold_since IS NULL) = (legal_hold_by IS NULL)) AND ((legal_hold_since IS NULL) = (legal_hold_reason IS NULL))))
 ); -- owner flux_owner
 comment on table flux.agencies is 'Tenants. agency_id is the slug and never changes.';
 
@@ -222,6 +226,15 @@ create table flux.datasets (
 ); -- owner flux_owner
 comment on table flux.datasets is 'Tables of an agency''s lake. last_load is the counter of load numbers.';
 
+create table flux.expired_objects (
+  agency_id text collate "C" not null,
+  address text not null,
+  expired_at timestamp with time zone not null default clock_timestamp(),
+  constraint expired_objects_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint expired_objects_pkey PRIMARY KEY (agency_id, address)
+); -- owner flux_owner
+comment on table flux.expired_objects is 'Addresses that no run names any more, until a worker has removed the object.';
+
 create table flux.idempotency_keys (
   agency_id text collate "C" not null,
   key text not null,
@@ -288,7 +301,7 @@ create table flux.loads (
   agency_id text collate "C" not null,
   dataset text collate "C" not null,
   load_no bigint not null,
-  run_id uuid not null,
+  run_id uuid,
   mode text not null,
   status text not null default 'OPEN'::text,
   columns jsonb not null,
@@ -555,6 +568,7 @@ CREATE UNIQUE INDEX connections_pkey ON flux.connections USING btree (agency_id,
 CREATE UNIQUE INDEX context_keys_pkey ON flux.context_keys USING btree (key_id);
 CREATE UNIQUE INDEX contracts_pkey ON flux.contracts USING btree (agency_id, name, version);
 CREATE UNIQUE INDEX datasets_pkey ON flux.datasets USING btree (agency_id, name);
+CREATE UNIQUE INDEX expired_objects_pkey ON flux.expired_objects USING btree (agency_id, address);
 CREATE UNIQUE INDEX idempotency_keys_pkey ON flux.idempotency_keys USING btree (agency_id, operation, key);
 CREATE UNIQUE INDEX installation_pkey ON flux.installation USING btree (only_row);
 CREATE UNIQUE INDEX issuers_pkey ON flux.issuers USING btree (agency_id, issuer);
@@ -577,6 +591,7 @@ CREATE UNIQUE INDEX run_partitions_pkey ON flux.run_partitions USING btree (agen
 CREATE INDEX runs_by_pipeline ON flux.runs USING btree (agency_id, pipeline_name, run_id);
 CREATE INDEX runs_by_status ON flux.runs USING btree (agency_id, status, run_id);
 CREATE UNIQUE INDEX runs_feed ON flux.runs USING btree (agency_id, feed_seq) WHERE (feed_seq > 0);
+CREATE INDEX runs_finished ON flux.runs USING btree (agency_id, finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX runs_forked_from ON flux.runs USING btree (agency_id, forked_from) WHERE (forked_from IS NOT NULL);
 CREATE UNIQUE INDEX runs_pkey ON flux.runs USING btree (agency_id, run_id);
 CREATE INDEX runs_rerun_of ON flux.runs USING btree (agency_id, rerun_of) WHERE (rerun_of IS NOT NULL);
@@ -663,6 +678,10 @@ create policy own_agency on flux.contracts as permissive for all to public
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.datasets enable row level security, force row level security;
 create policy own_agency on flux.datasets as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.expired_objects enable row level security, force row level security;
+create policy own_agency on flux.expired_objects as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.idempotency_keys enable row level security, force row level security;
@@ -1096,6 +1115,140 @@ AS $function$
 $function$; -- owner flux_owner
 comment on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) is 'The newest version that the run''s history has of a partition; null when it tells of none.';
 
+CREATE OR REPLACE FUNCTION flux.expire_audit(p_limit integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  cutoff timestamptz := flux.retention_cutoff();
+  signed bigint;
+  through bigint;
+begin
+  if cutoff is null then
+    return 0;
+  end if;
+  select max(size) into signed from flux.audit_checkpoints where agency_id = agency;
+  -- From the beginning on, up to the first that is kept: what is left must be one piece.
+  select coalesce(min(e.seq) filter (where e.at >= cutoff) - 1, max(e.seq)) into through
+  from (
+    select a.seq, a.at from flux.audit_entries a
+    join flux.audit_heads h on h.agency_id = a.agency_id
+    where a.agency_id = agency and a.seq > h.pruned_through and a.seq <= signed
+    order by a.seq
+    limit p_limit
+  ) e;
+  return case when through is null then 0 else flux.prune_audit(agency, through) end;
+end
+$function$; -- owner flux_definer
+comment on function flux.expire_audit(p_limit integer) is 'Prunes up to p_limit sealed and signed entries of the session''s agency that are older than its retention; returns how many.';
+
+CREATE OR REPLACE FUNCTION flux.expire_idempotency_keys(p_limit integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  removed bigint;
+begin
+  delete from flux.idempotency_keys k
+  where k.agency_id = agency and (k.operation, k.key) in (
+    select e.operation, e.key from flux.idempotency_keys e
+    where e.agency_id = agency and e.expires_at < clock_timestamp()
+    limit p_limit);
+  get diagnostics removed = row_count;
+  return removed;
+end
+$function$; -- owner flux_definer
+comment on function flux.expire_idempotency_keys(p_limit integer) is 'Removes up to p_limit keys of the session''s agency whose seven days are over; returns how many.';
+
+CREATE OR REPLACE FUNCTION flux.expire_runs(p_limit integer)
+ RETURNS TABLE(runs bigint, events bigint, checkpoints bigint, rejected_records bigint, objects bigint, finished_before timestamp with time zone, run_ids uuid[], open_loads jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  agency text := flux.current_agency();
+  cutoff timestamptz := flux.retention_cutoff();
+  expired uuid[];
+  lineage record;
+begin
+  if cutoff is null then
+    return;
+  end if;
+  select array_agg(r.run_id order by r.run_id) into expired from (
+    select run_id from flux.runs
+    where agency_id = agency and finished_at < cutoff
+    order by finished_at
+    limit p_limit
+    for update skip locked
+  ) r;
+  if expired is null then
+    return;
+  end if;
+  runs := cardinality(expired);
+  run_ids := expired;
+  finished_before := cutoff;
+  -- Whatever came from one of them stays, and says no more from where.
+  for lineage in
+    select a.attname::text as name
+    from pg_constraint k
+    join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[2]
+    where k.contype = 'f' and k.conrelid = 'flux.runs'::regclass and k.confrelid = 'flux.runs'::regclass
+  loop
+    execute format('update flux.runs set %s where agency_id = $1 and %I = any ($2)',
+      case lineage.name when 'forked_from' then 'forked_from = null, forked_partition = null, forked_version = null'
+        else format('%I = null', lineage.name) end, lineage.name)
+      using agency, expired;
+  end loop;
+  delete from flux.rejected_records t where t.agency_id = agency and t.run_id = any (expired);
+  get diagnostics rejected_records = row_count;
+  delete from flux.checkpoints t where t.agency_id = agency and t.run_id = any (expired);
+  get diagnostics checkpoints = row_count;
+  delete from flux.step_counts t where t.agency_id = agency and t.run_id = any (expired);
+  delete from flux.run_events t where t.agency_id = agency and t.run_id = any (expired);
+  get diagnostics events = row_count;
+  -- Rows that were never shown go with their run: the caller drops their tables in this transaction.
+  with gone as (
+    delete from flux.loads l where l.agency_id = agency and l.run_id = any (expired) and l.status = 'OPEN'
+    returning l.dataset, l.load_no
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('dataset', g.dataset, 'loadNo', g.load_no::text)), '[]') into open_loads
+  from gone g;
+  update flux.loads l set run_id = null where l.agency_id = agency and l.run_id = any (expired);
+  with gone as (
+    delete from flux.source_objects o where o.agency_id = agency and o.run_id = any (expired) returning o.address
+  )
+  insert into flux.expired_objects (agency_id, address)
+  select distinct agency, g.address from gone g
+  where not exists (
+    select from flux.source_objects o
+    where o.agency_id = agency and o.address = g.address and o.run_id <> all (expired))
+  on conflict do nothing;
+  get diagnostics objects = row_count;
+  -- A later migration's table: parts of single stages stand in the object store too.
+  if to_regclass('flux.run_parts') is not null then
+    execute 'with gone as (delete from flux.run_parts p where p.agency_id = $1 and p.run_id = any ($2) returning p.address)
+      insert into flux.expired_objects (agency_id, address)
+      select distinct $1, g.address from gone g
+      where not exists (
+        select from flux.run_parts p where p.agency_id = $1 and p.address = g.address and p.run_id <> all ($2))
+      on conflict do nothing'
+      using agency, expired;
+  end if;
+  delete from flux.run_partitions t where t.agency_id = agency and t.run_id = any (expired);
+  delete from flux.runs t where t.agency_id = agency and t.run_id = any (expired);
+  return next;
+end
+$function$; -- owner flux_definer
+comment on function flux.expire_runs(p_limit integer) is 'Takes away up to p_limit runs of the session''s agency that ended before its retention, with all that hangs on them; no row when there are none.';
+
 CREATE OR REPLACE FUNCTION flux.grant_agency_login(p_rw name, p_ro name)
  RETURNS void
  LANGUAGE plpgsql
@@ -1118,6 +1271,22 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_login(p_rw name, p_ro name) is 'Grants an agency''s worker login what it needs in flux; its lake is its own schema.';
+
+CREATE OR REPLACE FUNCTION flux.grant_agency_retention(p_rw name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute format('grant execute on function flux.expire_runs(int), flux.expire_idempotency_keys(int), flux.expire_audit(int)
+    to %I', p_rw);
+  execute format('grant select, delete on flux.expired_objects to %I', p_rw);
+  if to_regclass('flux.run_parts') is not null then
+    grant select, delete on flux.run_parts to "flux_definer";
+  end if;
+end
+$function$; -- owner flux_owner
+comment on function flux.grant_agency_retention(p_rw name) is 'Grants an agency''s worker login what retention needs; the functions decide what goes.';
 
 CREATE OR REPLACE FUNCTION flux.grant_agency_runs(p_rw name)
  RETURNS void
@@ -1369,6 +1538,9 @@ declare
   now timestamptz := clock_timestamp();
   removed bigint;
 begin
+  if exists (select from flux.agencies a where a.agency_id = p_agency and a.legal_hold_since is not null) then
+    raise exception 'a legal hold keeps the entries of %', p_agency using errcode = '42501';
+  end if;
   if p_through > (select max(size) from flux.audit_checkpoints where agency_id = p_agency) then
     raise exception 'entries after the newest checkpoint of % cannot be pruned', p_agency using errcode = '22023';
   end if;
@@ -1524,6 +1696,40 @@ begin
 end
 $function$; -- owner flux_definer
 comment on function flux.rescue_partitions() is 'Ends the backends that still hold an expired lease; returns how many. A claim can then take the partition.';
+
+CREATE OR REPLACE FUNCTION flux.retained_agencies()
+ RETURNS TABLE(agency_id text, rw_role name)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select a.agency_id, l.role_name
+  from flux.agencies a
+  join flux.agency_logins l on l.agency_id = a.agency_id and l.access = 'rw'
+  order by a.agency_id
+$function$; -- owner flux_definer
+comment on function flux.retained_agencies() is 'Every open agency with its login, under which retention works.';
+
+CREATE OR REPLACE FUNCTION flux.retention_cutoff()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+begin
+  if not pg_try_advisory_xact_lock(x'666c0010'::int, hashtext(agency)) then
+    return null;
+  end if;
+  return (
+    select clock_timestamp() - greatest(a.retention_days, a.retention_floor_days) * interval '1 day'
+    from flux.agencies a
+    where a.agency_id = agency and a.retention_days > 0 and a.legal_hold_since is null
+  );
+end
+$function$; -- owner flux_definer
+comment on function flux.retention_cutoff() is 'Before when the session''s agency keeps nothing; null when nothing expires: kept for ever, held, or somebody else is at it.';
 
 CREATE OR REPLACE FUNCTION flux.save_checkpoint(p_run_id uuid, p_partition_no integer, p_version integer, p_epoch integer, p_status text, p_step text, p_body bytea, p_hash bytea, p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS uuid
@@ -1787,6 +1993,9 @@ grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
 grant execute on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
+grant execute on function flux.expire_audit(p_limit integer) to flux_owner;
+grant execute on function flux.expire_idempotency_keys(p_limit integer) to flux_owner;
+grant execute on function flux.expire_runs(p_limit integer) to flux_owner;
 grant execute on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb) to flux_sealer;
 grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_lease_ms integer) to flux_worker;
 grant execute on function flux.keep_turn(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_quantum integer, p_batches integer) to flux_worker;
@@ -1800,12 +2009,14 @@ grant execute on function flux.queue_depth() to flux_worker;
 grant execute on function flux.queue_outlook() to flux_api;
 grant execute on function flux.report_worker(p_worker text, p_state text) to flux_worker;
 grant execute on function flux.rescue_partitions() to flux_worker;
+grant execute on function flux.retained_agencies() to flux_worker;
+grant execute on function flux.retention_cutoff() to flux_owner;
 grant execute on function flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea) to flux_sealer;
 grant execute on function flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text) to flux_sealer;
 grant execute on function flux.take_audit_inbox(p_limit integer, p_except text[]) to flux_sealer;
 grant execute on function flux.uuid_v7() to public;
 grant execute on function flux.validate_checkpoint_integrity(p_checkpoint_id uuid) to flux_api;
-grant select, update (name, abbreviation, retention_days, version, updated_at) on table flux.agencies to flux_api;
+grant select, update (name, abbreviation, retention_days, version, updated_at, legal_hold_since, legal_hold_by, legal_hold_reason) on table flux.agencies to flux_api;
 grant select on table flux.agencies to flux_definer;
 grant select on table flux.agency_logins to flux_definer;
 grant insert, select, update on table flux.agency_turns to flux_definer;
@@ -1821,28 +2032,37 @@ grant select, update on table flux.audit_sealer to flux_definer;
 grant select on table flux.audit_tiles to flux_api;
 grant insert, select, update on table flux.audit_tiles to flux_definer;
 grant select on table flux.checkpoints to flux_api;
+grant delete, select on table flux.checkpoints to flux_definer;
 grant insert, select, update (title, config, version, updated_at) on table flux.connections to flux_api;
 grant select on table flux.context_keys to flux_definer;
 grant insert, select on table flux.contracts to flux_api;
 grant select on table flux.datasets to flux_api;
+grant insert, select on table flux.expired_objects to flux_definer;
 grant insert, select, update (request_sha256, result, created_at, expires_at) on table flux.idempotency_keys to flux_api;
+grant delete, select on table flux.idempotency_keys to flux_definer;
 grant select on table flux.installation to flux_api;
 grant select on table flux.installation to flux_sealer;
 grant select on table flux.installation to flux_worker;
 grant select on table flux.issuers to flux_api;
 grant delete, insert, select, update (role, token_id, token_expires_at, seen_at) on table flux.live_subscriptions to flux_api;
 grant select on table flux.loads to flux_api;
+grant delete, select, update on table flux.loads to flux_definer;
 grant select on table flux.migrations to flux_api;
 grant select on table flux.migrations to flux_sealer;
 grant select on table flux.migrations to flux_worker;
 grant insert, select on table flux.pipelines to flux_api;
 grant select on table flux.rejected_records to flux_api;
+grant delete, select on table flux.rejected_records to flux_definer;
 grant insert, select on table flux.revocations to flux_api;
 grant insert, select on table flux.run_events to flux_api;
+grant delete, select on table flux.run_events to flux_definer;
 grant insert, select, update on table flux.run_feeds to flux_api;
 grant insert, select, update (status, takings, available_at, leased_by, lease_expires_at, holder_pid, finished_at, updated_at, cancel_by) on table flux.run_partitions to flux_api;
-grant select, update on table flux.run_partitions to flux_definer;
+grant delete, select, update on table flux.run_partitions to flux_definer;
 grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at, cancel_deadline, feed_seq) on table flux.runs to flux_api;
+grant delete, select, update on table flux.runs to flux_definer;
 grant select on table flux.source_objects to flux_api;
+grant delete, select on table flux.source_objects to flux_definer;
 grant select on table flux.step_counts to flux_api;
+grant delete, select on table flux.step_counts to flux_definer;
 grant delete, insert, select, update on table flux.workers to flux_definer;

@@ -116,6 +116,14 @@ export type Integrity =
   /** The bytes are those that were saved. */
   | 'VERIFIED';
 
+/** Why a legal hold is set or lifted. */
+export type LegalHoldInput = {
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason: string;
+};
+
 /** Which end of a list comes first. */
 export type OrderDirection =
   /** The oldest. */
@@ -975,6 +983,71 @@ export type NodesQuery = {
   >;
 };
 
+export type LiftLegalHoldMutationVariables = Exact<{
+  input: LegalHoldInput;
+}>;
+
+export type LiftLegalHoldMutation = {
+  liftLegalHold:
+    | {
+        __typename: 'Agency';
+        abbreviation: string;
+        createdAt: string;
+        dataClassification: Classification;
+        enabled: boolean;
+        executingCap: number | null;
+        id: string;
+        name: string;
+        retentionDays: number;
+        retentionFloorDays: number;
+        shareWeight: number;
+        slug: string;
+        supportedContentTypes: Array<ContentType>;
+        supportedUseCases: Array<UseCase>;
+        updatedAt: string;
+        version: string;
+        legalHold: { by: string; reason: string; since: string } | null;
+      }
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
 export type RevokeSubscriptionsMutationVariables = Exact<{
   input: RevokeSubscriptionsInput;
 }>;
@@ -1008,6 +1081,71 @@ export type RevokeSubscriptionsMutation = {
         subject: string | null;
         subscriptionCount: number;
         tokenIds: Array<string> | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
+export type SetLegalHoldMutationVariables = Exact<{
+  input: LegalHoldInput;
+}>;
+
+export type SetLegalHoldMutation = {
+  setLegalHold:
+    | {
+        __typename: 'Agency';
+        abbreviation: string;
+        createdAt: string;
+        dataClassification: Classification;
+        enabled: boolean;
+        executingCap: number | null;
+        id: string;
+        name: string;
+        retentionDays: number;
+        retentionFloorDays: number;
+        shareWeight: number;
+        slug: string;
+        supportedContentTypes: Array<ContentType>;
+        supportedUseCases: Array<UseCase>;
+        updatedAt: string;
+        version: string;
+        legalHold: { by: string; reason: string; since: string } | null;
+      }
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
       }
     | {
         __typename: 'TransientError';
@@ -3193,12 +3331,20 @@ export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryV
   'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',
   'sha256:061e5e74ee7113d4c05a2475b34214b4bfa1c7f3a4c3904eb3829d10d065773b',
 );
+export const LiftLegalHoldDocument = /*#__PURE__*/ typedDocument<LiftLegalHoldMutation, LiftLegalHoldMutationVariables>(
+  'mutation LiftLegalHold($input: LegalHoldInput!) { liftLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:6d7955405aa63da9f186f4adb8988b1064bef3095896c65e0f5a452e0eddc065',
+);
 export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   RevokeSubscriptionsMutation,
   RevokeSubscriptionsMutationVariables
 >(
   'mutation RevokeSubscriptions($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Revocation { id reason revokedAt revokedBy subject subscriptionCount tokenIds } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:f9cf52ad878a9427b8c3f990e0f5b4d9892e388d908529cfa63772ff3ea07c7f',
+);
+export const SetLegalHoldDocument = /*#__PURE__*/ typedDocument<SetLegalHoldMutation, SetLegalHoldMutationVariables>(
+  'mutation SetLegalHold($input: LegalHoldInput!) { setLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:9b042cc5c470327274ce4fba4b26cdcc56a4977bbd0819a21805e32dac1da418',
 );
 export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
   RunsChangedSubscription,

@@ -13,6 +13,7 @@ import {
   ContractDocument,
   ContractsDocument,
   ForkRunDocument,
+  LiftLegalHoldDocument,
   LiveSubscriptionsDocument,
   NodesDocument,
   PipelineDocument,
@@ -36,6 +37,7 @@ import {
   RunStandingDocument,
   RunsChangedDocument,
   RunsDocument,
+  SetLegalHoldDocument,
   StartRunDocument,
   UpdateAgencyDocument,
   VerifyAuditLogDocument,
@@ -52,6 +54,7 @@ import {
   type ContractQueryVariables,
   type ContractsQueryVariables,
   type ForkRunMutationVariables,
+  type LiftLegalHoldMutationVariables,
   type LiveSubscriptionsQueryVariables,
   type NodesQueryVariables,
   type PipelineQueryVariables,
@@ -75,6 +78,7 @@ import {
   type RunStandingQueryVariables,
   type RunsChangedSubscriptionVariables,
   type RunsQueryVariables,
+  type SetLegalHoldMutationVariables,
   type StartRunMutationVariables,
   type UpdateAgencyMutationVariables,
   type VerifyAuditLogQueryVariables,
@@ -155,6 +159,15 @@ export function contracts(client: Operations, variables: ContractsQueryVariables
 /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
 export function forkRun(client: Operations, input: ForkRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ForkRunDocument, { input }, 'forkRun', options);
+}
+
+/** Lifts the hold: what has expired meanwhile goes. */
+export function liftLegalHold(
+  client: Operations,
+  input: LiftLegalHoldMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(LiftLegalHoldDocument, { input }, 'liftLegalHold', options);
 }
 
 /** The subscriptions that are open now in the agency, on all servers, the oldest first. One is listed within a second of its opening. */
@@ -308,6 +321,15 @@ export function runStanding(client: Operations, variables: RunStandingQueryVaria
   return client.query(RunStandingDocument, variables, 'run', options);
 }
 
+/** Stops all expiry of the caller’s agency, until the hold is lifted. */
+export function setLegalHold(
+  client: Operations,
+  input: SetLegalHoldMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(SetLegalHoldDocument, { input }, 'setLegalHold', options);
+}
+
 /** Queues a run. */
 export function startRun(client: Operations, input: StartRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(StartRunDocument, { input }, 'startRun', options);
@@ -372,6 +394,9 @@ export function bindOperations(client: Operations) {
       contracts(client, variables, options),
     /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
     forkRun: (input: ForkRunMutationVariables['input'], options: CallOptions = {}) => forkRun(client, input, options),
+    /** Lifts the hold: what has expired meanwhile goes. */
+    liftLegalHold: (input: LiftLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
+      liftLegalHold(client, input, options),
     /** The subscriptions that are open now in the agency, on all servers, the oldest first. One is listed within a second of its opening. */
     liveSubscriptions: (variables: LiveSubscriptionsQueryVariables = {}, options: CallOptions = {}) =>
       liveSubscriptions(client, variables, options),
@@ -437,6 +462,9 @@ export function bindOperations(client: Operations) {
     /** What the polling fallback needs to know whether an attempt is over. */
     runStanding: (variables: RunStandingQueryVariables, options: CallOptions = {}) =>
       runStanding(client, variables, options),
+    /** Stops all expiry of the caller’s agency, until the hold is lifted. */
+    setLegalHold: (input: SetLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
+      setLegalHold(client, input, options),
     /** Queues a run. */
     startRun: (input: StartRunMutationVariables['input'], options: CallOptions = {}) =>
       startRun(client, input, options),
