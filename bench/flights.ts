@@ -72,7 +72,9 @@ async function measure(stack: Stack, config: Config): Promise<void> {
   const operator = createApiClient({ url: stack.apiUrl, token: await token('operator') });
   await registerSamples(admin, sample);
   const probe = (): Promise<unknown> =>
-    operator.request('{ runs(first: 20) { edges { node { id status progress { recordsRead fraction } } } } }');
+    operator.request(
+      'query Probe { runs(first: 20) { edges { node { id status progress { recordsRead fraction } } } } }',
+    );
   const idle = await sampleLatency(probe, 20, new Promise((resolve) => setTimeout(resolve, 5_000)));
   const memory = watchMemory(() => stack.workers().map(({ pid }) => pid));
   const { run, recovery, finished } = await startAndFollow(stack, operator);

@@ -2,7 +2,7 @@ import { connectionStates, type ConnectionReporter, type OnConnection } from './
 import type { TypedDocument } from './document.ts';
 import { unavailable } from './errors.ts';
 import { execute } from './http.ts';
-import type { Operations } from './operations.ts';
+import type { CallOptions, Operations } from './operations.ts';
 import { randomUuid } from './random.ts';
 import { type ClientOptions, type Settings, settingsOf, type Transport } from './settings.ts';
 import { subscribeOverSse } from './sse.ts';
@@ -12,6 +12,13 @@ import { openSockets } from './websocket.ts';
 /** The way to one API. The functions of this package take it; `createFlux` binds all of them to one. */
 export interface Client extends Operations {
   readonly settings: Settings;
+  /**
+   * Runs a query or mutation of the caller's own and answers all of its data. A mutation whose variables have an `input` gets an
+   * idempotency key like the SDK's own.
+   *
+   * @throws FluxError
+   */
+  request<T>(text: string, variables?: Record<string, unknown>, options?: CallOptions): Promise<T>;
   /** One subscription over one connection, by a way of the caller's choice. @throws FluxError */
   open<R, V, K extends keyof R & string>(
     transport: Exclude<Transport, 'polling'>,
@@ -38,7 +45,12 @@ export function createClient(options: CreateClientOptions): Client {
   const sockets = openSockets(settings);
   const states = connectionStates(settings.staleAfterMs, options.onConnection);
   const closing = new AbortController();
-  const run = (document: TypedDocument<unknown, unknown>, variables: unknown, root: string, signal?: AbortSignal) =>
+  const run = (
+    document: TypedDocument<unknown, unknown>,
+    variables: unknown,
+    root: string | null,
+    signal?: AbortSignal,
+  ) =>
     execute(settings, document, variables, root, signal ? AbortSignal.any([signal, closing.signal]) : closing.signal);
   const open: Client['open'] = (transport, document, variables, root, hooks) =>
     (transport === 'websocket'
@@ -51,6 +63,13 @@ export function createClient(options: CreateClientOptions): Client {
       run(document as TypedDocument<unknown, unknown>, variables, root, signal) as never,
     mutate: (document, variables, root, { signal } = {}) =>
       run(document as TypedDocument<unknown, unknown>, withIdempotencyKey(variables), root, signal) as never,
+    request: (text, variables = {}, { signal } = {}) =>
+      run(
+        { text, hash: '' },
+        /^\s*mutation\b/.test(text) ? withIdempotencyKey(variables) : variables,
+        null,
+        signal,
+      ) as never,
     async *subscribe(document, variables, root, { signal } = {}) {
       const ended = signal ? AbortSignal.any([signal, closing.signal]) : closing.signal;
       const ways = settings.transports.filter((transport) => transport !== 'polling');

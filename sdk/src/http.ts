@@ -15,13 +15,13 @@ interface WireResult {
  * Runs a query or mutation over HTTP. Tries again what may pass by itself (nothing answers, 429, 503, a retryable error), each time
  * with the same variables, and once more with another token when the server refuses the first.
  *
- * @returns the value of the root field @throws FluxError
+ * @returns the value of the root field, or all data where none is named @throws FluxError
  */
 export async function execute(
   settings: Settings,
   document: TypedDocument<unknown, unknown>,
   variables: unknown,
-  root: string,
+  root: string | null,
   signal?: AbortSignal,
 ): Promise<unknown> {
   let refusedOnce = false;
@@ -63,7 +63,7 @@ function retryAfterMs(error: FluxError): number | undefined {
 interface Asked {
   document: TypedDocument<unknown, unknown>;
   variables: unknown;
-  root: string;
+  root: string | null;
 }
 
 async function post(settings: Settings, token: string, asked: Asked, signal?: AbortSignal): Promise<unknown> {
@@ -95,9 +95,9 @@ async function post(settings: Settings, token: string, asked: Asked, signal?: Ab
 }
 
 /** The root field's value. What a role may not read is null inside it; any other error fails the whole. @throws FluxError */
-export function valueOf(result: WireResult | undefined, root: string, status = 200): unknown {
+export function valueOf(result: WireResult | undefined, root: string | null, status = 200): unknown {
   const errors = result?.errors ?? [];
-  const value = result?.data?.[root];
+  const value = root === null ? (result?.data ?? undefined) : result?.data?.[root];
   const masked = errors.length > 0 && errors.every(({ path, extensions }) => isMask(path, extensions?.code));
   if (errors[0] && !(masked && value !== undefined && value !== null)) throw fromWire(errors[0], status);
   if (value === undefined) {

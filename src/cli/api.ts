@@ -5,7 +5,7 @@ import { type Role, roles } from '../auth/roles.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { FluxError } from '../errors.ts';
 import { readRunFile } from '../supervisor/run-file.ts';
-import { type ApiClient, createApiClient } from './client.ts';
+import { type ApiClient, createApiClient, named } from './client.ts';
 
 /** What every command takes that talks to the API. */
 export interface ApiOptions {
@@ -34,7 +34,7 @@ export async function withApi<T>(options: ApiOptions, work: (api: ApiClient) => 
   const config = loadConfig();
   const api = createApiClient({ url: await findApiUrl(config, options.url), token: await findToken(config, options) });
   try {
-    return await work(api);
+    return await named(api.url, () => work(api));
   } finally {
     await api.close();
   }

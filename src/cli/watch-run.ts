@@ -1,90 +1,66 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 
-import { isFluxError } from '../errors.ts';
-import type { ApiClient } from './client.ts';
+import type { ConnectionState, RunEventItem, RunProgress } from '#sdk';
+import { type ApiClient, named } from './client.ts';
+import { createScreen, type RunLine } from './demo/screen.ts';
 import { note, print } from './output.ts';
 import { stopSignal } from './stop-signal.ts';
-
-const runEvents = /* GraphQL */ `
-  subscription CliRunEvents($run: ID!, $after: String) {
-    runEvents(runId: $run, after: $after) {
-      __typename
-      ... on RunEvent {
-        seq
-        at
-        name
-        stage
-        step
-        attempt
-        message
-        cursor
-      }
-      ... on StreamGap {
-        fromSeq
-        toSeq
-        reason
-        cursor
-      }
-      ... on StreamEnd {
-        status
-        attempt
-        lastSeq
-        cursor
-      }
-    }
-  }
-`;
-
-interface Item {
-  __typename: string;
-  cursor: string;
-  at?: string;
-  name?: string;
-  message?: string;
-  reason?: string;
-  status?: string;
-}
 
 export interface WatchOptions {
   runId: string;
   /** Go on after this event; null begins with the first. */
   after: string | null;
-  /** One JSON object a line instead of sentences. */
-  json: boolean;
   signal: AbortSignal;
+  view: RunView;
 }
 
-const reconnectWaitsMs = [250, 500, 1_000, 2_000, 4_000, 8_000];
+/** How a watched run is shown. */
+export interface RunView {
+  event(item: RunEventItem): void;
+  progress(progress: RunProgress): void;
+  /** The last thing that is called. */
+  close(): void;
+}
+
+/** For so long a command waits for an API that is away. */
+const patienceMs = 16_000;
+const lastSnapshotMs = 2_000;
 
 /**
- * Prints a run's events in order, each once, also over broken connections: it goes on after the last cursor it saw.
+ * Shows a run's events in order, each once, also over broken connections, and its progress beside them.
  *
  * @returns the run's status at its end, or undefined when `signal` aborted first
+ * @throws UNAVAILABLE the API was away for too long; what it answers
  */
 export async function watchRun(
-  api: ApiClient,
-  { runId, after, json, signal }: WatchOptions,
+  { url, flux }: ApiClient,
+  { runId, after, signal, view }: WatchOptions,
 ): Promise<string | undefined> {
-  let cursor = after;
-  let failures = 0;
-  while (!signal.aborted) {
-    try {
-      const items = api.subscribe<{ runEvents: Item }>(runEvents, { run: runId, after: cursor }, signal);
-      for await (const { runEvents: item } of items) {
-        failures = 0;
-        cursor = item.cursor;
-        printItem(item, json);
-        if (item.__typename === 'StreamEnd') return item.status;
-      }
-    } catch (cause) {
-      const waitMs = reconnectWaitsMs[failures];
-      if (!isFluxError(cause, 'UNAVAILABLE') || waitMs === undefined) throw cause;
-      failures += 1;
-      note('The connection broke; going on where it was.');
-      await delay(waitMs, undefined, { signal }).catch(() => undefined);
+  const over = new AbortController();
+  const ended = AbortSignal.any([signal, over.signal]);
+  const showProgress = async (): Promise<void> => {
+    for await (const progress of flux.runs.progress(runId, { maxPerSecond: 2, signal: ended })) view.progress(progress);
+  };
+  const showEvents = async (): Promise<string | undefined> => {
+    const onConnection = sayBroken();
+    for await (const item of flux.runs.watch(runId, { after, signal, onConnection, giveUpAfterMs: patienceMs })) {
+      // The last snapshot stands before the last line, and none after it.
+      if (item.__typename === 'StreamEnd')
+        await Promise.race([progress, pause(lastSnapshotMs, undefined, { ref: false })]);
+      if (item.__typename === 'StreamEnd') over.abort();
+      view.event(item);
+      if (item.__typename === 'StreamEnd') return item.status;
     }
+    return undefined;
+  };
+  // The events say what is wrong.
+  const progress = showProgress().catch(() => undefined);
+  try {
+    return await named(url, showEvents);
+  } finally {
+    over.abort();
+    view.close();
   }
-  return undefined;
 }
 
 /** Follows a run until it ends or somebody stops the command. Sets the exit code: 1 unless it completed. */
@@ -96,15 +72,71 @@ export async function watchToEnd(
   const status = await watchRun(api, {
     runId,
     after: options.after ?? null,
-    json: options.json === true,
     signal: stopSignal(),
+    view: options.json !== true && process.stdout.isTTY ? terminalView() : jsonView(),
   });
   if (status !== undefined) process.exitCode = status === 'COMPLETED' ? 0 : 1;
 }
 
-function printItem(item: Item, json: boolean): void {
-  if (json) print(JSON.stringify(item));
-  else if (item.__typename === 'StreamEnd') print(`The run is over: ${item.status ?? ''}.`);
-  else if (item.__typename === 'StreamGap') note(`Some events are missing here: ${item.reason ?? ''}`);
-  else print(`${item.at ?? ''}  ${(item.name ?? '').padEnd(18)}  ${item.message ?? ''}`);
+function sayBroken(): (state: ConnectionState) => void {
+  let wasLive = false;
+  return ({ status }) => {
+    if (status === 'reconnecting' && wasLive) note('The connection broke; going on where it was.');
+    wasLive ||= status === 'live';
+  };
+}
+
+/** One JSON object a line, for programs: events as the API has them, and snapshots between them. */
+function jsonView(): RunView {
+  return {
+    event: (item) => print(JSON.stringify(item)),
+    progress: (progress) => print(JSON.stringify({ __typename: 'RunProgress', ...progress })),
+    close: () => undefined,
+  };
+}
+
+/** Sentences, and below them a bar. */
+function terminalView(): RunView {
+  const screen = createScreen(process.stdout);
+  let drawn = false;
+  const say = (text: string): void => (drawn ? screen.note(text) : print(text));
+  return {
+    event(item) {
+      if (item.__typename === 'StreamEnd') say(`The run is over: ${item.status}.`);
+      else if (item.__typename === 'StreamGap') say(`Some events are missing here: ${item.reason}`);
+      else say(`${item.at}  ${item.name.padEnd(18)}  ${item.message}`);
+    },
+    progress(progress) {
+      drawn = true;
+      screen.update('run', lineOf(progress));
+    },
+    close() {
+      if (drawn) screen.close();
+    },
+  };
+}
+
+const states: Record<RunProgress['status'], RunLine['state']> = {
+  PENDING: 'waiting',
+  IN_PROGRESS: 'running',
+  CANCELLING: 'running',
+  COMPLETED: 'completed',
+  FAILED: 'failed',
+  CANCELLED: 'failed',
+};
+
+/** A snapshot as the screen draws it. */
+export function lineOf(
+  progress: RunProgress,
+  run: { agency: string; pipeline: string } = { agency: '', pipeline: '' },
+): RunLine {
+  return {
+    ...run,
+    state: states[progress.status],
+    stage: progress.stage,
+    recordsRead: BigInt(progress.recordsRead),
+    fraction: progress.fraction,
+    ratePerSecond: progress.ratePerSecond,
+    etaAt: progress.etaAt === null ? null : new Date(progress.etaAt),
+  };
 }

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 
+import type { Flux, RunStatus } from '#sdk';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
@@ -8,88 +9,7 @@ import { watchToEnd } from '../watch-run.ts';
 import { addCheckpoints } from './run-checkpoints.ts';
 import { addRunControl } from './run-control.ts';
 
-const startRun = /* GraphQL */ `
-  mutation CliStartRun($input: StartRunInput!) {
-    startRun(input: $input) {
-      __typename
-      ... on Run {
-        id
-        runId
-        status
-        stage
-        createdAt
-        pipeline {
-          name
-          version
-        }
-      }
-      ... on Error {
-        code
-        message
-      }
-      ... on ValidationError {
-        issues {
-          path
-          rule
-          message
-        }
-        candidates
-      }
-    }
-  }
-`;
-const listRuns = /* GraphQL */ `
-  query CliRuns($first: Int, $filter: RunFilter) {
-    runs(first: $first, filter: $filter) {
-      edges {
-        node {
-          id
-          status
-          createdAt
-          startedAt
-          finishedAt
-          pipeline {
-            name
-            version
-          }
-          progress {
-            recordsRead
-            recordsWritten
-            recordsRejected
-            recordsFiltered
-            fraction
-          }
-          failure {
-            code
-            message
-          }
-          waitingReason {
-            code
-            message
-            queuePosition
-            until
-          }
-        }
-      }
-    }
-  }
-`;
-
-interface StartedRun {
-  __typename: string;
-  id: string;
-  pipeline: { name: string; version: number } | null;
-}
-
-interface ListedRun {
-  id: string;
-  status: string;
-  createdAt: string;
-  pipeline: { name: string; version: number } | null;
-  progress: { recordsRead: string; recordsWritten: string; recordsRejected: string; recordsFiltered: string } | null;
-  failure: { code: string; message: string } | null;
-  waitingReason: { code: string; queuePosition: number | null } | null;
-}
+type ListedRun = Awaited<ReturnType<Flux['api']['runs']>>['edges'][number]['node'];
 
 interface StartOptions extends ApiOptions {
   payload?: string;
@@ -141,17 +61,15 @@ async function start(pipeline: string | undefined, options: StartOptions, comman
   }
   const payload = options.payload === undefined ? null : await readDocument(options.payload);
   await withApi(options, async (api) => {
-    const { startRun: result } = await api.request<{ startRun: StartedRun }>(startRun, {
-      input: {
+    const run = successOf(
+      await api.flux.api.startRun({
         pipeline: pipeline ?? null,
         payload,
         reason: options.reason ?? null,
         idempotencyKey: options.idempotencyKey ?? null,
         ...(options.dryRun ? { dryRun: true } : {}),
-        priority: options.priority ?? null,
-      },
-    });
-    const run = successOf(result);
+      }),
+    );
     if (!options.watch) {
       if (options.json) return printJson(run);
       return print(
@@ -167,13 +85,10 @@ async function list(options: ListOptions): Promise<void> {
   await withApi(options, async (api) => {
     const filter = {
       ...(options.pipeline ? { pipeline: options.pipeline } : {}),
-      ...(options.status ? { status: options.status } : {}),
+      ...(options.status ? { status: options.status as RunStatus[] } : {}),
     };
-    const { runs } = await api.request<{ runs: { edges: { node: ListedRun }[] } }>(listRuns, {
-      first: options.first,
-      filter,
-    });
-    const all = runs.edges.map(({ node }) => node);
+    const { edges } = await api.flux.api.runs({ first: options.first, filter });
+    const all = edges.map(({ node }) => node);
     if (options.json) return printJson(all);
     if (all.length === 0) return print('There are no runs. Start one with flux runs start PIPELINE.');
     printTable(
@@ -192,7 +107,7 @@ async function list(options: ListOptions): Promise<void> {
 }
 
 /** With what it failed of, or what it waits for. */
-function statusOf({ status, failure, waitingReason }: ListedRun): string {
+function statusOf({ status, failure, waitingReason }: Pick<ListedRun, 'status' | 'failure' | 'waitingReason'>): string {
   if (failure) return `${status} (${failure.code})`;
   if (!waitingReason) return status;
   const { code, queuePosition } = waitingReason;

@@ -1,66 +1,10 @@
+import { everyPage } from '#sdk';
+import { FluxError } from '../../errors.ts';
 import type { ApiClient } from '../client.ts';
 import { formatCount, formatTable } from './screen.ts';
 import type { DemoRun } from './watch-run.ts';
 
-interface Verdict {
-  status: string;
-  startedAt: string | null;
-  finishedAt: string | null;
-  failure: { code: string; message: string } | null;
-  reconciliation: {
-    balanced: boolean;
-    differences: string[];
-    recordsRead: string;
-    recordsWritten: string;
-    recordsRejected: string;
-    recordsFiltered: string;
-  } | null;
-}
-
-interface CheckpointPage {
-  edges: { node: { integrity: string } }[];
-  pageInfo: { hasNextPage: boolean; endCursor: string | null };
-}
-
-const runDocument = /* GraphQL */ `
-  query DemoRun($run: ID!) {
-    run(id: $run) {
-      status
-      startedAt
-      finishedAt
-      failure {
-        code
-        message
-      }
-      reconciliation {
-        balanced
-        differences
-        recordsRead
-        recordsWritten
-        recordsRejected
-        recordsFiltered
-      }
-    }
-  }
-`;
-
-const checkpointsDocument = /* GraphQL */ `
-  query DemoCheckpoints($run: ID!, $after: String) {
-    run(id: $run) {
-      checkpoints(first: 100, after: $after) {
-        edges {
-          node {
-            integrity
-          }
-        }
-        pageInfo {
-          hasNextPage
-          endCursor
-        }
-      }
-    }
-  }
-`;
+type Verdict = NonNullable<Awaited<ReturnType<ApiClient['flux']['api']['run']>>>;
 
 /** A finished run as the demo reports it. */
 export interface RunResult {
@@ -72,7 +16,8 @@ export interface RunResult {
 }
 
 export async function readResult(api: ApiClient, run: DemoRun): Promise<RunResult> {
-  const { run: verdict } = await api.request<{ run: Verdict }>(runDocument, { run: run.id });
+  const verdict = await api.flux.api.run({ id: run.id });
+  if (!verdict) throw new FluxError('NOT_FOUND', `Run ${run.id} is gone.`);
   const checkpoints = await countCheckpoints(api, run.id);
   const sound =
     verdict.status === 'COMPLETED' &&
@@ -82,18 +27,15 @@ export async function readResult(api: ApiClient, run: DemoRun): Promise<RunResul
   return { run, verdict, checkpoints, sound };
 }
 
-async function countCheckpoints(api: ApiClient, run: string): Promise<{ verified: number; total: number }> {
+async function countCheckpoints(api: ApiClient, id: string): Promise<{ verified: number; total: number }> {
   const counts = { verified: 0, total: 0 };
-  let after: string | null = null;
-  do {
-    const { run: page }: { run: { checkpoints: CheckpointPage } } = await api.request(checkpointsDocument, {
-      run,
-      after,
-    });
-    counts.total += page.checkpoints.edges.length;
-    counts.verified += page.checkpoints.edges.filter(({ node }) => node.integrity === 'VERIFIED').length;
-    after = page.checkpoints.pageInfo.hasNextPage ? page.checkpoints.pageInfo.endCursor : null;
-  } while (after !== null);
+  const none = { edges: [], pageInfo: { hasNextPage: false, endCursor: null } };
+  const page = async (after: string | null) =>
+    (await api.flux.api.runCheckpoints({ id, first: 100, after }))?.checkpoints ?? none;
+  for await (const { integrity } of everyPage(page)) {
+    counts.total += 1;
+    if (integrity === 'VERIFIED') counts.verified += 1;
+  }
   return counts;
 }
 
