@@ -115,8 +115,8 @@ export function isFluxError<C extends ErrorCode>(error: unknown, code?: C): erro
   return error instanceof FluxError && (code === undefined || error.code === code);
 }
 
-/** SQLSTATE classes that pass by themselves: connection, serialization, deadlock, lock timeout, shutdown, resources. */
-const transientSqlStates = /^(08|40001|40P01|55P03|57P0[123]|53)/;
+/** SQLSTATE classes that pass by themselves: connection, a pause too long, serialization, deadlock, lock timeout, shutdown, resources. */
+const transientSqlStates = /^(08|25P03|40001|40P01|55P03|57P0[123]|53)/;
 const transientSystemCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAI_AGAIN']);
 
 /** Turns what the database or the system threw into a named failure; what is not known becomes INTERNAL. */

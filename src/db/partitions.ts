@@ -12,10 +12,13 @@ export interface PartitionCounts {
   bytes: number;
 }
 
-/** A session that waits longer than this for a lock, or sits in a transaction, is in somebody's way. */
+/**
+ * A session that waits longer than this for a lock, or sits in a transaction and says nothing, is in somebody's way: where rescue
+ * may not end backends, and for sessions that hold no partition, these are all that frees the locks of a host that has gone.
+ */
 export async function limitWaits(db: Queryable): Promise<void> {
   await db.query(sql`
-    select set_config('lock_timeout', '5s', false), set_config('idle_in_transaction_session_timeout', '60s', false)
+    select set_config('lock_timeout', '5s', false), set_config('idle_in_transaction_session_timeout', '10s', false)
   `);
 }
 

@@ -13,7 +13,7 @@ import { maskText, maskValue } from '../personal-data/mask.ts';
 export type { AppendedEvent, NewRunEvent, RunKey, RunTransition } from '../db/run-events-append.ts';
 
 /** Without a transition a run has to go on: once a cancel is requested nothing commits for it but its end. */
-const goingOn = ['PENDING', 'IN_PROGRESS'] as const satisfies readonly RunStatus[];
+export const goingOn = ['PENDING', 'IN_PROGRESS'] as const satisfies readonly RunStatus[];
 
 /**
  * Appends events to a run and, with `transition`, changes its state in the same statement. Sequence numbers are contiguous
@@ -60,7 +60,7 @@ function maskTransition(transition: RunTransition | undefined): RunTransition | 
 }
 
 /** An ending event without its ending, or the reverse, would make a history that contradicts its run: our own mistake. */
-function requireOneEnding(events: readonly NewRunEvent[], transition: RunTransition | undefined): void {
+export function requireOneEnding(events: readonly NewRunEvent[], transition: RunTransition | undefined): void {
   const endings = events.filter(({ name }) => isEnding(name));
   const last = events.at(-1);
   const final = transition !== undefined && isFinalStatus(transition.to);

@@ -1,17 +1,14 @@
 import { type Claim, heartbeat } from '../db/queue.ts';
 import type { Queryable } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
+import { leaseAnswered, leaseDue, type LeaseLife, leaseTaken, type LeaseTimes } from './lease-life.ts';
 
-/** Lease 5 s, heartbeat 1.5 s: two beats may be lost, and a takeover begins within two leases. */
-export interface LeaseTimes {
-  leaseMs: number;
-  heartbeatMs: number;
-}
+export type { LeaseTimes } from './lease-life.ts';
 
 /**
  * The hold on a partition. It is held, then lost or given up, and never held again:
  *
- *   held -> lost      the database says so, or no beat got through for a whole lease by our own clock
+ *   held -> lost      lease-life.ts says when
  *   held -> given up  stop()
  *
  * Our clock can only end it earlier than the database's, which decides on every write.
@@ -29,37 +26,35 @@ export interface Lease {
 export function keepLease(db: Queryable, claim: Claim, times: LeaseTimes): Lease {
   const lost = new AbortController();
   const cancelled = new AbortController();
-  let heldAt = performance.now();
+  let life = leaseTaken(performance.now());
   let beating = false;
   let stopped = false;
 
-  const lose = (why: string): void => {
+  const become = (next: LeaseLife): void => {
     if (stopped) return;
+    life = next;
+    if (life.cancelRequested) cancelled.abort();
+    if (life.lost === null) return;
+    stop();
     lost.abort(
       new FluxError(
         'LEASE_LOST',
-        `The lease of partition ${String(claim.partitionNo)} is lost: ${why}. Nothing more is written.`,
-        {
-          details: { runId: claim.runId },
-        },
+        `The lease of partition ${String(claim.partitionNo)} is lost: ${life.lost}. Nothing more is written.`,
+        { details: { runId: claim.runId } },
       ),
     );
-    stop();
   };
   const beat = async (): Promise<void> => {
     const sentAt = performance.now();
     try {
-      const { held, cancelRequested } = await heartbeat(db, claim, times.leaseMs);
-      if (!held) return lose('another worker took it, or its run is over');
-      heldAt = sentAt;
-      if (cancelRequested) cancelled.abort();
+      become(leaseAnswered(life, sentAt, await heartbeat(db, claim, times.leaseMs)));
     } catch {
-      // The database may be back for the next beat; overdue() counts the silence.
+      // The database may be back for the next beat; leaseDue() counts the silence.
     }
   };
   const tick = (): void => {
-    if (performance.now() - heldAt >= times.leaseMs) return lose('no heartbeat got through in time');
-    if (beating) return;
+    become(leaseDue(life, performance.now(), times));
+    if (beating || stopped) return;
     beating = true;
     void beat().finally(() => (beating = false));
   };

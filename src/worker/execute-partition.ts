@@ -4,12 +4,13 @@ import path from 'node:path';
 import { type Claim, chargeTurn } from '../db/queue.ts';
 import { isFluxError, toFluxError } from '../errors.ts';
 import { keepLease } from '../queue/lease.ts';
+import type { Ending } from './decide-ending.ts';
 import { withHolder } from './holder.ts';
 import { openWork } from './open-work.ts';
 import { planRun } from './plan-run.ts';
 import { publishRun } from './publish-run.ts';
 import { runBatches } from './run-batches.ts';
-import { type Ending, settle } from './settle.ts';
+import { settle } from './settle.ts';
 import type { Outcome, Turn, Work, WorkerDeps } from './work.ts';
 
 /**

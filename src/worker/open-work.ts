@@ -9,6 +9,7 @@ import { findRun, type Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
 import type { PipelineDefinition } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { isPoison } from './decide-ending.ts';
 import { fenced } from './fenced.ts';
 import type { Held, Work, WorkerDeps } from './work.ts';
 
@@ -41,7 +42,7 @@ export async function openWork(
 }
 
 function requireNotPoison({ config }: WorkerDeps, { claim }: Held): void {
-  if (claim.takings <= config.takingsMax) return;
+  if (!isPoison({ takings: claim.takings, takingsMax: config.takingsMax })) return;
   throw new FluxError(
     'POISON_PARTITION',
     `Partition ${String(claim.partitionNo)} was taken ${String(config.takingsMax)} times without one committed batch, and its workers ` +

@@ -12,12 +12,10 @@ import { FluxError, isFluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
 import { backoff } from '../queue/backoff.ts';
 import { countFailure, metrics } from '../telemetry/metrics.ts';
+import { decideEnding, type Ending } from './decide-ending.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { stopBeside } from './stop-beside.ts';
 import type { Held, Outcome, WorkerDeps } from './work.ts';
-
-/** How a taking ended, short of completion. */
-export type Ending = { kind: 'drained'; yielded?: boolean } | { kind: 'failed'; error: FluxError };
 
 /**
  * Settles a partition that did not complete: gives it back, gives it back for later, or fails the run. In a session of its
@@ -34,14 +32,23 @@ export async function settle(deps: WorkerDeps, held: Held, ending: Ending): Prom
 }
 
 async function settleEnding(deps: WorkerDeps, held: Held, ending: Ending): Promise<Outcome> {
-  if (ending.kind === 'drained') return ending.yielded === true ? yieldTurn(deps, held) : release(deps, held);
-  const { error } = ending;
-  countFailure(error);
-  if (isFluxError(error, 'INVALID_TRANSITION')) throw error;
-  if (!error.retryable) return fail(deps, held, error);
+  if (ending.kind === 'failed') countFailure(ending.error);
   const takings = await readTakings(held.holder, held.claim);
-  if (takings < deps.config.takingsMax) return retry(deps, held, error, takings);
-  return fail(deps, held, poisoned(deps, held, error));
+  const decision = decideEnding(ending, { takings, takingsMax: deps.config.takingsMax });
+  switch (decision.act) {
+    case 'release':
+      return release(deps, held);
+    case 'yield':
+      return yieldTurn(deps, held);
+    case 'stopBeside':
+      return stopBeside(deps, held);
+    case 'retry':
+      return retry(deps, held, decision.error, takings);
+    case 'poison':
+      return fail(deps, held, poisoned(deps, held, decision.error));
+    case 'fail':
+      return fail(deps, held, decision.error);
+  }
 }
 
 function poisoned({ config }: WorkerDeps, { claim }: Held, error: FluxError): FluxError {

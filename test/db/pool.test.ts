@@ -157,6 +157,13 @@ describe('a pool', () => {
   });
 });
 
+test('leaves no lock to a client that says nothing for ten seconds inside a transaction', async () => {
+  const limit = sql`select current_setting('idle_in_transaction_session_timeout') as idle`;
+  for (const pool of [database.apiPool(), database.workerPool()]) {
+    expect((await pool.query(limit)).rows).toEqual([{ idle: '10s' }]);
+  }
+});
+
 describe('a transaction', () => {
   test('commits what its work did, and nothing of work that throws', async () => {
     const db = database.admin();
