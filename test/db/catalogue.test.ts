@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 
 import { type Connection } from '../../src/db/pool.ts';
 import { ident, literal, type Sql, sql } from '../../src/db/sql.ts';
-import { catalogueViolations, crossingPolicies } from '../support/catalogue.ts';
+import { catalogueViolations, crossingPolicies, type RuleGroup } from '../support/catalogue.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
@@ -13,12 +13,15 @@ beforeAll(async () => {
 });
 
 /** What the catalogue test says after a change, which is then undone. */
-async function violationsAfter(change: (tx: Connection) => Promise<unknown>): Promise<string[]> {
+async function violationsAfter(
+  change: (tx: Connection) => Promise<unknown>,
+  groups?: readonly RuleGroup[],
+): Promise<string[]> {
   return database.admin().withConnection(async (connection) => {
     await connection.query(sql`begin`);
     try {
       await change(connection);
-      return await catalogueViolations(connection, database.roles);
+      return await catalogueViolations(connection, database.roles, groups);
     } finally {
       await connection.query(sql`rollback`);
     }
@@ -36,7 +39,10 @@ describe('the catalogue test goes red', () => {
         [sql`disable row level security`, 'not enabled'],
         [sql`no force row level security`, 'not forced'],
       ] as const) {
-        const violations = await violationsAfter((tx) => tx.query(sql`alter table ${ident('flux', table)} ${flag}`));
+        const violations = await violationsAfter(
+          (tx) => tx.query(sql`alter table ${ident('flux', table)} ${flag}`),
+          ['tables'],
+        );
         expect(violations, table).toContainEqual(expect.stringMatching(new RegExp(`^${table}: .*${told}`)));
       }
     }
@@ -57,8 +63,9 @@ describe('the catalogue test goes red', () => {
     for (const { table, name } of await policiesOf()) {
       if (`${table}.${name}` in crossingPolicies) continue;
       for (const clause of [sql`using (true)`, sql`with check (true)`]) {
-        const violations = await violationsAfter((tx) =>
-          tx.query(sql`alter policy ${ident(name)} on ${ident('flux', table)} ${clause}`),
+        const violations = await violationsAfter(
+          (tx) => tx.query(sql`alter policy ${ident(name)} on ${ident('flux', table)} ${clause}`),
+          ['policies'],
         );
         expect(violations, `${table}.${name}`).not.toEqual([]);
       }
@@ -82,6 +89,137 @@ describe('the catalogue test goes red', () => {
       );
       expect(violations).toContain(`${table}: has no primary key`);
     }
+  });
+
+  test('for each policy that turns from a condition for all into one more way in', async () => {
+    const { rows } = await database.admin().query<{
+      table: string;
+      name: string;
+      qual: string;
+      check: string;
+      to: string;
+    }>(sql`
+      select tablename::text as "table", policyname::text as name, qual, with_check as "check",
+        array_to_string(roles, ', ') as to
+      from pg_policies where schemaname = 'flux' and permissive = 'RESTRICTIVE'
+    `);
+    expect(rows.length).toBeGreaterThan(8);
+    for (const { table, name, qual, check, to } of rows) {
+      const violations = await violationsAfter(async (tx) => {
+        await tx.query(sql`drop policy ${ident(name)} on ${ident('flux', table)}`);
+        // The catalogue's own words, which no value goes into.
+        await tx.client.query(
+          `create policy "${name}" on flux."${table}" as permissive to ${to} using (${qual}) with check (${check})`,
+        );
+      });
+      expect(violations, `${table}.${name}`).not.toEqual([]);
+    }
+  });
+
+  test('for each function whose search path, owner, rights or callers change', async () => {
+    const { rows } = await database.admin().query<{ name: string; signature: string; definer: boolean }>(sql`
+      select proname::text as name, oid::regprocedure::text as signature, prosecdef as definer
+      from pg_proc where pronamespace = 'flux'::regnamespace order by 1
+    `);
+    expect(rows.length).toBeGreaterThan(25);
+    const everybodys = ['uuid_v7', 'current_agency', 'current_clearance'];
+    for (const { name, signature, definer } of rows) {
+      const mutations = [
+        `alter function ${signature} reset search_path`,
+        `alter function ${signature} set search_path = flux, pg_catalog`,
+        `alter function ${signature} leakproof`,
+        `alter function ${signature} security ${definer ? 'invoker' : 'definer'}`,
+        ...(definer ? [`alter function ${signature} owner to "${database.roles.owner}"`] : []),
+        ...(everybodys.includes(name) ? [] : [`grant execute on function ${signature} to public`]),
+      ];
+      for (const mutation of mutations) {
+        const violations = await violationsAfter((tx) => tx.client.query(mutation), ['code']);
+        expect(violations, mutation).not.toEqual([]);
+      }
+    }
+  });
+
+  test('for each table that everybody may read, that a role may truncate, or that another role owns', async () => {
+    const { rows } = await database.admin().query<{ name: string }>(sql`
+      select relname::text as name from pg_class where relnamespace = 'flux'::regnamespace and relkind in ('r', 'p')
+    `);
+    expect(rows.length).toBeGreaterThan(20);
+    const { api, worker, sealer } = database.roles;
+    for (const { name } of rows) {
+      const table = ident('flux', name);
+      for (const mutation of [
+        sql`grant select on ${table} to public`,
+        sql`grant truncate on ${table} to ${ident(worker)}`,
+        sql`grant delete, truncate on ${table} to ${ident(sealer)}`,
+        sql`grant trigger on ${table} to ${ident(api)}`,
+        sql`grant references on ${table} to ${ident(api)}`,
+        sql`grant update on ${table} to ${ident(api)} with grant option`,
+        sql`alter table ${table} owner to ${ident(api)}`,
+      ]) {
+        expect(await violationsAfter((tx) => tx.query(mutation), ['tables', 'roles']), name).not.toEqual([]);
+      }
+    }
+  });
+
+  test('for each role that gets a power, a login or a membership', async () => {
+    const { owner, definer, api, worker, sealer } = database.roles;
+    const logins = [api, worker, sealer, ...['nasa', 'national-archives'].flatMap(bothLogins)];
+    for (const role of [owner, definer, ...logins]) {
+      const powers = [sql`superuser`, sql`bypassrls`, sql`createrole`, sql`createdb`, sql`replication`];
+      for (const power of [...powers, ...(logins.includes(role) ? [] : [sql`login`])]) {
+        const violations = await violationsAfter(
+          (tx) => tx.query(sql`alter role ${ident(role)} with ${power}`),
+          ['roles'],
+        );
+        expect(violations.length, role).toBeGreaterThan(0);
+      }
+      for (const group of [owner, api, 'pg_read_all_data'].filter((one) => one !== role)) {
+        const violations = await violationsAfter(
+          (tx) => tx.query(sql`grant ${ident(group)} to ${ident(role)}`),
+          ['roles'],
+        );
+        expect(
+          violations.some((one) => one.includes('is a member')),
+          `${group} to ${role}`,
+        ).toBe(true);
+      }
+    }
+  });
+
+  test('for each unique index that a tenant’s table gets without the agency in front', async () => {
+    const { rows } = await database.admin().query<{ table: string; column: string }>(sql`
+      select c.relname::text as "table", a.attname::text as "column"
+      from pg_class c
+      join pg_attribute tenant on tenant.attrelid = c.oid and tenant.attname = 'agency_id'
+      join lateral (
+        select attname from pg_attribute
+        where attrelid = c.oid and attnum > 0 and attname <> 'agency_id' and not attisdropped order by attnum limit 1
+      ) a on true
+      where c.relnamespace = 'flux'::regnamespace and c.relkind in ('r', 'p')
+    `);
+    expect(rows.length).toBeGreaterThan(15);
+    for (const { table, column } of rows) {
+      const index = sql`create unique index probe on ${ident('flux', table)} (${ident(column)}, agency_id)`;
+      const violations = await violationsAfter((tx) => tx.query(index), ['keys']);
+      expect(violations).toContainEqual(expect.stringMatching(new RegExp(`^${table}: unique index flux.probe`)));
+    }
+  });
+
+  test('for a view that loses security_invoker', async () => {
+    const make = sql`create view flux.own_runs with (security_invoker = true) as select * from flux.runs`;
+    const owned = (tx: Connection) => tx.query(sql`alter view flux.own_runs owner to ${ident(database.roles.owner)}`);
+    expect(
+      await violationsAfter(async (tx) => {
+        await tx.query(make);
+        await owned(tx);
+      }),
+    ).toEqual([]);
+    const violations = await violationsAfter(async (tx) => {
+      await tx.query(make);
+      await owned(tx);
+      await tx.query(sql`alter view flux.own_runs set (security_invoker = false)`);
+    });
+    expect(violations).toContainEqual(expect.stringMatching(/^own_runs: a view must be security_invoker/));
   });
 
   const changes: [why: string, change: (names: Names) => Sql, told: RegExp][] = [
@@ -202,6 +340,11 @@ describe('the catalogue test goes red', () => {
       /^schema lake_nasa: .*_national_archives_rw may use it/,
     ],
     [
+      'a grant on what hangs from a run to a role that the policy on clearance does not bind',
+      ({ sealer }) => sql`grant select on flux.run_events to ${ident(sealer)}`,
+      /^run_events: .*_sealer reads what hangs from a run without/,
+    ],
+    [
       'a classification without the policy on clearance',
       () => sql`alter table flux.datasets add column classification smallint`,
       /^datasets: a classification without/,
@@ -225,6 +368,10 @@ interface Names {
   sealer: string;
   rw: string;
   other: string;
+}
+
+function bothLogins(agency: string): string[] {
+  return [database.agencyRole(agency), database.agencyRole(agency, 'ro')];
 }
 
 async function tenantTables(): Promise<string[]> {

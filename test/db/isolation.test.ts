@@ -47,6 +47,40 @@ const tenantTables = [
   'issuers',
 ];
 
+/** What hangs from a run. */
+const hanging = [
+  'run_partitions',
+  'run_events',
+  'checkpoints',
+  'rejected_records',
+  'step_counts',
+  'source_objects',
+  'loads',
+];
+
+/** One row of a run in every table that hangs from it. */
+async function fillRun(runId: string): Promise<void> {
+  const admin = database.admin();
+  for (const statement of [
+    sql`insert into flux.run_events (agency_id, run_id, seq, name, attempt, message)
+      values ('nasa', ${runId}, 1, 'RunQueued', 1, 'x')`,
+    sql`insert into flux.checkpoints (agency_id, run_id, partition_no, version, epoch, status, step, body, hash)
+      values ('nasa', ${runId}, 0, 1, 1, 'IN_PROGRESS', 's', '\\x00', ${Buffer.alloc(32)})`,
+    sql`insert into flux.rejected_records (agency_id, run_id, record_no, partition_no, reasons)
+      values ('nasa', ${runId}, 1, 0, '[]')`,
+    sql`insert into flux.step_counts (agency_id, run_id, partition_no, position, stage, step, kind)
+      values ('nasa', ${runId}, 0, 0, 'INGEST', 'read', 'read')`,
+    sql`insert into flux.source_objects
+        (agency_id, run_id, sha256, byte_count, address, connection_name, origin, media_type)
+      values ('nasa', ${runId}, ${Buffer.alloc(32)}, 1, 'a', 'files', 'o', 'text/csv')`,
+    sql`insert into flux.datasets (agency_id, name, columns) values ('nasa', 'secret', '[]')`,
+    sql`insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns)
+      values ('nasa', 'secret', 1, ${runId}, 'append', '[]')`,
+  ]) {
+    await admin.query(statement);
+  }
+}
+
 describe('the API’s login', () => {
   test.each(tenantTables)('sees nothing of flux.%s without a context, and says so', async (table) => {
     await expect(database.apiPool().query(sql`select from ${ident('flux', table)}`)).rejects.toMatchObject({
@@ -105,6 +139,41 @@ describe('the API’s login', () => {
     expect(await count(3)).toBe(2n);
   });
 
+  test('sees nothing that hangs from a run above its clearance, and cannot hang anything on it', async () => {
+    const { rows } = await database
+      .admin()
+      .query<{ runId: string }>(
+        sql`select run_id as "runId" from flux.runs where agency_id = 'nasa' and classification = 3`,
+      );
+    const secret = rows[0]?.runId as string;
+    await fillRun(secret);
+    const seen = async (clearance: number): Promise<Record<string, bigint>> =>
+      Object.fromEntries(
+        await Promise.all(
+          hanging.map(async (table) => {
+            const found = await asNasa<{ count: bigint }>(
+              sql`select count(*) as count from ${ident('flux', table)} where run_id = ${secret}`,
+              { clearance },
+            );
+            return [table, found[0]?.count ?? 0n] as const;
+          }),
+        ),
+      );
+    expect(await seen(2)).toEqual(Object.fromEntries(hanging.map((table) => [table, 0n])));
+    expect(Object.values(await seen(3)).every((count) => count > 0n)).toBe(true);
+    // The database itself knows every such table: one more would stand in this list, or the test fails.
+    const { rows: tables } = await database.admin().query<{ name: string }>(sql`
+      select c.relname::text as name from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'run_id'
+      where c.relnamespace = 'flux'::regnamespace and c.relkind in ('r', 'p') and c.relname <> 'runs' order by 1
+    `);
+    expect(tables.map(({ name }) => name)).toEqual([...hanging].sort());
+    const attach = asNasa(sql`
+      insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage)
+      values ('nasa', ${secret}, 7, 'BATCHES', 'FULL')
+    `);
+    await expect(attach).rejects.toMatchObject({ code: '42501' });
+  });
+
   test.each<[what: string, query: () => Sql]>([
     ['become the owner', () => sql`set role ${ident(database.roles.owner)}`],
     ['become the definer', () => sql`set role ${ident(database.roles.definer)}`],
@@ -150,8 +219,9 @@ describe('the API’s login', () => {
         insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage)
         values ('nasa', ${runId}, 7, 'BATCHES', 'FULL')
       `).catch((error: unknown) => ({ code: (error as { code: string }).code }));
-    expect(await attach(theirs.runId)).toEqual({ code: '23503' });
-    expect(await attach('00000000-0000-7000-8000-000000000000')).toEqual({ code: '23503' });
+    const refused = await attach('00000000-0000-7000-8000-000000000000');
+    expect(refused).toEqual({ code: '42501' });
+    expect(await attach(theirs.runId)).toEqual(refused);
     // The same id in its own agency is free: a unique key answers for one tenant only.
     const taken = await asNasa<{ n: number }>(sql`
       insert into flux.idempotency_keys (agency_id, key, operation, request_sha256, result)
