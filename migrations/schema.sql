@@ -664,6 +664,13 @@ create policy own_agency on flux.audit_tiles as permissive for all to public
 create policy owner_verifies on flux.audit_tiles as permissive for select to flux_owner
   using (true);
 alter table flux.checkpoints enable row level security, force row level security;
+create policy cleared on flux.checkpoints as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = checkpoints.agency_id) AND (r.run_id = checkpoints.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = checkpoints.agency_id) AND (r.run_id = checkpoints.run_id)))));
 create policy own_agency on flux.checkpoints as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
@@ -700,6 +707,13 @@ create policy own_agency on flux.live_subscriptions as permissive for all to pub
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.loads enable row level security, force row level security;
+create policy cleared on flux.loads as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = loads.agency_id) AND (r.run_id = loads.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = loads.agency_id) AND (r.run_id = loads.run_id)))));
 create policy own_agency on flux.loads as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
@@ -712,6 +726,13 @@ create policy own_agency on flux.pipelines as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.rejected_records enable row level security, force row level security;
+create policy cleared on flux.rejected_records as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = rejected_records.agency_id) AND (r.run_id = rejected_records.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = rejected_records.agency_id) AND (r.run_id = rejected_records.run_id)))));
 create policy own_agency on flux.rejected_records as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
@@ -720,6 +741,13 @@ create policy own_agency on flux.revocations as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.run_events enable row level security, force row level security;
+create policy cleared on flux.run_events as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = run_events.agency_id) AND (r.run_id = run_events.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = run_events.agency_id) AND (r.run_id = run_events.run_id)))));
 create policy own_agency on flux.run_events as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
@@ -728,6 +756,13 @@ create policy own_agency on flux.run_feeds as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.run_partitions enable row level security, force row level security;
+create policy cleared on flux.run_partitions as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = run_partitions.agency_id) AND (r.run_id = run_partitions.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = run_partitions.agency_id) AND (r.run_id = run_partitions.run_id)))));
 create policy definer_claims on flux.run_partitions as permissive for all to flux_definer
   using (true)
   with check (true);
@@ -742,10 +777,24 @@ create policy own_agency on flux.runs as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.source_objects enable row level security, force row level security;
+create policy cleared on flux.source_objects as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = source_objects.agency_id) AND (r.run_id = source_objects.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = source_objects.agency_id) AND (r.run_id = source_objects.run_id)))));
 create policy own_agency on flux.source_objects as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.step_counts enable row level security, force row level security;
+create policy cleared on flux.step_counts as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = step_counts.agency_id) AND (r.run_id = step_counts.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = step_counts.agency_id) AND (r.run_id = step_counts.run_id)))));
 create policy own_agency on flux.step_counts as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
