@@ -9,6 +9,7 @@ export const generators = [
   { script: 'scripts/generate-errors-doc.ts', output: 'docs/errors.md' },
   { script: 'scripts/generate-cryptography-doc.ts', output: 'docs/cryptography.md' },
   { script: 'scripts/generate-sdk.ts', output: 'sdk/src/generated/' },
+  { script: 'scripts/print-openapi.ts', output: 'schema/openapi.json' },
 ] as const;
 
 const root = new URL('../', import.meta.url);

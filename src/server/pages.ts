@@ -25,6 +25,7 @@ export function servePages(server: FastifyInstance, options: { graphqlPath: stri
 function indexPage({ graphqlPath, production }: { graphqlPath: string; production: boolean }): string {
   const entries = [
     `<dt><code>${graphqlPath}</code></dt><dd>GraphQL: POST with <code>Authorization: Bearer &lt;token&gt;</code>; subscriptions over WebSocket (<code>graphql-transport-ws</code>) at the same address.</dd>`,
+    '<dt><a href="/v1/docs">/v1/docs</a></dt><dd>The same operations as resources under <code>/v1/rest</code>, and their OpenAPI document.</dd>',
     production
       ? ''
       : '<dt><a href="/graphiql">/graphiql</a></dt><dd>An editor for it. Open <code>/graphiql#token=&lt;token&gt;</code>; <code>flux token --agency nasa --role operator --sub you@example.gov</code> prints one.</dd>',

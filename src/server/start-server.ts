@@ -20,6 +20,7 @@ import { createOperationGate, type GateLimits } from './operation-gate.ts';
 import { servePages } from './pages.ts';
 import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
+import { serveRest } from './rest/serve-rest.ts';
 import { securityHeaders } from './security-headers.ts';
 import { createResultSharing } from './shared-results.ts';
 import { createEventStreams } from './sse.ts';
@@ -104,6 +105,7 @@ export async function startServer<Context extends RequestContext>(
     createContext,
     ...refusals,
   });
+  serveRest(server, { schema, gate, authenticator, seal, createContext, logger, production, ...refusals });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,
     schema,
