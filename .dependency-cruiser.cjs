@@ -143,6 +143,12 @@ module.exports = {
       'Every room above appends audit entries in its own transaction; audit needs none of them.',
     ),
     room(
+      'keys-are-below-the-domain',
+      '^src/keys/',
+      ['^src/db/'],
+      'Who may unwrap a key is decided by whose session asks (row-level security), never by a rule above.',
+    ),
+    room(
       'contracts-are-data',
       '^src/contracts/',
       ['^src/db/run-vocabulary[.]ts$', '^schemas/'],
@@ -175,14 +181,14 @@ module.exports = {
     room(
       'domain-does-not-know-its-callers',
       '^src/domain/',
-      ['^src/(db|queue|events|checkpoint|audit|contracts|auth|objects)/', '^src/etl/engine-types[.]ts$'],
+      ['^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|keys)/', '^src/etl/engine-types[.]ts$'],
       'The rules must be true for the API, the worker and the CLI alike; a rule that imports its caller is true for one.',
     ),
     room(
       'worker-is-not-the-server',
       '^src/worker/',
       [
-        '^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|domain|etl|connectors|packages|providers)/',
+        '^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|keys|domain|etl|connectors|packages|providers)/',
         '^src/config[.]ts$',
       ],
       'Workers are their own processes and their own pods: loading the API there costs memory and opens ports nobody watches.',
@@ -199,7 +205,7 @@ module.exports = {
     room(
       'resolvers-translate-and-call',
       '^resolvers/',
-      ['^src/(domain|events|audit|auth|contracts)/', '^src/db/'],
+      ['^src/(domain|events|audit|auth|contracts|keys)/', '^src/db/'],
       'A resolver turns a request into a domain call; it starts no worker and knows no transport.',
     ),
     room(

@@ -7,12 +7,15 @@ import { inTenant } from '../src/db/transaction.ts';
 import { recordRefusal } from '../src/domain/perform.ts';
 import { FluxError } from '../src/errors.ts';
 import type { Hints, Log } from '../src/events/listen.ts';
+import type { KeyRing } from '../src/keys/key-ring.ts';
 import { createLoaders, type Loaders } from './loaders.ts';
 
 /** What main.ts composes for the API. */
 export interface ApiDeps {
   /** Logged in as the API's role. */
   pool: Pool;
+  /** Seals and opens what runs leave in tables. */
+  keys?: KeyRing | undefined;
   /** Signs cursors (`cursorKeyOf`). */
   cursorKey: Buffer;
   hints: Hints;

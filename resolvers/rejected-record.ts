@@ -1,5 +1,6 @@
 import { listRejectedRecords, type StoredRejectedRecord } from '../src/db/rejected-records-read.ts';
 import type { Run } from '../src/db/runs.ts';
+import { openRejectedRecords } from '../src/domain/rejected-records.ts';
 import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
 
@@ -8,7 +9,15 @@ export type { StoredRejectedRecord } from '../src/db/rejected-records-read.ts';
 export function rejectedRecordsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredRejectedRecord>> {
   return pageOf(ctx, `rejected:${run.id}`, page, {
     read: (position, limit) =>
-      read(ctx, (tx) => listRejectedRecords(tx, { runId: run.id, afterRecordNo: BigInt(position?.[0] ?? 0), limit })),
+      read(ctx, async (tx) => {
+        const afterRecordNo = BigInt(position?.[0] ?? 0);
+        return openRejectedRecords(
+          ctx.api,
+          tx,
+          run.agency,
+          await listRejectedRecords(tx, { runId: run.id, afterRecordNo, limit }),
+        );
+      }),
     positionOf: ({ recordNo }) => [String(recordNo)],
   });
 }

@@ -4,6 +4,7 @@ import { findRun, listRuns, type Run, type RunFilter } from '../src/db/runs.ts';
 import type { LoadOfRun } from '../src/db/step-counts-read.ts';
 import { progressOf, type RunProgress } from '../src/domain/progress.ts';
 import { reconcile, type Reconciliation } from '../src/domain/reconciliation.ts';
+import { readPayload } from '../src/domain/run-payload.ts';
 import type { RunStage, RunStatus } from '../src/domain/run.ts';
 import { startRun as start } from '../src/domain/start-run.ts';
 import { type Context, read } from './context.ts';
@@ -84,6 +85,11 @@ export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
     reason: input.reason ?? null,
     idempotencyKey: input.idempotencyKey ?? null,
   });
+}
+
+export function payloadOf(ctx: Context, run: Run): Promise<Record<string, unknown>> {
+  // A page of runs asks for as many payloads; only a key that is not known yet needs the database.
+  return readPayload(ctx.api, { query: (query) => read(ctx, (tx) => tx.query(query)) }, run);
 }
 
 export function pipelineOf(ctx: Context, { pipelineName, pipelineVersion }: Run): Promise<Pipeline | null> {

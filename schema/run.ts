@@ -35,7 +35,7 @@ builder.node(RunRef, {
       type: 'JSON',
       auth: { scopes: [['data:read']] },
       description: 'The resolved request (schemas/v1/run-payload.schema.json).',
-      resolve: (run) => run.payload,
+      resolve: (run, _args, ctx) => runs.payloadOf(ctx, run),
     }),
     status: t.expose('status', { type: RunStatusRef, nullable: false, description: 'Where it stands.' }),
     isTerminal: t.boolean({

@@ -49,8 +49,12 @@ export interface Config {
   audience: string;
   /** 32 bytes: seals tenant contexts and derives the logins' passwords. Read it only where it is needed: see loadConfig. */
   contextKey: Buffer;
-  /** 32 bytes: keys object addresses and encrypts secrets. */
+  /** 32 bytes: wraps the agencies' data keys, and keys the addresses of plain objects. */
   dataKey: Buffer;
+  /** Older ones, which unwrap until `flux keys rewrap` has gone through. */
+  dataKeysBefore: readonly Buffer[];
+  /** Whether what runs leave behind is sealed. What is sealed already can be read in any case. */
+  encryption: boolean;
   /** 32 bytes, the Ed25519 seed that signs the audit log: for the sealer alone. */
   auditKey: Buffer;
   /** 32 bytes: what the audit log is verified with where its key is not; `flux up` gives it to the API. */
@@ -79,6 +83,7 @@ const secretNames = [
   'FLUX_SEALER_DATABASE_URL',
   'FLUX_CONTEXT_KEY',
   'FLUX_DATA_KEY',
+  'FLUX_DATA_KEY_PREVIOUS',
   'FLUX_AUDIT_KEY',
   'FLUX_TOKEN',
 ] as const;
@@ -121,6 +126,8 @@ const schema = z.object({
   FLUX_AUDIENCE: z.string().default('flux'),
   FLUX_CONTEXT_KEY: key().optional(),
   FLUX_DATA_KEY: key().optional(),
+  FLUX_DATA_KEY_PREVIOUS: keys().default([]),
+  FLUX_ENCRYPTION: z.enum(['on', 'off'], { error: 'should be on or off' }).default('on'),
   FLUX_AUDIT_KEY: key().optional(),
   FLUX_AUDIT_PUBLIC_KEY: key().optional(),
   FLUX_AUDIT_ANCHOR: z.string().optional(),
@@ -248,6 +255,8 @@ function toConfig(values: Values, warnings: string[]): Config {
     get dataKey() {
       return values.FLUX_DATA_KEY ?? developmentKey(home, path.join(keys, 'data-key'));
     },
+    dataKeysBefore: values.FLUX_DATA_KEY_PREVIOUS,
+    encryption: values.FLUX_ENCRYPTION === 'on',
     get auditKey() {
       if (values.FLUX_AUDIT_KEY === undefined && values.NODE_ENV === 'production') {
         throw new FluxError(
@@ -293,6 +302,18 @@ function key() {
     const bytes = parseKey(text);
     if (bytes) return bytes;
     context.addIssue('should be 32 bytes in hex (64 characters) or base64 (44); make one with: openssl rand -hex 32');
+    return z.NEVER;
+  });
+}
+
+function keys() {
+  return z.string().transform((text, context) => {
+    const all = text
+      .split(/[\s,]+/)
+      .filter((one) => one !== '')
+      .map(parseKey);
+    if (all.every((one) => one !== undefined)) return all;
+    context.addIssue('should be keys of 32 bytes, in hex or base64, with commas between them');
     return z.NEVER;
   });
 }

@@ -11,6 +11,8 @@ import { operationCounts } from './db/operation-counts.ts';
 import { createPool, type Pool } from './db/pool.ts';
 import { checkCheckpointRoundTrip, checkObjectStore } from './health.ts';
 import { FluxError } from './errors.ts';
+import { localKeyEncryption } from './keys/key-encryption.ts';
+import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import type { HealthCheck } from './telemetry/health-checks.ts';
@@ -98,7 +100,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const anchor = anchorFile(config.auditAnchor);
     const publicKey = auditPublicKey(config, publicKeyOf);
     const audit = publicKey ? { audit: { publicKey, anchored: () => anchor.read() } } : {};
-    const api = { pool, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, ...audit };
+    const keys = keyRingOf(config);
+    const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, ...audit };
     const server = await startServer(config, {
       schema,
       authenticator: refuseRevoked(authenticator, revocations),
@@ -177,7 +180,7 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
       workFolder: path.join(config.home, 'work'),
       quantumBatches: config.quantumBatches,
     },
-    { engine, log },
+    { engine, keys: keyRingOf(config), log },
   );
   const retention = startRetention(await retentionOptions(config, databaseUrl, log));
   log.info({ worker: worker.id, metrics: metricsServer.url }, 'worker is ready');
@@ -211,6 +214,11 @@ async function retentionOptions(config: Config, databaseUrl: string, log: Logger
   const store = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
   const objects = { remove: removeObject.bind(null, store) };
   return { databaseUrl, contextKey: config.contextKey, objects, log };
+}
+
+/** The data keys that a process may unwrap are those that its database login shows it. */
+function keyRingOf(config: Config): KeyRing {
+  return createKeyRing(localKeyEncryption(config.dataKey, config.dataKeysBefore), { seals: config.encryption });
 }
 
 /** What the API verifies with. In production it is told; the private key stays with the sealer. */

@@ -6,6 +6,7 @@ import { addConfig } from './commands/config.ts';
 import { addDefinitions } from './commands/definitions.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addIssuers } from './commands/issuers.ts';
+import { addKeys } from './commands/keys.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addRetention } from './commands/retention.ts';
 import { addRuns } from './commands/runs.ts';
@@ -39,6 +40,7 @@ function createProgram(): Command {
   addToken(program);
   addAgencies(program);
   addIssuers(program);
+  addKeys(program);
   addRuns(program);
   addDefinitions(program);
   addValidate(program);

@@ -163,8 +163,10 @@ export async function copyRejectedRecords(
 ): Promise<number> {
   const { rowCount } = await tx.query(sql`
     insert into flux.rejected_records
-      (agency_id, run_id, record_no, partition_no, byte_offset, contract_name, contract_version, reasons, raw)
-    select agency_id, ${runId}, record_no, ${partitionNo}, byte_offset, contract_name, contract_version, reasons, raw
+      (agency_id, run_id, record_no, partition_no, byte_offset, contract_name, contract_version, reasons, raw,
+        sealed)
+    select agency_id, ${runId}, record_no, ${partitionNo}, byte_offset, contract_name, contract_version, reasons, raw,
+      sealed
     from flux.rejected_records
     where agency_id = ${agencyId}
       and run_id = ${fromRunId}

@@ -12,6 +12,10 @@ export interface StoredRejectedRecord {
   contractVersion: number | null;
   reasons: { path: string; rule: string; message: string }[];
   raw: string | null;
+  /** Raw and reasons, when they are sealed. */
+  sealed: Buffer | null;
+  /** Of the pinned source, lower-case hex; null when the run has none. */
+  sourceSha256: string | null;
   createdAt: Date;
 }
 
@@ -30,9 +34,12 @@ export async function listRejectedRecords(
       j.contract_version as "contractVersion",
       j.reasons,
       j.raw,
+      j.sealed,
+      encode(o.sha256, 'hex') as "sourceSha256",
       j.created_at as "createdAt"
     from flux.runs r
     join flux.rejected_records j on j.agency_id = r.agency_id and j.run_id = r.run_id
+    left join flux.source_objects o on o.agency_id = r.agency_id and o.run_id = r.run_id
     where r.agency_id = (select flux.current_agency())
       and r.run_id = ${runId}
       and j.record_no > ${afterRecordNo}

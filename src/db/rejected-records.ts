@@ -8,6 +8,8 @@ export interface NewRejectedRecord {
   byteOffset: number | null;
   reasons: readonly { path: string; rule: string; message: string }[];
   raw: string | null;
+  /** Holds raw and reasons; then those are null and empty. */
+  sealed?: Buffer | null;
 }
 
 /** Rows of one statement: keeps its text well below a gigabyte, whatever a batch holds. */
@@ -24,15 +26,16 @@ export async function insertRejectedRecords(
     const part = records.slice(at, at + rowsPerStatement);
     await tx.query(sql`
       insert into flux.rejected_records
-        (agency_id, run_id, partition_no, contract_name, contract_version, record_no, byte_offset, reasons, raw)
+        (agency_id, run_id, partition_no, contract_name, contract_version, record_no, byte_offset, reasons, raw, sealed)
       select ${claim.agencyId}, ${claim.runId}, ${claim.partitionNo}, ${contract?.name ?? null}, ${contract?.version ?? null}::int,
-        record_no, byte_offset, reasons::jsonb, raw
+        record_no, byte_offset, reasons::jsonb, raw, sealed
       from unnest(
         ${part.map(({ recordNo }) => recordNo)}::bigint[],
         ${part.map(({ byteOffset }) => byteOffset)}::bigint[],
         ${part.map(({ reasons }) => toJsonb(reasons))}::text[],
-        ${part.map(({ raw }) => (raw === null ? null : storableText(raw)))}::text[]
-      ) as r (record_no, byte_offset, reasons, raw)
+        ${part.map(({ raw }) => (raw === null ? null : storableText(raw)))}::text[],
+        ${part.map(({ sealed }) => sealed ?? null)}::bytea[]
+      ) as r (record_no, byte_offset, reasons, raw, sealed)
     `);
   }
 }

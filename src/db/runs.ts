@@ -24,7 +24,9 @@ export interface Run {
   priority: number;
   requestedBy: string;
   reason: string | null;
+  /** All of it, or what is no content when the rest is sealed (domain/run-payload.ts opens it). */
   payload: Record<string, unknown>;
+  payloadSealed: Buffer | null;
   traceId: string | null;
   /** Known once the source is planned. */
   recordsTotal: bigint | null;
@@ -45,6 +47,8 @@ export interface Run {
 }
 
 export interface NewRun {
+  /** From `newRunId`, where something is bound to it beforehand. */
+  id?: string;
   pipelineName: string;
   pipelineVersion: number;
   stage: RunStage;
@@ -54,6 +58,7 @@ export interface NewRun {
   requestedBy: string;
   reason: string | null;
   payload: Record<string, unknown>;
+  payloadSealed?: Buffer | null;
   traceId: string | null;
   /** 0 if absent. */
   priority?: number;
@@ -95,6 +100,7 @@ const runColumns = sql`
   requested_by as "requestedBy",
   reason,
   payload,
+  payload_sealed as "payloadSealed",
   trace_id as "traceId",
   records_total as "recordsTotal",
   bytes_total as "bytesTotal",
@@ -112,12 +118,19 @@ const runColumns = sql`
   forked_version as "forkedVersion"
 `;
 
+/** An id for a run that is about to be inserted. */
+export async function newRunId(db: Queryable): Promise<string> {
+  const { rows } = await db.query<{ id: string }>(sql`select flux.uuid_v7() as id`);
+  return (rows[0] as { id: string }).id;
+}
+
 /** Inserts a PENDING run. */
 export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
   const origin = { rerunOf: null, forkedFrom: null, forkedPartition: null, forkedVersion: null, ...run.origin };
   const { rows } = await db.query<RunRow>(sql`
     insert into flux.runs (
       agency_id,
+      run_id,
       pipeline_name,
       pipeline_version,
       stage,
@@ -128,6 +141,7 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       requested_by,
       reason,
       payload,
+      payload_sealed,
       trace_id,
       rerun_of,
       forked_from,
@@ -136,6 +150,7 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
     )
     values (
       flux.current_agency(),
+      coalesce(${run.id ?? null}::uuid, flux.uuid_v7()),
       ${run.pipelineName},
       ${run.pipelineVersion},
       ${run.stage},
@@ -146,6 +161,7 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       ${run.requestedBy},
       ${run.reason},
       ${JSON.stringify(run.payload)},
+      ${run.payloadSealed ?? null}::bytea,
       ${run.traceId},
       ${origin.rerunOf},
       ${origin.forkedFrom},

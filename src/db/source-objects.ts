@@ -12,14 +12,17 @@ export interface SourceObject {
   origin: string;
   mediaType: string;
   modifiedAt: Date | null;
+  /** The data key's version under which it was pinned; null, or absent, for plain bytes. */
+  keyVersion?: number | null;
 }
 
 export async function insertSourceObject(tx: Queryable, claim: Claim, object: SourceObject): Promise<void> {
   await tx.query(sql`
     insert into flux.source_objects
-      (agency_id, run_id, sha256, byte_count, address, connection_name, origin, media_type, modified_at)
+      (agency_id, run_id, sha256, byte_count, address, connection_name, origin, media_type, modified_at,
+        key_version)
     values (${claim.agencyId}, ${claim.runId}, ${Buffer.from(object.sha256, 'hex')}, ${object.byteCount}, ${object.address},
-      ${object.connectionName}, ${object.origin}, ${object.mediaType}, ${object.modifiedAt})
+      ${object.connectionName}, ${object.origin}, ${object.mediaType}, ${object.modifiedAt}, ${object.keyVersion ?? null}::int)
   `);
 }
 
@@ -33,7 +36,8 @@ export async function findSourceObject(db: Queryable, claim: Claim): Promise<Sou
       connection_name as "connectionName",
       origin,
       media_type as "mediaType",
-      modified_at as "modifiedAt"
+      modified_at as "modifiedAt",
+      key_version as "keyVersion"
     from flux.source_objects
     where agency_id = ${claim.agencyId}
       and run_id = ${claim.runId}

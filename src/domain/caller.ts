@@ -1,5 +1,6 @@
 import type { Pool } from '../db/pool.ts';
 import type { Log } from '../events/listen.ts';
+import type { KeyRing } from '../keys/key-ring.ts';
 
 /** Who asks, as far as the rules need to know: what the API's request context says of its caller. */
 export interface Caller {
@@ -21,6 +22,8 @@ export interface Caller {
 export interface DomainDeps {
   pool: Pool;
   logger: Log;
+  /** Seals and opens what runs leave in tables; absent where nothing is sealed (tests). */
+  keys?: KeyRing | undefined;
 }
 
 /** What every mutation may carry. */

@@ -8,6 +8,7 @@ import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
 import { choosePipeline } from './rerun-run.ts';
 import { requireEnabledAgency, requireReason, requireRun, wakeWorkers } from './run-control.ts';
+import { auditedPayload, readPayload } from './run-payload.ts';
 
 export interface ForkRun extends Asked {
   checkpointId: string;
@@ -32,14 +33,14 @@ export async function forkRun(deps: DomainDeps, caller: Caller, input: ForkRun):
     idempotencyKey: input.idempotencyKey,
     request: { checkpointId: input.checkpointId },
     check: () => requireReason(input, 'fork'),
-    change: (tx) => queueFork(tx, caller, input),
+    change: (tx) => queueFork(deps, tx, caller, input),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
   if (!repeated) await wakeWorkers(deps, value.id);
   return value;
 }
 
-async function queueFork(tx: Connection, caller: Caller, input: ForkRun): Promise<Change<Run>> {
+async function queueFork(deps: DomainDeps, tx: Connection, caller: Caller, input: ForkRun): Promise<Change<Run>> {
   await requireEnabledAgency(tx, caller);
   const checkpoint = await findCheckpoint(tx, input.checkpointId);
   if (!checkpoint) throw unknownCheckpoint(input.checkpointId);
@@ -50,15 +51,21 @@ async function queueFork(tx: Connection, caller: Caller, input: ForkRun): Promis
     forkedPartition: checkpoint.partitionNo,
     forkedVersion: checkpoint.version,
   };
-  const run = await queueRun(tx, caller, {
+  const payload = { ...(await readPayload(deps, tx, first)), checkpoint_id: checkpoint.id };
+  const run = await queueRun(deps, tx, caller, {
     pipeline: await choosePipeline(tx, first, 'PINNED'),
     stage: first.stage,
-    payload: { ...first.payload, checkpoint_id: checkpoint.id },
+    payload,
     reason: input.reason,
     priority: first.priority,
     origin,
   });
-  return { value: run, resourceId: run.id, reference: { runId: run.id }, after: { ...origin, payload: run.payload } };
+  return {
+    value: run,
+    resourceId: run.id,
+    reference: { runId: run.id },
+    after: { ...origin, payload: auditedPayload(deps, payload) },
+  };
 }
 
 async function requireTakeable(

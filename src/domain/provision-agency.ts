@@ -1,16 +1,16 @@
 import { appendAudit } from '../audit/append.ts';
 import { classifications } from '../auth/principal.ts';
-import { sealContext } from '../auth/tenant-context.ts';
 import { validateAgencyManifest } from '../contracts/documents.ts';
 import type { AgencyManifest } from '../contracts/generated.ts';
 import * as agencies from '../db/agencies.ts';
 import type { AgencyRow, ProvisionedAgency } from '../db/agencies.ts';
 import { closeAgencyLogins, ensureAgencyLogins } from '../db/agency-logins.ts';
 import { connectAdmin } from '../db/connect-admin.ts';
-import { sealKey, underStructureLock } from '../db/migrate.ts';
 import type { Connection } from '../db/pool.ts';
-import { inTransaction, setTenant } from '../db/transaction.ts';
 import { FluxError } from '../errors.ts';
+import type { KeyEncryption } from '../keys/key-encryption.ts';
+import { makeMissingKeys } from './manage-keys.ts';
+import { asAgency, type Operator, underOperatorLock } from './operator.ts';
 
 export type { ProvisionedAgency } from '../db/agencies.ts';
 
@@ -19,12 +19,9 @@ export type { ProvisionedAgency } from '../db/agencies.ts';
  * transaction under the structure lock (role, row, lake and audit entry stand together or not at all), and leaves an entry
  * in the agency's own audit log.
  */
-export interface Provisioning {
-  adminUrl: string;
-  /** FLUX_CONTEXT_KEY: the logins' passwords derive from it. */
-  contextKey: Buffer;
-  /** Who asks, for the audit log: `operator:<OS user>`. */
-  actor: string;
+export interface Provisioning extends Operator {
+  /** Makes the agency's data keys; absent where nothing is sealed (tests). */
+  encryption?: KeyEncryption;
   /** Days below which the agency's own admin may not go; unchanged when left out. */
   retentionFloorDays?: number;
   /** The agency's share of the workers; unchanged when left out. */
@@ -56,6 +53,7 @@ export async function addAgency(deps: Provisioning, document: unknown): Promise<
     const row = toRow(manifest, before, deps);
     await (before ? agencies.updateAgencyRow(tx, row) : agencies.insertAgency(tx, row));
     await ensureAgencyLogins(tx, manifest.slug, deps.contextKey);
+    if (deps.encryption) await makeMissingKeys(tx, { ...deps, encryption: deps.encryption }, manifest.slug);
     return 'agency.add';
   });
 }
@@ -128,36 +126,24 @@ async function provision(
   slug: string,
   change: (tx: Connection, before: ProvisionedAgency | null) => Promise<string>,
 ): Promise<ProvisionedAgency> {
-  const admin = await connectAdmin(deps.adminUrl, 'flux agencies');
-  try {
-    return await underStructureLock(admin, () =>
-      inTransaction(admin, async (tx) => {
-        await setTenant(tx, operatorContext(deps.contextKey, slug));
-        const before = await agencies.readAgency(tx, slug);
-        const action = await change(tx, before);
-        const after = (await agencies.readAgency(tx, slug)) as ProvisionedAgency;
-        await appendAudit(tx, {
-          actor: deps.actor,
-          role: 'platform',
-          action,
-          resourceType: 'agency',
-          resourceId: slug,
-          success: true,
-          before: before ? toAudited(before) : null,
-          after: toAudited(after),
-        });
-        return after;
-      }),
-    );
-  } finally {
-    await admin.end();
-  }
-}
-
-/** The seal outlives any wait for the structure lock that an operator would sit through. */
-function operatorContext(contextKey: Buffer, agency: string): string {
-  const expiresAt = Math.floor(Date.now() / 1000) + 600;
-  return sealContext(sealKey(contextKey), { agency, role: 'platform', clearance: 5, expiresAt });
+  return underOperatorLock(deps, 'flux agencies', (admin) =>
+    asAgency(admin, deps.contextKey, slug, async (tx) => {
+      const before = await agencies.readAgency(tx, slug);
+      const action = await change(tx, before);
+      const after = (await agencies.readAgency(tx, slug)) as ProvisionedAgency;
+      await appendAudit(tx, {
+        actor: deps.actor,
+        role: 'platform',
+        action,
+        resourceType: 'agency',
+        resourceId: slug,
+        success: true,
+        before: before ? toAudited(before) : null,
+        after: toAudited(after),
+      });
+      return after;
+    }),
+  );
 }
 
 function toRow(

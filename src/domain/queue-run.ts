@@ -3,8 +3,9 @@ import type { Connection } from '../db/pool.ts';
 import { insertPlanPartition, insertRun, type Run, type RunOrigin } from '../db/runs.ts';
 import { appendEvents } from '../events/append.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, DomainDeps } from './caller.ts';
 import { requireRun } from './run-control.ts';
+import { storePayload } from './run-payload.ts';
 import type { RunStage } from './run.ts';
 
 export interface QueuedRun {
@@ -20,6 +21,7 @@ export interface QueuedRun {
 
 /** Inserts a PENDING run with its first partition and its first event. Personal data in reason and notes are masked. */
 export async function queueRun(
+  deps: Pick<DomainDeps, 'keys'>,
   tx: Connection,
   { principal, traceId }: Caller,
   { pipeline, stage, payload, reason, priority, origin }: QueuedRun,
@@ -33,7 +35,7 @@ export async function queueRun(
     classification: pipeline.classification,
     requestedBy: principal.subject,
     reason: reason === null ? null : maskText(reason),
-    payload: withMaskedNotes(payload),
+    ...(await storePayload(deps, tx, principal.agency, withMaskedNotes(payload))),
     traceId,
     priority,
     ...(origin ? { origin } : {}),

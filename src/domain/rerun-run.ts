@@ -6,6 +6,7 @@ import type { Caller, DomainDeps } from './caller.ts';
 import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
 import { type ControlRun, requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
+import { auditedPayload, readPayload } from './run-payload.ts';
 
 /** Whose code a rerun takes: that of the first run, or what is registered now. */
 export const pipelineChoices = ['PINNED', 'CURRENT'] as const;
@@ -32,21 +33,22 @@ export async function rerunRun(deps: DomainDeps, caller: Caller, input: RerunRun
     idempotencyKey: input.idempotencyKey,
     request: { runId: input.runId, pipeline: input.pipeline },
     check: () => undefined,
-    change: (tx) => queueAgain(tx, caller, input),
+    change: (tx) => queueAgain(deps, tx, caller, input),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
   if (!repeated) await wakeWorkers(deps, value.id);
   return value;
 }
 
-async function queueAgain(tx: Connection, caller: Caller, input: RerunRun): Promise<Change<Run>> {
+async function queueAgain(deps: DomainDeps, tx: Connection, caller: Caller, input: RerunRun): Promise<Change<Run>> {
   await requireEnabledAgency(tx, caller);
   const first = await requireRun(tx, input.runId);
   const pipeline = await choosePipeline(tx, first, input.pipeline ?? 'PINNED');
-  const run = await queueRun(tx, caller, {
+  const payload = await readPayload(deps, tx, first);
+  const run = await queueRun(deps, tx, caller, {
     pipeline,
     stage: first.stage,
-    payload: first.payload,
+    payload,
     reason: input.reason,
     priority: first.priority,
     origin: { rerunOf: first.id },
@@ -55,7 +57,11 @@ async function queueAgain(tx: Connection, caller: Caller, input: RerunRun): Prom
     value: run,
     resourceId: run.id,
     reference: { runId: run.id },
-    after: { rerunOf: first.id, pipeline: { name: pipeline.name, version: pipeline.version }, payload: run.payload },
+    after: {
+      rerunOf: first.id,
+      pipeline: { name: pipeline.name, version: pipeline.version },
+      payload: auditedPayload(deps, payload),
+    },
   };
 }
 

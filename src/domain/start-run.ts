@@ -10,6 +10,7 @@ import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
 import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
 import { requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
+import { auditedPayload } from './run-payload.ts';
 import type { RunStage } from './run.ts';
 
 export interface StartRun extends Asked {
@@ -49,18 +50,24 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
       metadata: input.metadata ?? null,
     },
     check: () => wantedOf(caller, input),
-    change: (tx, wanted) => queueWanted(tx, caller, input, wanted),
+    change: (tx, wanted) => queueWanted(deps, tx, caller, input, wanted),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
   if (!repeated) await wakeWorkers(deps, value.id);
   return value;
 }
 
-async function queueWanted(tx: Connection, caller: Caller, input: StartRun, wanted: Wanted): Promise<Change<Run>> {
+async function queueWanted(
+  deps: DomainDeps,
+  tx: Connection,
+  caller: Caller,
+  input: StartRun,
+  wanted: Wanted,
+): Promise<Change<Run>> {
   await requireEnabledAgency(tx, caller);
   const pipeline = await resolvePipeline(tx, wanted);
   const payload = keptPayload(caller, pipeline, wanted);
-  const run = await queueRun(tx, caller, {
+  const run = await queueRun(deps, tx, caller, {
     pipeline,
     stage: wanted.stage,
     payload,
@@ -69,7 +76,12 @@ async function queueWanted(tx: Connection, caller: Caller, input: StartRun, want
     origin: null,
   });
   const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage };
-  return { value: run, resourceId: run.id, reference: { runId: run.id }, after: { ...ofPipeline, payload } };
+  return {
+    value: run,
+    resourceId: run.id,
+    reference: { runId: run.id },
+    after: { ...ofPipeline, payload: auditedPayload(deps, payload) },
+  };
 }
 
 /** The rules of the request that need no database. */

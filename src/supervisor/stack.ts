@@ -7,9 +7,11 @@ import { publicKeyOf } from '../audit/signed-note.ts';
 import { type Config, inheritedEnvironment, requireIssuers } from '../config.ts';
 import { migrate } from '../db/migrate.ts';
 import { type PlatformRoles, roleUrl } from '../db/roles.ts';
+import { ensureKeys } from '../domain/manage-keys.ts';
 import { startEmbedded } from '../embedded-postgres/start-embedded.ts';
 import { FluxError } from '../errors.ts';
 import { ensureFolder, ensureHome, homePaths } from '../home.ts';
+import { localKeyEncryption } from '../keys/key-encryption.ts';
 import { acquireProcessLock } from '../process-lock.ts';
 import { type Child, type ChildOptions, startChild } from './child.ts';
 import { requireFreePort } from './free-port.ts';
@@ -66,6 +68,7 @@ export async function startStack(config: Config, options: StackOptions): Promise
     const adminUrl = await patiently(() => openDatabase(config, options, started));
     const { roles, applied } = await patiently(() => migrate(adminUrl, { contextKey: config.contextKey }));
     if (applied.length > 0) options.logger.info({ applied }, 'database migrated');
+    await patiently(() => ensureDataKeys(config, adminUrl));
     const env = childEnvironment(config, adminUrl, roles);
     const children = await startChildren(config, options, env, started, patiently);
     const apiUrl = children.api.current()?.url ?? `http://${config.host}:${String(config.port)}`;
@@ -87,6 +90,12 @@ export async function startStack(config: Config, options: StackOptions): Promise
     await started.unwind();
     throw cause;
   }
+}
+
+/** An agency that was added before there were data keys gets its own now. */
+async function ensureDataKeys(config: Config, adminUrl: string): Promise<void> {
+  const encryption = localKeyEncryption(config.dataKey, config.dataKeysBefore);
+  await ensureKeys({ adminUrl, contextKey: config.contextKey, actor: 'operator:flux up', encryption });
 }
 
 /** What has started, to be stopped in reverse. One part that fails to stop does not keep the others up. */

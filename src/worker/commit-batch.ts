@@ -10,6 +10,7 @@ import { FluxError } from '../errors.ts';
 import type { Batch } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
 import { metrics } from '../telemetry/metrics.ts';
+import { sealRejections } from './seal-rejections.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import type { Work } from './work.ts';
 
@@ -76,7 +77,12 @@ async function writeRecords(tx: Connection, work: Work, { table, columns }: Dest
       );
     }
   }
-  await insertRejectedRecords(tx, work.claim, work.definitions.contract, batch.rejected);
+  await insertRejectedRecords(
+    tx,
+    work.claim,
+    work.definitions.contract,
+    await sealRejections(tx, work, batch.rejected),
+  );
 }
 
 async function completePartition(tx: Connection, { claim }: Work): Promise<number | null> {

@@ -6,6 +6,7 @@ import { findPipeline } from '../db/pipelines.ts';
 import type { Queryable } from '../db/pool.ts';
 import { lakeSchema } from '../db/roles.ts';
 import { findRun, type Run } from '../db/runs.ts';
+import { readPayload } from '../domain/run-payload.ts';
 import { FluxError } from '../errors.ts';
 import type { PipelineDefinition } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
@@ -31,7 +32,7 @@ export async function openWork(
   const work: Work = {
     ...held,
     ...taking,
-    ...(await readDefinitions(holder, run)),
+    ...(await readDefinitions(deps, holder, run)),
     deps,
     run,
     folder,
@@ -51,6 +52,7 @@ function requireNotPoison({ config }: WorkerDeps, { claim }: Held): void {
 }
 
 async function readDefinitions(
+  deps: WorkerDeps,
   db: Queryable,
   run: Run,
 ): Promise<Pick<Work, 'definition' | 'definitions' | 'contract'>> {
@@ -60,7 +62,10 @@ async function readDefinitions(
       'PIPELINE_NOT_FOUND',
       `Pipeline ${run.pipelineName} ${String(run.pipelineVersion)} does not exist.`,
     );
-  const definition = withSourceOf(run, JSON.parse(pipeline.definition) as PipelineDefinition);
+  const definition = withSourceOf(
+    await readPayload(deps, db, run),
+    JSON.parse(pipeline.definition) as PipelineDefinition,
+  );
   const name = { pipeline: { name: pipeline.name, version: pipeline.version } };
   if (pipeline.contractName === null) return { definition, definitions: { ...name, contract: null }, contract: null };
   const contract = await findContract(db, pipeline.contractName, pipeline.contractVersion);
@@ -77,7 +82,7 @@ async function readDefinitions(
 }
 
 /** A payload may name another path inside the pipeline's connection. */
-function withSourceOf({ payload }: Run, definition: PipelineDefinition): PipelineDefinition {
+function withSourceOf(payload: Record<string, unknown>, definition: PipelineDefinition): PipelineDefinition {
   const path = payload['source'];
   return typeof path === 'string' ? { ...definition, source: { ...definition.source, path } } : definition;
 }

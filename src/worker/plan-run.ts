@@ -6,6 +6,7 @@ import { FluxError } from '../errors.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
+import { objectKeys } from './object-keys.ts';
 import { openLoad } from './open-load.ts';
 import { planData, planEvents } from './plan-data.ts';
 import { forkPointOf, planFork } from './plan-fork.ts';
@@ -18,7 +19,8 @@ export async function planRun(work: Work): Promise<void> {
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const object = (await pinnedBefore(work)) ?? (await pin(work, signal));
   const { definition, contract, folder: workFolder } = work;
-  const plan = await work.deps.engine.planSource({ definition, contract, object, workFolder, signal });
+  const dataKeyOf = objectKeys(work);
+  const plan = await work.deps.engine.planSource({ definition, contract, object, dataKeyOf, workFolder, signal });
   await commitPlan(work, object, plan);
   work.deps.announcer.run(work.claim.runId);
   work.deps.announcer.work();
@@ -38,7 +40,8 @@ async function pin({ deps, holder, claim, definition }: Work, signal: AbortSigna
       `Connection ${source.connection} does not exist. Register it, then start a new run.`,
     );
   const { name, kind, config } = connection;
-  const request = { agency: claim.agencyId, connection: { name, kind, config }, source, signal };
+  const dataKey = deps.keys?.seals ? await deps.keys.newest(holder, claim.agencyId, 'objects') : null;
+  const request = { agency: claim.agencyId, connection: { name, kind, config }, source, dataKey, signal };
   return { ...(await deps.engine.pinSource(request)), connectionName: name };
 }
 

@@ -6,6 +6,7 @@ import { FluxError } from '../errors.ts';
 import type { Batch, BatchesRequest } from '../etl/engine-types.ts';
 import type { Position } from '../checkpoint/position.ts';
 import { commitBatch, type Destination } from './commit-batch.ts';
+import { objectKeys } from './object-keys.ts';
 import { resumePartition } from './resume-partition.ts';
 import { within } from './within.ts';
 import type { Work } from './work.ts';
@@ -62,10 +63,16 @@ function requireNoViolation({ definition }: Work, { rejected }: Batch): void {
   const { name, version } = definition.contract;
   throw new FluxError(
     'CONTRACT_VIOLATED',
-    `Record ${String(first.recordNo)} broke contract ${name} ${String(version)} (${first.reasons[0]?.message ?? 'no reason given'}), ` +
+    `Record ${String(first.recordNo)} broke contract ${name} ${String(version)} (${ruleOf(first)}), ` +
       'and the pipeline allows none. Nothing was published. See the rejected records.',
     { details: { recordNo: first.recordNo } },
   );
+}
+
+/** A reason's own message may repeat the record's value, and a failure is kept in plain text and logged. */
+function ruleOf({ reasons }: Batch['rejected'][number]): string {
+  const [first] = reasons;
+  return first ? `rule ${first.rule} at ${first.path === '' ? 'the record' : first.path}` : 'no reason given';
 }
 
 async function findDestination({ holder, claim, lake }: Work): Promise<Destination> {
@@ -79,7 +86,8 @@ async function toRequest(work: Work, position: Position, signal: AbortSignal): P
   const object = await findSourceObject(holder, claim);
   if (!object) throw new FluxError('INTERNAL', `Run ${claim.runId} has partitions but no pinned source.`);
   const range = await readPartitionRange(holder, claim);
-  return { definition, contract, object, range, cursor: position.cursor, workFolder, signal };
+  const dataKeyOf = objectKeys(work);
+  return { definition, contract, object, dataKeyOf, range, cursor: position.cursor, workFolder, signal };
 }
 
 /** The next batch, unless the worker is told to stop before it comes. */

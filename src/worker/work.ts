@@ -4,6 +4,7 @@ import type { Claim } from '../db/queue.ts';
 import type { Run } from '../db/runs.ts';
 import type { EtlEngine, PipelineDefinition } from '../etl/engine-types.ts';
 import type { Announcer } from '../events/announce.ts';
+import type { KeyRing } from '../keys/key-ring.ts';
 import type { LeaseTimes } from '../queue/lease.ts';
 
 /** Where a worker writes what it has to say; pino fits. */
@@ -39,6 +40,8 @@ export interface WorkerConfig {
 export interface WorkerDeps {
   config: WorkerConfig;
   engine: EtlEngine;
+  /** The agencies' data keys, read as each agency's login; absent where nothing is sealed (tests). */
+  keys?: KeyRing | undefined;
   /** As flux_worker: claims, heartbeats and hints. */
   pool: Pool;
   announcer: Announcer;

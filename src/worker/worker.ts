@@ -5,6 +5,7 @@ import { createPool } from '../db/pool.ts';
 import { type Claim, claimPartition, quantumDefault, rescuePartitions } from '../db/queue.ts';
 import type { EtlEngine } from '../etl/engine-types.ts';
 import { createAnnouncer } from '../events/announce.ts';
+import type { KeyRing } from '../keys/key-ring.ts';
 import { startBell } from '../queue/bell.ts';
 import { metrics, watchPool } from '../telemetry/metrics.ts';
 import { executePartition } from './execute-partition.ts';
@@ -43,7 +44,7 @@ export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'c
 /** Starts looking for work. Resolves at once; a database that does not answer yet is waited for. */
 export function startWorker(
   config: StartWorkerConfig,
-  deps: { engine: EtlEngine; log: Log; random?: () => number },
+  deps: { engine: EtlEngine; keys?: KeyRing; log: Log; random?: () => number },
 ): Worker {
   const id = config.id ?? `${hostname()}-${String(process.pid)}-${randomUuid().slice(0, 4)}`;
   const onError = (err: unknown): void => deps.log.warn({ err }, 'a connection of the worker broke');
@@ -68,6 +69,7 @@ export function startWorker(
       quantumBatches: config.quantumBatches ?? quantumDefault,
     },
     engine: deps.engine,
+    keys: deps.keys,
     log: deps.log,
     random: deps.random ?? Math.random,
     pool,

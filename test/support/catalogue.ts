@@ -43,6 +43,15 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
   'agencies.owner_reads': { role: 'owner', reason: 'an admin without superuser lists agencies as the owner' },
 };
 
+/** Policies that narrow what a role sees of its own tenant, with their exact condition. */
+const narrowingPolicies: Record<string, { role: 'api'; condition: string; reason: string }> = {
+  'data_keys.records_only': {
+    role: 'api',
+    condition: "(purpose = 'records'::text)",
+    reason: 'the API shows payloads and refused records, and never unwraps the key of a pinned object',
+  },
+};
+
 /** The only SECURITY DEFINER functions, and who may call them. */
 const definerFunctions = {
   verified_context: 'nobody',
@@ -190,6 +199,17 @@ function policyRules(roles: PlatformRoles): Sql[] {
       select format('policy %s is missing', listed) as violation
       from unnest(${Object.keys(crossingPolicies)}::text[]) listed
       where not exists (select from (${policies}) p where format('%s.%s', table_name, name) = listed)
+    `,
+    sql`
+      select format('policy %s is missing, or narrows less than it should', w.name) as violation
+      from (values ${join(Object.entries(narrowingPolicies).map(([name, { role, condition }]) => sql`(${name}, ${roles[role]}, ${condition})`))})
+        w (name, role, condition)
+      where not exists (
+        select from (${policies}) p
+        join pg_roles r on r.rolname = w.role and p.polroles = array[r.oid]
+        where format('%s.%s', table_name, p.name) = w.name and not polpermissive and polcmd = '*'
+          and qual = w.condition and with_check = w.condition
+      )
     `,
     sql`
       select format('%s: policy %s calls a function once per row instead of once per statement', table_name, name) as violation

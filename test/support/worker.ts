@@ -13,6 +13,7 @@ import type { EtlEngine } from '../../src/etl/engine-types.ts';
 import { createAnnouncer } from '../../src/events/announce.ts';
 import { appendEvents } from '../../src/events/append.ts';
 import { executePartition } from '../../src/worker/execute-partition.ts';
+import type { KeyRing } from '../../src/keys/key-ring.ts';
 import { startWorker, type StartWorkerConfig, type Worker } from '../../src/worker/worker.ts';
 import type { Outcome, WorkerDeps, WorkerTimes } from '../../src/worker/work.ts';
 import type { TestDatabase } from './database.ts';
@@ -43,7 +44,7 @@ export interface WorkerBench {
   queueRun(agency: string, pipeline: string, more?: { traceId?: string; source?: string }): Promise<string>;
   deps(
     engine: EtlEngine,
-    more?: { times?: Partial<WorkerTimes>; id?: string; quantumBatches?: number },
+    more?: { times?: Partial<WorkerTimes>; id?: string; quantumBatches?: number; keys?: KeyRing },
   ): Promise<WorkerDeps>;
   claim(worker?: string, leaseMs?: number): Promise<Claim>;
   /** Claims and works partitions until there are none left that could be taken now. @returns the outcomes, in order */
@@ -131,6 +132,7 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
           quantumBatches: more.quantumBatches ?? 10,
         },
         engine,
+        keys: more.keys,
         pool: database.workerPool(),
         announcer,
         log: logger,

@@ -15,6 +15,7 @@ import {
   shareWorkers,
   updateAgency,
 } from '../../domain/provision-agency.ts';
+import { localKeyEncryption } from '../../keys/key-encryption.ts';
 import { findAdminUrl } from '../database.ts';
 import { print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
@@ -126,6 +127,7 @@ async function provisioning({ retentionFloor, ...asked }: ManifestOptions): Prom
     adminUrl: await findAdminUrl(config),
     contextKey: config.contextKey,
     actor: `operator:${userInfo().username}`,
+    encryption: localKeyEncryption(config.dataKey, config.dataKeysBefore),
     ...(retentionFloor === undefined ? {} : { retentionFloorDays: retentionFloor }),
     share,
   };

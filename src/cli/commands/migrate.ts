@@ -2,7 +2,9 @@ import type { Command } from 'commander';
 
 import { loadConfig } from '../../config.ts';
 import { migrate } from '../../db/migrate.ts';
+import { ensureKeys } from '../../domain/manage-keys.ts';
 import { findAdminUrl } from '../database.ts';
+import { keyOperator } from './keys.ts';
 import { print, printJson } from '../output.ts';
 
 export function addMigrate(program: Command): void {
@@ -14,7 +16,9 @@ export function addMigrate(program: Command): void {
     .option('--json', 'print JSON')
     .action(async ({ json }: { json?: boolean }) => {
       const config = loadConfig();
-      const { applied } = await migrate(await findAdminUrl(config), { contextKey: config.contextKey });
+      const adminUrl = await findAdminUrl(config);
+      const { applied } = await migrate(adminUrl, { contextKey: config.contextKey });
+      await ensureKeys(keyOperator(config, adminUrl));
       if (json) printJson({ applied });
       else
         print(

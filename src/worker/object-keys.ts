@@ -1,0 +1,8 @@
+import type { DataKey } from '../keys/key-ring.ts';
+import type { Work } from './work.ts';
+
+/** Finds the keys of the agency's sealed objects, as the agency's own login. @returns undefined where this worker has none */
+export function objectKeys({ deps, holder, claim }: Work): ((version: number) => Promise<DataKey>) | undefined {
+  const { keys } = deps;
+  return keys && ((version) => keys.ofVersion(holder, claim.agencyId, 'objects', version));
+}
