@@ -54,9 +54,15 @@ test('a marked plaintext that a run reads is in the agency’s own lake, and in 
 });
 
 test('a run that the first refused record fails does not repeat the record in its failure, events or audit entries', async () => {
-  await bench.addPipeline('nasa', 'strict', 'strict.csv', `year,note\n${mark},not a year\n`, {
-    contract: { onViolation: 'fail' },
-  });
+  await bench.addPipeline(
+    'nasa',
+    'strict',
+    'strict.csv',
+    `year,note\n${mark},not a year\n${'2001,fine\n'.repeat(120)}`,
+    {
+      contract: { onViolation: 'fail' },
+    },
+  );
   const runId = await bench.run('nasa', 'strict');
   const { rows } = await database
     .admin()
