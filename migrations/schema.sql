@@ -213,6 +213,22 @@ create table flux.contracts (
 ); -- owner flux_owner
 comment on table flux.contracts is 'JSON Schema 2020-12, immutable versions. document is RFC 8785 canonical text, sha256 its digest.';
 
+create table flux.data_keys (
+  agency_id text collate "C" not null,
+  purpose text not null,
+  version integer not null,
+  kek_id text,
+  wrapped bytea,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  destroyed_at timestamp with time zone,
+  constraint data_keys_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint data_keys_pkey PRIMARY KEY (agency_id, purpose, version),
+  constraint data_keys_purpose_check CHECK ((purpose = ANY (ARRAY['objects'::text, 'records'::text]))),
+  constraint data_keys_version_check CHECK ((version >= 1)),
+  constraint wrapped_until_destroyed CHECK ((((wrapped IS NULL) = (destroyed_at IS NOT NULL)) AND ((kek_id IS NULL) = (wrapped IS NULL))))
+); -- owner flux_owner
+comment on table flux.data_keys is 'Data keys (AES-256), each wrapped by the key encryption key that kek_id names. The highest version seals; a destroyed one leaves its row.';
+
 create table flux.datasets (
   agency_id text collate "C" not null,
   name text collate "C" not null,
@@ -365,6 +381,7 @@ create table flux.rejected_records (
   reasons jsonb not null,
   raw text,
   created_at timestamp with time zone not null default clock_timestamp(),
+  sealed bytea,
   constraint rejected_records_agency_id_run_id_partition_no_fkey FOREIGN KEY (agency_id, run_id, partition_no) REFERENCES flux.run_partitions(agency_id, run_id, partition_no),
   constraint rejected_records_pkey PRIMARY KEY (agency_id, run_id, record_no),
   constraint rejected_records_record_no_check CHECK ((record_no >= 1))
@@ -482,6 +499,7 @@ create table flux.runs (
   forked_from uuid,
   forked_partition integer,
   forked_version integer,
+  payload_sealed bytea,
   feed_seq bigint,
   constraint failure_when_failed CHECK (((failure_code IS NOT NULL) = (status = 'FAILED'::text))),
   constraint finished_when_over CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))),
@@ -510,6 +528,7 @@ create table flux.source_objects (
   media_type text not null,
   modified_at timestamp with time zone,
   pinned_at timestamp with time zone not null default clock_timestamp(),
+  key_version integer,
   constraint source_objects_agency_id_run_id_fkey FOREIGN KEY (agency_id, run_id) REFERENCES flux.runs(agency_id, run_id),
   constraint source_objects_pkey PRIMARY KEY (agency_id, object_id),
   constraint source_objects_sha256_check CHECK ((length(sha256) = 32))
@@ -567,6 +586,7 @@ CREATE UNIQUE INDEX checkpoints_pkey ON flux.checkpoints USING btree (agency_id,
 CREATE UNIQUE INDEX connections_pkey ON flux.connections USING btree (agency_id, name);
 CREATE UNIQUE INDEX context_keys_pkey ON flux.context_keys USING btree (key_id);
 CREATE UNIQUE INDEX contracts_pkey ON flux.contracts USING btree (agency_id, name, version);
+CREATE UNIQUE INDEX data_keys_pkey ON flux.data_keys USING btree (agency_id, purpose, version);
 CREATE UNIQUE INDEX datasets_pkey ON flux.datasets USING btree (agency_id, name);
 CREATE UNIQUE INDEX expired_objects_pkey ON flux.expired_objects USING btree (agency_id, address);
 CREATE UNIQUE INDEX idempotency_keys_pkey ON flux.idempotency_keys USING btree (agency_id, operation, key);
@@ -683,6 +703,13 @@ alter table flux.contracts enable row level security, force row level security;
 create policy own_agency on flux.contracts as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.data_keys enable row level security, force row level security;
+create policy own_agency on flux.data_keys as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+create policy records_only on flux.data_keys as restrictive for all to flux_api
+  using ((purpose = 'records'::text))
+  with check ((purpose = 'records'::text));
 alter table flux.datasets enable row level security, force row level security;
 create policy own_agency on flux.datasets as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
@@ -1297,6 +1324,17 @@ begin
 end
 $function$; -- owner flux_definer
 comment on function flux.expire_runs(p_limit integer) is 'Takes away up to p_limit runs of the session''s agency that ended before its retention, with all that hangs on them; no row when there are none.';
+
+CREATE OR REPLACE FUNCTION flux.grant_agency_keys(p_rw name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute format('grant select on flux.data_keys to %I', p_rw);
+end
+$function$; -- owner flux_owner
+comment on function flux.grant_agency_keys(p_rw name) is 'Grants an agency''s worker login its own wrapped data keys.';
 
 CREATE OR REPLACE FUNCTION flux.grant_agency_login(p_rw name, p_ro name)
  RETURNS void
@@ -2085,6 +2123,7 @@ grant delete, select on table flux.checkpoints to flux_definer;
 grant insert, select, update (title, config, version, updated_at) on table flux.connections to flux_api;
 grant select on table flux.context_keys to flux_definer;
 grant insert, select on table flux.contracts to flux_api;
+grant select on table flux.data_keys to flux_api;
 grant select on table flux.datasets to flux_api;
 grant insert, select on table flux.expired_objects to flux_definer;
 grant insert, select, update (request_sha256, result, created_at, expires_at) on table flux.idempotency_keys to flux_api;
