@@ -54,19 +54,3 @@ export async function rewrapDataKey(
       and destroyed_at is null
   `);
 }
-
-/** Destroys an agency's data keys up to a version; null: all. @returns how many */
-export async function destroyDataKeys(
-  tx: Queryable,
-  agency: string,
-  below: { purpose: KeyPurpose; version: number } | null,
-): Promise<number> {
-  const { rowCount } = await tx.query(sql`
-    update flux.data_keys
-    set kek_id = null, wrapped = null, destroyed_at = clock_timestamp()
-    where agency_id = ${agency}
-      and destroyed_at is null
-      and (${below?.purpose ?? null}::text is null or (purpose = ${below?.purpose ?? null} and version < ${below?.version ?? 0}::int))
-  `);
-  return rowCount;
-}
