@@ -51,16 +51,16 @@ export function createContext(api: ApiDeps, request: RequestContext): Context {
   const context: Context = {
     ...request,
     api,
-    loaders: createLoaders((work) => inTenant(api.pool, request.sealed(), work)),
+    loaders: createLoaders((work) => inTenant(api.pool, request.sealed(), work, request.signal)),
     trace: new OperationTrace(request, api.activity),
     onDenied: (denial) => auditDenial(context, denial),
   };
   return Object.freeze(context);
 }
 
-/** Reads under the caller's tenant context, in one transaction. */
-export function read<T>({ api, sealed }: Context, work: (tx: Connection) => Promise<T>): Promise<T> {
-  return inTenant(api.pool, sealed(), work);
+/** Reads under the caller's tenant context, in one transaction; ends on the server too when nobody waits any more. */
+export function read<T>({ api, sealed, signal }: Context, work: (tx: Connection) => Promise<T>): Promise<T> {
+  return inTenant(api.pool, sealed(), work, signal);
 }
 
 /** What the audit log calls a mutation, also one that was refused before it reached its use case. */

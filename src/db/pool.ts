@@ -1,6 +1,7 @@
 import pg from 'pg';
 
-import { toFluxError } from '../errors.ts';
+import { FluxError, toFluxError } from '../errors.ts';
+import { cancelStatement } from './cancel.ts';
 import { type Sql, toQuery } from './sql.ts';
 
 // Counts are bigint in SQL and must not pass through a double; the reader gets a JavaScript bigint.
@@ -23,8 +24,13 @@ export interface Connection extends Queryable {
 }
 
 export interface Pool extends Queryable {
-  /** Lends a connection to `use`; one that failed, or is left inside a transaction, is destroyed, never lent again. */
-  withConnection<T>(use: (connection: Connection) => Promise<T>): Promise<T>;
+  /**
+   * Lends a connection to `use`; one that failed, or is left inside a transaction, is destroyed, never lent again.
+   *
+   * @param signal ends the statement that runs when it aborts, on the server too; `use` sees it fail with 57014
+   * @throws UNAVAILABLE no connection; LIMIT_EXCEEDED the signal had aborted before there was one
+   */
+  withConnection<T>(use: (connection: Connection) => Promise<T>, signal?: AbortSignal): Promise<T>;
   /** Counts for metrics. */
   stats(): { total: number; idle: number; waiting: number };
   end(): Promise<void>;
@@ -73,10 +79,16 @@ export function createPool(options: PoolOptions): Pool {
   pool.on('error', (error) => options.onError?.(error));
   return {
     query: (query) => run(pool, query, statements),
-    async withConnection(use) {
+    async withConnection(use, signal) {
       const client = await pool.connect().catch((cause: unknown) => {
         throw toFluxError(cause);
       });
+      if (signal?.aborted) {
+        client.release();
+        throw new FluxError('LIMIT_EXCEEDED', 'Nobody waits for the answer any more, so it was not looked for.');
+      }
+      const cancel = (): void => void cancelStatement(client);
+      signal?.addEventListener('abort', cancel, { once: true });
       let failure: Error | undefined;
       const onError = (error: Error): void => {
         failure = error;
@@ -89,7 +101,10 @@ export function createPool(options: PoolOptions): Pool {
         throw cause;
       } finally {
         client.off('error', onError);
-        client.release(isOrderly(client) ? undefined : (failure ?? true));
+        signal?.removeEventListener('abort', cancel);
+        // A request to cancel may arrive when the next statement runs.
+        const usable = isOrderly(client) && !signal?.aborted;
+        client.release(usable ? undefined : (failure ?? true));
       }
     },
     stats: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),

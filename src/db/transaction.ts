@@ -25,15 +25,24 @@ export async function inTransaction<T>(connection: Connection, work: (tx: Connec
  * security then shows that tenant's rows and no others; 42501 when the seal is forged or expired.
  *
  * On a pipelined connection the transaction's opening travels together with the first statement of `work`.
+ *
+ * @param signal ends the running statement when it aborts
  */
-export function inTenant<T>(pool: Pool, sealedContext: string, work: (tx: Connection) => Promise<T>): Promise<T> {
-  return pool.withConnection((connection) =>
-    connection.pipelined
-      ? inPipelinedTenant(connection, sealedContext, work)
-      : inTransaction(connection, async (tx) => {
-          await setTenant(tx, sealedContext);
-          return work(tx);
-        }),
+export function inTenant<T>(
+  pool: Pool,
+  sealedContext: string,
+  work: (tx: Connection) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  return pool.withConnection(
+    (connection) =>
+      connection.pipelined
+        ? inPipelinedTenant(connection, sealedContext, work)
+        : inTransaction(connection, async (tx) => {
+            await setTenant(tx, sealedContext);
+            return work(tx);
+          }),
+    signal,
   );
 }
 

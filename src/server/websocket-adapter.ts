@@ -13,11 +13,15 @@ import type { Outlet } from './deliver.ts';
 
 const pingMs = 12_000; // a client that does not answer within another 12 s is gone
 const stallMs = 30_000;
+/** Ids are short; what is longer is no Complete that needs to be quick. */
+const completeLengthMax = 1_000;
 
 type PingPayload = Record<string, unknown> | undefined;
 
 export interface ProtocolOptions {
   logger: Logger;
+  /** The client wants no more of an operation. graphql-ws itself tells only after the operation's end. */
+  completed(socket: WebSocket, id: string): void;
   /** What a ping is answered with. */
   pong(socket: WebSocket, payload: PingPayload): Promise<PingPayload>;
 }
@@ -26,7 +30,7 @@ export interface ProtocolOptions {
 export function speakProtocol(
   protocol: ProtocolServer<Extra>,
   sockets: WebSocketServer,
-  { logger, pong }: ProtocolOptions,
+  { logger, pong, completed }: ProtocolOptions,
 ): void {
   sockets.options.handleProtocols = handleProtocols;
   sockets.on('connection', (socket, request) => {
@@ -44,7 +48,10 @@ export function speakProtocol(
         },
         onMessage: (take) =>
           socket.on('message', (data: Buffer) => {
-            take(data.toString('utf8')).catch((cause: unknown) => closeAfter(socket, cause, logger));
+            const text = data.toString('utf8');
+            const id = completedId(text);
+            if (id !== undefined) completed(socket, id);
+            take(text).catch((cause: unknown) => closeAfter(socket, cause, logger));
           }),
       },
       { socket, request },
@@ -118,6 +125,16 @@ function sendOrCutOff(socket: WebSocket, data: string): Promise<void> {
       else resolve();
     });
   });
+}
+
+function completedId(text: string): string | undefined {
+  if (text.length > completeLengthMax || !text.includes('"complete"')) return undefined;
+  try {
+    const { type, id } = JSON.parse(text) as { type?: unknown; id?: unknown };
+    return type === 'complete' && typeof id === 'string' ? id : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function closeAfter(socket: WebSocket, cause: unknown, logger: Logger): void {

@@ -203,6 +203,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
   };
   speakProtocol(protocol, sockets, {
     logger,
+    completed: (socket, id) => sessions.get(socket)?.running.get(id)?.controller.abort(),
     pong: async (socket, payload) => {
       const authorization = payload?.['authorization'];
       // What a client sends in a ping comes back in the pong; a token does not.
