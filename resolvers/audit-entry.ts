@@ -31,11 +31,11 @@ export function auditEntries(
   { filter, ...page }: PageArgs & { filter?: SealedEntryFilter | null | undefined },
 ): Promise<Page<SealedEntry>> {
   return pageOf(ctx, kind, page, {
-    read: (position, limit) =>
+    read: (position, limit, backward) =>
       read(ctx, async (tx) => {
         const afterSeq = position?.[0] === undefined ? null : BigInt(position[0]);
-        await requireKept(tx, afterSeq);
-        return listSealedEntries(tx, { afterSeq: afterSeq ?? 0n, limit, ...(filter ? { filter } : {}) });
+        if (!backward) await requireKept(tx, afterSeq);
+        return listSealedEntries(tx, { afterSeq, limit, backward, ...(filter ? { filter } : {}) });
       }),
     positionOf: ({ seq }) => [String(seq)],
   });

@@ -14,8 +14,10 @@ export async function checkpointById(ctx: Context, id: string | null): Promise<S
 
 export function checkpointsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredCheckpoint>> {
   return pageOf(ctx, `checkpoints:${run.id}`, page, {
-    read: (position, limit) =>
-      read(ctx, (tx) => listCheckpoints(tx, { runId: run.id, after: position && toPosition(position), limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) =>
+        listCheckpoints(tx, { runId: run.id, after: position && toPosition(position), limit, backward }),
+      ),
     positionOf: ({ partitionNo, version }) => [String(partitionNo), String(version)],
   });
 }

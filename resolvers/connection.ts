@@ -11,7 +11,8 @@ export function connection(ctx: Context, name: string): Promise<SourceConnection
 
 export function connections(ctx: Context, args: PageArgs): Promise<Page<SourceConnection>> {
   return pageOf(ctx, 'connections', args, {
-    read: (position, limit) => read(ctx, (tx) => listConnections(tx, { after: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listConnections(tx, { after: position?.[0] ?? null, limit, backward })),
     positionOf: ({ name }) => [name],
   });
 }

@@ -21,7 +21,8 @@ export async function contractByKey(ctx: Context, key: string): Promise<Contract
 
 export function contracts(ctx: Context, args: PageArgs): Promise<Page<Contract>> {
   return pageOf(ctx, 'contracts', args, {
-    read: (position, limit) => read(ctx, (tx) => listContracts(tx, { after: position && toPosition(position), limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listContracts(tx, { after: position && toPosition(position), limit, backward })),
     positionOf: ({ name, version }) => [name, String(version)],
   });
 }

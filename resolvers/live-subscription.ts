@@ -18,8 +18,10 @@ export function liveSubscriptions(
   { subject, ...page }: PageArgs & { subject?: string | null | undefined },
 ): Promise<Page<LiveSubscription>> {
   return pageOf(ctx, 'live-subscriptions', page, {
-    read: (position, limit) =>
-      read(ctx, (tx) => listLiveSubscriptions(tx, { subject: subject ?? null, afterId: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) =>
+        listLiveSubscriptions(tx, { subject: subject ?? null, afterId: position?.[0] ?? null, limit, backward }),
+      ),
     positionOf: ({ id }) => [id],
   });
 }

@@ -25,7 +25,8 @@ export async function pipelineByKey(ctx: Context, key: string): Promise<Pipeline
 
 export function pipelines(ctx: Context, args: PageArgs): Promise<Page<Pipeline>> {
   return pageOf(ctx, 'pipelines', args, {
-    read: (position, limit) => read(ctx, (tx) => listCurrentPipelines(tx, { after: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listCurrentPipelines(tx, { after: position?.[0] ?? null, limit, backward })),
     positionOf: ({ name }) => [name],
   });
 }

@@ -8,14 +8,14 @@ export type { StoredRejectedRecord } from '../src/db/rejected-records-read.ts';
 
 export function rejectedRecordsOf(ctx: Context, run: Run, page: PageArgs): Promise<Page<StoredRejectedRecord>> {
   return pageOf(ctx, `rejected:${run.id}`, page, {
-    read: (position, limit) =>
+    read: (position, limit, backward) =>
       read(ctx, async (tx) => {
-        const afterRecordNo = BigInt(position?.[0] ?? 0);
+        const after = position && BigInt(position[0] ?? 0);
         return openRejectedRecords(
           ctx.api,
           tx,
           run.agency,
-          await listRejectedRecords(tx, { runId: run.id, afterRecordNo, limit }),
+          await listRejectedRecords(tx, { runId: run.id, after, limit, backward }),
         );
       }),
     positionOf: ({ recordNo }) => [String(recordNo)],

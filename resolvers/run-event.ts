@@ -1,10 +1,10 @@
-import type { RunEvent } from '../src/db/run-events.ts';
+import { readEventsBefore, type RunEvent } from '../src/db/run-events.ts';
 import type { Run } from '../src/db/runs.ts';
 import { decodeEventCursor, encodeEventCursor } from '../src/events/cursor.ts';
 import { checkFollow, follow, type RunEventItem } from '../src/events/follow.ts';
 import { readAfter, unknownRun } from '../src/events/read-after.ts';
 import { type Context, read } from './context.ts';
-import { type Page, type PageArgs, pageSize } from './cursor.ts';
+import { type Page, type PageArgs, pageFrom, pageWindow } from './cursor.ts';
 import { runIdOf } from './ids.ts';
 import { type Streamed, withFailureInBatches } from './stream.ts';
 
@@ -36,20 +36,15 @@ export async function runEvents(
 
 /** @throws NOT_FOUND, CURSOR_EXPIRED, INVALID_INPUT, LIMIT_EXCEEDED */
 export function runEventLog(ctx: Context, args: RunEventsArgs & PageArgs): Promise<Page<RunEvent>> {
-  const { runId, afterSeq } = placeOf(ctx, args);
-  const limit = pageSize(args.first);
+  const window = pageWindow(args);
+  const { runId, afterSeq } = placeOf(ctx, { runId: args.runId, after: window.cursor });
+  const limit = window.limit + 1;
   return read(ctx, async (tx) => {
-    const { events } = await readAfter(tx, { runId, afterSeq, limit: limit + 1 });
-    const edges = events.slice(0, limit).map((node) => ({ node, cursor: cursorOf(ctx, node) }));
-    return {
-      edges,
-      pageInfo: {
-        hasNextPage: events.length > limit,
-        hasPreviousPage: afterSeq > 0n,
-        startCursor: edges[0]?.cursor ?? null,
-        endCursor: edges.at(-1)?.cursor ?? null,
-      },
-    };
+    const events = window.backward
+      ? await readEventsBefore(tx, { runId, beforeSeq: window.cursor === undefined ? null : afterSeq, limit })
+      : (await readAfter(tx, { runId, afterSeq, limit })).events;
+    if (!events) throw unknownRun(runId);
+    return pageFrom(events, window, (event) => cursorOf(ctx, event));
   });
 }
 

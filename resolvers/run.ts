@@ -1,6 +1,6 @@
 import type { Pipeline } from '../src/db/pipelines.ts';
 import type { RunPartition } from '../src/db/run-partitions-read.ts';
-import { findRun, listRuns, type Run, type RunFilter } from '../src/db/runs.ts';
+import { countRuns, findRun, listRuns, type Run, type RunFilter } from '../src/db/runs.ts';
 import type { LoadOfRun } from '../src/db/step-counts-read.ts';
 import { progressOf, type RunProgress } from '../src/domain/progress.ts';
 import { reconcile, type Reconciliation } from '../src/domain/reconciliation.ts';
@@ -29,20 +29,36 @@ export interface RunFilterArgs {
   createdBefore?: Date | null | undefined;
 }
 
+/** A page that knows what it is a page of. */
+export interface RunPage extends Page<Run> {
+  filter: RunFilter;
+}
+
 export interface RunsArgs extends PageArgs {
   filter?: RunFilterArgs | null | undefined;
   orderBy?: { direction: 'ASC' | 'DESC' } | null | undefined;
 }
 
-export function runs(ctx: Context, { filter, orderBy, ...page }: RunsArgs): Promise<Page<Run>> {
+export async function runs(ctx: Context, { filter, orderBy, ...args }: RunsArgs): Promise<RunPage> {
   const descending = orderBy?.direction !== 'ASC';
-  return pageOf(ctx, `runs:${descending ? 'desc' : 'asc'}`, page, {
-    read: (position, limit) =>
+  const page = await pageOf(ctx, `runs:${descending ? 'desc' : 'asc'}`, args, {
+    read: (position, limit, backward) =>
       read(ctx, (tx) =>
-        listRuns(tx, { filter: toFilter(filter ?? {}), descending, after: position?.[0] ?? null, limit }),
+        listRuns(tx, {
+          filter: toFilter(filter ?? {}),
+          descending: descending !== backward,
+          after: position?.[0] ?? null,
+          limit,
+        }),
       ),
     positionOf: ({ id }) => [id],
   });
+  return { ...page, filter: toFilter(filter ?? {}) };
+}
+
+/** How many runs the filter of a page finds, the pages around it included; null when they are too many to count quickly. */
+export function totalCount(ctx: Context, { filter }: Pick<RunPage, 'filter'>): Promise<bigint | null> {
+  return read(ctx, (tx) => countRuns(tx, filter));
 }
 
 export function toFilter({

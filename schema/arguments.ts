@@ -15,6 +15,8 @@ export function pageArgs(arg: ArgBuilder) {
   return {
     first: arg.int({ description: 'How many, 1 to 200; 50 if absent.' }),
     after: arg.string({ description: 'Start after this cursor.' }),
+    last: arg.int({ description: 'How many before `before`, or from the end, 1 to 200; not together with `first`.' }),
+    before: arg.string({ description: 'End before this cursor; not together with `after`.' }),
   };
 }
 

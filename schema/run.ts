@@ -157,7 +157,20 @@ builder.node(RunRef, {
   }),
 });
 
-const RunPageRef = builder.connectionObject({ type: RunRef, name: 'RunConnection' }, { name: 'RunEdge' });
+const RunPageRef = builder.connectionObject(
+  {
+    type: RunRef,
+    name: 'RunConnection',
+    fields: (t) => ({
+      totalCount: t.field({
+        type: 'BigInt',
+        description: 'How many runs the filter finds in all; null above 100,000.',
+        resolve: (page, _args, ctx) => runs.totalCount(ctx, page as unknown as runs.RunPage),
+      }),
+    }),
+  },
+  { name: 'RunEdge' },
+);
 
 export const RunFilterInput = builder.inputType('RunFilter', {
   description: 'Which runs; all conditions must hold.',

@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { literal, type Sql, sql } from './sql.ts';
 
@@ -50,15 +51,21 @@ export interface SealedEntryFilter {
 /** Entries of the session's agency after a number, in order. @param limit rows, 1 to 1000 */
 export async function listSealedEntries(
   db: Queryable,
-  { afterSeq, limit, filter = {} }: { afterSeq: bigint; limit: number; filter?: SealedEntryFilter },
+  {
+    afterSeq,
+    limit,
+    filter = {},
+    backward,
+  }: { afterSeq: bigint | null; limit: number; filter?: SealedEntryFilter; backward?: boolean },
 ): Promise<SealedEntry[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<SealedEntry>(sql`
     select ${columns}
     from flux.audit_entries
     where agency_id = (select flux.current_agency())
-      and seq > ${afterSeq}
+      and (${afterSeq}::bigint is null or seq ${from} ${afterSeq})
       ${conditions(filter)}
-    order by seq
+    order by seq ${order}
     limit ${limit}
   `);
   return rows;

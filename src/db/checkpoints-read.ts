@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { sql } from './sql.ts';
 
@@ -69,18 +70,24 @@ export async function findCheckpointAt(
 /** Pages through a run's checkpoints by partition and version. @param limit rows, 1 to 201 */
 export async function listCheckpoints(
   db: Queryable,
-  { runId, after, limit }: { runId: string; after: { partitionNo: number; version: number } | null; limit: number },
+  {
+    runId,
+    after,
+    limit,
+    backward,
+  }: { runId: string; after: { partitionNo: number; version: number } | null; limit: number; backward?: boolean },
 ): Promise<StoredCheckpoint[]> {
-  const partitionNo = after?.partitionNo ?? -1;
-  const version = after?.version ?? 0;
+  const { from, order } = direction(backward);
+  const partitionNo = after?.partitionNo ?? null;
+  const version = after?.version ?? null;
   const { rows } = await db.query<StoredCheckpoint>(sql`
     select ${checkpointColumns}
     from flux.runs r
     join flux.checkpoints c on c.agency_id = r.agency_id and c.run_id = r.run_id
     where r.agency_id = (select flux.current_agency())
       and r.run_id = ${runId}
-      and (c.partition_no > ${partitionNo} or (c.partition_no = ${partitionNo} and c.version > ${version}))
-    order by c.partition_no, c.version
+      and (${partitionNo}::int is null or (c.partition_no, c.version) ${from} (${partitionNo}::int, ${version}::int))
+    order by c.partition_no ${order}, c.version ${order}
     limit ${limit}
   `);
   return rows;

@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { sql } from './sql.ts';
 
@@ -37,14 +38,15 @@ export async function findConnection(db: Queryable, name: string): Promise<Sourc
 /** Pages through connections by name. @param limit rows, 1 to 201 */
 export async function listConnections(
   db: Queryable,
-  { after, limit }: { after: string | null; limit: number },
+  { after, limit, backward }: { after: string | null; limit: number; backward?: boolean },
 ): Promise<SourceConnection[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<SourceConnection>(sql`
     select ${connectionColumns}
     from flux.connections
     where agency_id = (select flux.current_agency())
-      and name > ${after ?? ''}
-    order by name
+      and (${after}::text is null or name ${from} ${after})
+    order by name ${order}
     limit ${limit}
   `);
   return rows;

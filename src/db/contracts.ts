@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { sql } from './sql.ts';
 
@@ -43,18 +44,19 @@ export async function findContract(db: Queryable, name: string, version: number 
 /** Pages through all versions, by name and then the newest first. @param limit rows, 1 to 201 */
 export async function listContracts(
   db: Queryable,
-  { after, limit }: { after: VersionedName | null; limit: number },
+  { after, limit, backward }: { after: VersionedName | null; limit: number; backward?: boolean },
 ): Promise<Contract[]> {
+  const { from, order, against, reverse } = direction(backward);
   const { rows } = await db.query<Contract>(sql`
     select ${contractColumns}
     from flux.contracts
     where agency_id = (select flux.current_agency())
       and (
         ${after?.name ?? null}::text is null
-        or name > ${after?.name ?? ''}
-        or (name = ${after?.name ?? ''} and version < ${after?.version ?? 0})
+        or name ${from} ${after?.name ?? ''}
+        or (name = ${after?.name ?? ''} and version ${against} ${after?.version ?? 0})
       )
-    order by name, version desc
+    order by name ${order}, version ${reverse}
     limit ${limit}
   `);
   return rows;

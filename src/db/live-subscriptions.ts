@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { sql } from './sql.ts';
 
@@ -75,16 +76,22 @@ export async function removeLiveSubscriptions(db: Queryable, ids: readonly strin
 /** Pages through the open subscriptions of the session's agency, oldest first. @param limit rows, 1 to 201 */
 export async function listLiveSubscriptions(
   db: Queryable,
-  { subject, afterId, limit }: { subject: string | null; afterId: string | null; limit: number },
+  {
+    subject,
+    afterId,
+    limit,
+    backward,
+  }: { subject: string | null; afterId: string | null; limit: number; backward?: boolean },
 ): Promise<LiveSubscription[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<LiveSubscription>(sql`
     select ${columns}
     from flux.live_subscriptions
     where agency_id = (select flux.current_agency())
       and ${alive}
       and (${subject}::text is null or subject = ${subject})
-      and (${afterId}::uuid is null or subscription_id > ${afterId})
-    order by subscription_id
+      and (${afterId}::uuid is null or subscription_id ${from} ${afterId})
+    order by subscription_id ${order}
     limit ${limit}
   `);
   return rows;

@@ -1,4 +1,5 @@
 import type { VersionedName } from './contracts.ts';
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { sql } from './sql.ts';
 
@@ -73,14 +74,15 @@ export async function findPipelines(db: Queryable, keys: readonly VersionedName[
 /** Pages through the current versions by name. @param limit rows, 1 to 201 */
 export async function listCurrentPipelines(
   db: Queryable,
-  { after, limit }: { after: string | null; limit: number },
+  { after, limit, backward }: { after: string | null; limit: number; backward?: boolean },
 ): Promise<Pipeline[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<Pipeline>(sql`
     select distinct on (name) ${pipelineColumns}
     from flux.pipelines
     where agency_id = (select flux.current_agency())
-      and name > ${after ?? ''}
-    order by name, version desc
+      and (${after}::text is null or name ${from} ${after})
+    order by name ${order}, version desc
     limit ${limit}
   `);
   return rows;

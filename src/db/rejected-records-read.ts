@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { sql } from './sql.ts';
 
@@ -22,8 +23,9 @@ export interface StoredRejectedRecord {
 /** Pages through a run's rejected records by their place in the source. @param limit rows, 1 to 201 */
 export async function listRejectedRecords(
   db: Queryable,
-  { runId, afterRecordNo, limit }: { runId: string; afterRecordNo: bigint; limit: number },
+  { runId, after, limit, backward }: { runId: string; after: bigint | null; limit: number; backward?: boolean },
 ): Promise<StoredRejectedRecord[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<StoredRejectedRecord>(sql`
     select
       j.run_id as "runId",
@@ -42,8 +44,8 @@ export async function listRejectedRecords(
     left join flux.source_objects o on o.agency_id = r.agency_id and o.run_id = r.run_id
     where r.agency_id = (select flux.current_agency())
       and r.run_id = ${runId}
-      and j.record_no > ${afterRecordNo}
-    order by j.record_no
+      and (${after}::bigint is null or j.record_no ${from} ${after})
+    order by j.record_no ${order}
     limit ${limit}
   `);
   return rows;

@@ -81,6 +81,35 @@ export async function readEventPage(
   };
 }
 
+/**
+ * The last events before a place, the newest first; before the end where `beforeSeq` is null.
+ *
+ * @returns null when no such run exists for the session's agency and clearance
+ */
+export async function readEventsBefore(
+  db: Queryable,
+  { runId, beforeSeq, limit }: { runId: string; beforeSeq: bigint | null; limit: number },
+): Promise<RunEvent[] | null> {
+  const { rows } = await db.query<{ [column in keyof RunEvent]: RunEvent[column] | null }>(sql`
+    select e.*
+    from flux.runs r
+    left join lateral (
+      select ${eventColumns}
+      from flux.run_events
+      where agency_id = r.agency_id
+        and run_id = r.run_id
+        and (${beforeSeq}::bigint is null or seq < ${beforeSeq})
+      order by seq desc
+      limit ${limit}
+    ) as e on true
+    where r.agency_id = (select flux.current_agency())
+      and r.run_id = ${runId}
+    order by e.seq desc
+  `);
+  if (rows.length === 0) return null;
+  return rows.flatMap((row) => (row.seq === null ? [] : [toEvent(row as RunEvent)]));
+}
+
 /** The last event of an attempt, which is its ending once it is over; null when it has none that is left. */
 export async function findLastEvent(db: Queryable, runId: string, attempt: number): Promise<RunEvent | null> {
   const { rows } = await db.query<RunEvent>(sql`

@@ -217,6 +217,23 @@ export async function listRuns(
   return rows.map(toRun);
 }
 
+const countMost = 100_000n; // some 30 ms by the index
+
+/** How many runs a filter finds; null above 100,000. */
+export async function countRuns(db: Queryable, filter: RunFilter): Promise<bigint | null> {
+  const { rows } = await db.query<{ n: bigint }>(sql`
+    select count(*) as n
+    from (
+      select
+      from flux.runs
+      where ${join(runConditions(filter), ' and ')}
+      limit ${countMost + 1n}
+    ) as found
+  `);
+  const n = rows[0]?.n ?? 0n;
+  return n > countMost ? null : n;
+}
+
 /** The conditions of a filter, and that the run is the session's agency's. */
 export function runConditions(filter: RunFilter): Sql[] {
   const conditions = [sql`agency_id = (select flux.current_agency())`];

@@ -938,7 +938,9 @@ export type AuditInclusionProofQuery = {
 
 export type LiveSubscriptionsQueryVariables = Exact<{
   after?: string | null | undefined;
+  before?: string | null | undefined;
   first?: number | null | undefined;
+  last?: number | null | undefined;
   subject?: string | null | undefined;
 }>;
 
@@ -3324,8 +3326,8 @@ export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   LiveSubscriptionsQuery,
   LiveSubscriptionsQueryVariables
 >(
-  'query LiveSubscriptions($after: String, $first: Int, $subject: String) { liveSubscriptions(after: $after, first: $first, subject: $subject) { edges { cursor node { field id ip issuer openedAt operationName requestId role subject tokenExpiresAt transport userAgent } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:bff06d2bed80f0307e32e18a9e2416e1f7139939f4c4e2b6dfb316a10e0b116a',
+  'query LiveSubscriptions($after: String, $before: String, $first: Int, $last: Int, $subject: String) { liveSubscriptions( after: $after before: $before first: $first last: $last subject: $subject ) { edges { cursor node { field id ip issuer openedAt operationName requestId role subject tokenExpiresAt transport userAgent } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:7b43fffd888697bc872f77b815fe01e96e98a26397395fef94cf988c5fc8ab5c',
 );
 export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryVariables>(
   'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',

@@ -1,0 +1,113 @@
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+import { auditEntries } from '../../resolvers/audit-entry.ts';
+import { connections } from '../../resolvers/connection.ts';
+import type { Page, PageArgs } from '../../resolvers/cursor.ts';
+import { runEventLog } from '../../resolvers/run-event.ts';
+import { runs, totalCount } from '../../resolvers/run.ts';
+import { sql } from '../../src/db/sql.ts';
+import { append, contextOf } from '../support/api.ts';
+import { useDatabase } from '../support/database.ts';
+import { insertRun } from '../support/fixtures.ts';
+
+const database = useDatabase();
+beforeAll(() => database.addAgency('nasa'));
+const ctx = () => contextOf(database, 'nasa', { role: 'admin' });
+
+type Read<T> = (args: PageArgs) => Promise<Page<T>>;
+
+/** Walks a list to its end and calls `between` after each page. */
+async function walk<T>(
+  read: Read<T>,
+  way: 'forward' | 'backward',
+  size: number,
+  between?: () => Promise<unknown>,
+): Promise<T[]> {
+  const all: T[] = [];
+  let cursor: string | null = null;
+  for (let pages = 0; pages < 100; pages += 1) {
+    const args: PageArgs = way === 'forward' ? { first: size, after: cursor } : { last: size, before: cursor };
+    const { edges, pageInfo } = await read(args);
+    const nodes = edges.map(({ node }) => node);
+    if (way === 'forward') all.push(...nodes);
+    else all.unshift(...nodes);
+    expect(pageInfo).toMatchObject({
+      startCursor: edges[0]?.cursor ?? null,
+      endCursor: edges.at(-1)?.cursor ?? null,
+      [way === 'forward' ? 'hasPreviousPage' : 'hasNextPage']: pages > 0,
+    });
+    if (!(way === 'forward' ? pageInfo.hasNextPage : pageInfo.hasPreviousPage)) return all;
+    cursor = way === 'forward' ? pageInfo.endCursor : pageInfo.startCursor;
+    await between?.();
+  }
+  throw new Error('the list has no end');
+}
+
+describe('pages of a list', () => {
+  it('give what was there at the start once and in order, both ways, while rows are inserted', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 7 }),
+        fc.constantFrom('forward' as const, 'backward' as const),
+        fc.constantFrom('ASC' as const, 'DESC' as const),
+        fc.integer({ min: 0, max: 3 }), // runs that come between two pages
+        async (size, way, direction, inserts) => {
+          const pipeline = `p${String(Math.random()).slice(2, 12)}`;
+          const insert = async (): Promise<string> => (await insertRun(database, 'nasa', { pipeline })).runId;
+          const ids: string[] = [];
+          for (let i = 0; i < 9; i += 1) ids.push(await insert());
+          const read: Read<{ id: string }> = (args) =>
+            runs(ctx(), { ...args, filter: { pipeline }, orderBy: { direction } });
+          let added = 0;
+          const found = await walk(read, way, size, async () => {
+            for (; added < inserts; added += 1) await insert();
+          });
+          const old = found.map(({ id }) => id).filter((id) => ids.includes(id));
+          expect(old).toEqual(direction === 'ASC' ? ids : ids.toReversed());
+          expect(new Set(found.map(({ id }) => id)).size).toBe(found.length);
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it('are the same whichever way one walks, for every kind of list', async () => {
+    const { runId } = await insertRun(database, 'nasa');
+    const events = Array.from({ length: 11 }, () => ({ name: 'BatchCommitted' as const, message: 'x' }));
+    await append(database, 'nasa', runId, events);
+    await database.admin().query(sql`
+      insert into flux.connections (agency_id, name, kind, config, created_by)
+      select 'nasa', 'c' || n, 'file', '{}', 'test' from generate_series(1, 7) n
+    `);
+    const lists: Record<string, Read<object>> = {
+      events: (args) => runEventLog(ctx(), { ...args, runId }),
+      connections: (args) => connections(ctx(), args),
+      audit: (args) => auditEntries(ctx(), args),
+    };
+    for (const read of Object.values(lists)) {
+      const forward = await walk(read, 'forward', 3);
+      expect(await walk(read, 'backward', 3)).toEqual(forward);
+      expect(await walk(read, 'backward', 200)).toEqual(forward);
+    }
+  });
+
+  it('go one way at a time, with an end and a size that make sense', async () => {
+    const refused = [
+      { first: 1, last: 1 },
+      { first: 1, before: 'x' },
+      { last: 1, after: 'x' },
+      { last: 0 },
+      { first: -1 },
+      { before: 'x' },
+    ];
+    for (const args of refused) await expect(runs(ctx(), args)).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+    await expect(runs(ctx(), { last: 201 })).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+  });
+
+  it('know how many there are in all', async () => {
+    for (let i = 0; i < 3; i += 1) await insertRun(database, 'nasa', { pipeline: 'counted' });
+    const page = await runs(ctx(), { first: 1, filter: { pipeline: 'counted' } });
+    expect(await totalCount(ctx(), page)).toBe(3n);
+  });
+});
