@@ -107,3 +107,9 @@ export async function countActiveRuns(db: Queryable, slug: string): Promise<bigi
   `);
   return rows[0]?.count ?? 0n;
 }
+
+/** The name of the database, from which agencies' logins take theirs. */
+export async function currentDatabase(db: Queryable): Promise<string> {
+  const { rows } = await db.query<{ name: string }>(sql`select current_database() as name`);
+  return (rows[0] as { name: string }).name;
+}

@@ -54,3 +54,14 @@ export async function rewrapDataKey(
       and destroyed_at is null
   `);
 }
+
+/** Destroys all data keys of an agency: their wrapped bytes are overwritten with nothing, their rows stay. @returns how many */
+export async function destroyDataKeys(tx: Queryable, agency: string): Promise<number> {
+  const { rowCount } = await tx.query(sql`
+    update flux.data_keys
+    set kek_id = null, wrapped = null, destroyed_at = clock_timestamp()
+    where agency_id = ${agency}
+      and destroyed_at is null
+  `);
+  return rowCount;
+}

@@ -106,7 +106,7 @@ export async function removeAgency(deps: Provisioning, slug: string): Promise<Pr
     }
     await agencies.updateAgencyRow(tx, { ...before, enabled: false });
     await closeAgencyLogins(tx, slug);
-    return 'agency.remove';
+    return 'agency.close';
   });
 }
 

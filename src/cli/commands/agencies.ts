@@ -15,10 +15,14 @@ import {
   shareWorkers,
   updateAgency,
 } from '../../domain/provision-agency.ts';
+import { type OffBoarded, offBoardAgency } from '../../domain/off-board-agency.ts';
 import { localKeyEncryption } from '../../keys/key-encryption.ts';
+import { agencyObjects } from '../../objects/agency-objects.ts';
+import { createFileStore } from '../../objects/file-store.ts';
 import { findAdminUrl } from '../database.ts';
 import { print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
+import { keyOperator } from './keys.ts';
 
 interface ManifestOptions {
   retentionFloor?: number;
@@ -51,14 +55,35 @@ export function addAgencies(program: Command): void {
       else print(`${agency.slug}: weight ${String(agency.shareWeight)}, ${capOf(agency)}.`);
     });
   agencies
-    .command('remove')
+    .command('close')
     .description('Close an agency: nobody can log in or run anything as it. Its data and its evidence stay.')
     .argument('<slug>', 'which agency')
     .option('--json', 'print JSON')
     .action(async (slug: string, { json }: { json?: boolean }) => {
       const agency = await removeAgency(await provisioning({}), slug);
       if (json) printJson(toPrinted(agency));
-      else print(`${agency.slug} removed. Its data stay; flux agencies add opens it again.`);
+      else print(`${agency.slug} closed. Its data stay; flux agencies add opens it again.`);
+    });
+  agencies
+    .command('remove')
+    .description(
+      'Remove an agency for good: destroys its keys, drops its lake and logins, removes its objects. Its audit log stays.',
+    )
+    .argument('<slug>', 'which agency')
+    .requiredOption('--reason <text>', 'why, for its audit log')
+    .requiredOption('--confirm <slug>', 'the slug once more: this cannot be undone')
+    .option('--json', 'print JSON')
+    .action(async (slug: string, { reason, confirm, json }: RemoveOptions, command: Command) => {
+      if (confirm !== slug) command.error(`error: --confirm names ${confirm}, the agency is ${slug}`);
+      const config = loadConfig();
+      const store = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
+      const done = await offBoardAgency(
+        keyOperator(config, await findAdminUrl(config)),
+        agencyObjects(config.objectStoreFolder, store),
+        { agency: slug, reason },
+      );
+      if (json) printJson(done);
+      else printRemoved(done);
     });
   agencies
     .command('list')
@@ -81,6 +106,34 @@ export function addAgencies(program: Command): void {
         ]),
       );
     });
+}
+
+interface RemoveOptions {
+  reason: string;
+  confirm: string;
+  json?: boolean;
+}
+
+function printRemoved({
+  agency,
+  keysDestroyed,
+  lakeTablesDropped,
+  rolesDropped,
+  objects,
+  rows,
+  residue,
+}: OffBoarded): void {
+  print(`${agency} removed.`);
+  print(`  data keys destroyed   ${String(keysDestroyed)}`);
+  print(`  lake tables dropped   ${String(lakeTablesDropped)}, logins ${String(rolesDropped)}`);
+  print(
+    `  objects               ${String(objects.found)} tried: ${String(objects.unreadable)} unreadable, ${String(objects.plain)} plain; all removed`,
+  );
+  print(
+    `  sealed rows           ${String(rows.sealedPayloads)} payloads, ${String(rows.sealedRecords)} records: unreadable; plain content taken out of ${String(rows.plainRemoved)} rows`,
+  );
+  print('What stays:');
+  for (const line of residue) print(`  - ${line}`);
 }
 
 function manifestCommand(
