@@ -120,7 +120,7 @@ async function rowsOf(connection: Connection, statement: string): Promise<unknow
     return [Buffer.concat(chunks).toString('latin1')].filter((text) => text !== '');
   }
   const results = await connection.client.query(statement);
-  return (Array.isArray(results) ? results : [results]).flatMap((result: { rows: unknown[] }) => result.rows);
+  return [results].flat().flatMap(({ rows }: { rows: unknown[] }) => rows);
 }
 
 /** What of others stands in what came back, errors included. */
