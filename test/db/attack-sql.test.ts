@@ -119,8 +119,9 @@ async function rowsOf(connection: Connection, statement: string): Promise<unknow
     for await (const chunk of connection.client.query(copyTo(statement))) chunks.push(chunk as Buffer);
     return [Buffer.concat(chunks).toString('latin1')].filter((text) => text !== '');
   }
-  const results = await connection.client.query(statement);
-  return [results].flat().flatMap(({ rows }: { rows: unknown[] }) => rows);
+  const results = await connection.client.query<Record<string, unknown>>(statement);
+  const each: readonly { rows: readonly unknown[] }[] = Array.isArray(results) ? results : [results];
+  return each.flatMap(({ rows }) => rows);
 }
 
 /** What of others stands in what came back, errors included. */
