@@ -173,7 +173,7 @@ function tableAttacks(table: string, foreign: Filled): string[] {
   ];
 }
 
-const otherRoles = ({ role }: Attacker): string[] => Object.values(database.roles).filter((one) => one !== role);
+const otherRoles = ({ role }: Attacker): string[] => Object.values({ ...database.roles }).filter((one) => one !== role);
 
 const generalAttacks = (attacker: Attacker, foreign: Filled): string[] => [
   // Another role, another session, another context.
