@@ -554,6 +554,53 @@ create table flux.step_counts (
 ); -- owner flux_owner
 comment on table flux.step_counts is 'Records in and out of every step of a partition; a completed run adds up.';
 
+create table flux.webhook_deliveries (
+  agency_id text collate "C" not null,
+  delivery_id uuid not null default flux.uuid_v7(),
+  webhook_id uuid not null,
+  run_id uuid not null,
+  seq bigint not null,
+  type text not null,
+  data jsonb not null,
+  occurred_at timestamp with time zone not null,
+  status text not null default 'PENDING'::text,
+  attempts integer not null default 0,
+  due_at timestamp with time zone not null default clock_timestamp(),
+  last_status integer,
+  last_error text,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  finished_at timestamp with time zone,
+  constraint finished_when_over CHECK (((finished_at IS NULL) = (status = 'PENDING'::text))),
+  constraint webhook_deliveries_agency_id_webhook_id_fkey FOREIGN KEY (agency_id, webhook_id) REFERENCES flux.webhooks(agency_id, webhook_id) ON DELETE CASCADE,
+  constraint webhook_deliveries_pkey PRIMARY KEY (agency_id, delivery_id),
+  constraint webhook_deliveries_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'DELIVERED'::text, 'DEAD'::text])))
+); -- owner flux_owner
+comment on table flux.webhook_deliveries is 'The outbox: one row per ending and webhook. While one is sent, due_at is the end of the sender''s lease and attempts its fence.';
+
+create table flux.webhooks (
+  agency_id text collate "C" not null,
+  webhook_id uuid not null default flux.uuid_v7(),
+  url text not null,
+  description text,
+  types text[] not null,
+  clearance smallint not null,
+  secret bytea not null,
+  previous_secret bytea,
+  previous_until timestamp with time zone,
+  enabled boolean not null default true,
+  version bigint not null default 1,
+  created_by text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  updated_at timestamp with time zone not null default clock_timestamp(),
+  constraint both_or_none CHECK (((previous_secret IS NULL) = (previous_until IS NULL))),
+  constraint webhooks_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint webhooks_clearance_check CHECK (((clearance >= 0) AND (clearance <= 5))),
+  constraint webhooks_pkey PRIMARY KEY (agency_id, webhook_id),
+  constraint webhooks_types_check CHECK (((types <@ ARRAY['gov.flux.run.completed'::text, 'gov.flux.run.failed'::text, 'gov.flux.run.cancelled'::text]) AND ((cardinality(types) >= 1) AND (cardinality(types) <= 3)))),
+  constraint webhooks_url_check CHECK ((length(url) <= 2000))
+); -- owner flux_owner
+comment on table flux.webhooks is 'Where to tell of endings. Secrets are sealed with a key of the agency that is derived from FLUX_DATA_KEY.';
+
 create table flux.workers (
   worker_id text not null,
   state text not null,
@@ -619,6 +666,10 @@ CREATE INDEX runs_unnumbered ON flux.runs USING btree (agency_id, run_id) WHERE 
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
+CREATE INDEX webhook_deliveries_due ON flux.webhook_deliveries USING btree (agency_id, due_at) WHERE (status = 'PENDING'::text);
+CREATE UNIQUE INDEX webhook_deliveries_once ON flux.webhook_deliveries USING btree (agency_id, webhook_id, run_id, seq);
+CREATE UNIQUE INDEX webhook_deliveries_pkey ON flux.webhook_deliveries USING btree (agency_id, delivery_id);
+CREATE UNIQUE INDEX webhooks_pkey ON flux.webhooks USING btree (agency_id, webhook_id);
 CREATE UNIQUE INDEX workers_pkey ON flux.workers USING btree (worker_id);
 
 -- Row-level security
@@ -825,6 +876,25 @@ create policy cleared on flux.step_counts as restrictive for all to flux_api
 create policy own_agency on flux.step_counts as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.webhook_deliveries enable row level security, force row level security;
+create policy cleared on flux.webhook_deliveries as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = webhook_deliveries.agency_id) AND (r.run_id = webhook_deliveries.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = webhook_deliveries.agency_id) AND (r.run_id = webhook_deliveries.run_id)))));
+create policy definer_delivers on flux.webhook_deliveries as permissive for select to flux_definer
+  using (true);
+create policy own_agency on flux.webhook_deliveries as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.webhooks enable row level security, force row level security;
+create policy definer_delivers on flux.webhooks as permissive for select to flux_definer
+  using (true);
+create policy own_agency on flux.webhooks as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.workers disable row level security;
 
 -- Triggers
@@ -839,6 +909,7 @@ CREATE TRIGGER grows_only BEFORE UPDATE ON flux.audit_tiles FOR EACH ROW EXECUTE
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_tiles FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER queue_webhooks AFTER INSERT ON flux.run_events FOR EACH ROW WHEN (new.name = ANY (ARRAY['RunCompleted'::text, 'RunFailed'::text, 'RunCancelled'::text])) EXECUTE FUNCTION flux.queue_webhooks();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
 CREATE TRIGGER mark_run_changed BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR old.attempt IS DISTINCT FROM new.attempt OR old.priority IS DISTINCT FROM new.priority OR old.records_total IS DISTINCT FROM new.records_total OR old.cancel_deadline IS DISTINCT FROM new.cancel_deadline) EXECUTE FUNCTION flux.mark_run_changed();
 
@@ -1176,6 +1247,22 @@ end
 $function$; -- owner flux_definer
 comment on function flux.current_clearance() is 'Highest classification the session may see; an agency''s own login sees all.';
 
+CREATE OR REPLACE FUNCTION flux.due_webhooks()
+ RETURNS TABLE(agency_id text, rw_role name)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select l.agency_id, l.role_name
+  from flux.agency_logins l
+  where l.access = 'rw' and exists (
+    select from flux.webhook_deliveries d
+    join flux.webhooks w on w.agency_id = d.agency_id and w.webhook_id = d.webhook_id
+    where d.agency_id = l.agency_id and d.status = 'PENDING' and d.due_at <= clock_timestamp() and w.enabled
+  )
+$function$; -- owner flux_definer
+comment on function flux.due_webhooks() is 'Agencies with something to deliver now, and the login that delivers it.';
+
 CREATE OR REPLACE FUNCTION flux.expected_checkpoint(p_run_id uuid, p_partition_no integer)
  RETURNS integer
  LANGUAGE sql
@@ -1386,6 +1473,19 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_runs(p_rw name) is 'Grants an agency''s worker login what stages, reprocessing and the checking of checkpoints need.';
+
+CREATE OR REPLACE FUNCTION flux.grant_agency_webhooks(p_rw name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute format('grant select on flux.webhooks to %I', p_rw);
+  execute format('grant select, insert on flux.webhook_deliveries to %I', p_rw);
+  execute format('grant update (status, attempts, due_at, last_status, last_error, finished_at) on flux.webhook_deliveries to %I', p_rw);
+end
+$function$; -- owner flux_owner
+comment on function flux.grant_agency_webhooks(p_rw name) is 'Grants an agency''s worker login its outbox: it writes endings into it and delivers them.';
 
 CREATE OR REPLACE FUNCTION flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb)
  RETURNS void
@@ -1681,6 +1781,28 @@ AS $function$
   where a.agency_id = flux.current_agency()
 $function$; -- owner flux_definer
 comment on function flux.queue_outlook() is 'What the session''s agency may know of the whole queue: workers seen lately, its own executing partitions and cap, and how many other agencies come before it.';
+
+CREATE OR REPLACE FUNCTION flux.queue_webhooks()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ending text := 'gov.flux.run.' || lower(substr(new.name, 4));
+begin
+  insert into flux.webhook_deliveries (agency_id, webhook_id, run_id, seq, type, data, occurred_at)
+  select w.agency_id, w.webhook_id, new.run_id, new.seq, ending,
+    jsonb_build_object('runId', new.run_id, 'pipeline', r.pipeline_name, 'pipelineVersion', r.pipeline_version, 'stage', r.stage,
+      'attempt', new.attempt, 'seq', new.seq::text, 'failureCode', case when new.name = 'RunFailed' then r.failure_code end),
+    new.at
+  from flux.webhooks w
+  join flux.runs r on r.agency_id = w.agency_id and r.run_id = new.run_id
+  where w.agency_id = new.agency_id and w.enabled and ending = any (w.types) and r.classification <= w.clearance
+  on conflict do nothing;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.queue_webhooks() is 'Writes the outbox of an ending, in its transaction.';
 
 CREATE OR REPLACE FUNCTION flux.refuse_change()
  RETURNS trigger
@@ -2079,6 +2201,7 @@ grant execute on function flux.checkpoint_problem(c flux.checkpoints) to flux_ap
 grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer, p_quantum integer) to flux_worker;
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
+grant execute on function flux.due_webhooks() to flux_worker;
 grant execute on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
 grant execute on function flux.expire_audit(p_limit integer) to flux_owner;
 grant execute on function flux.expire_idempotency_keys(p_limit integer) to flux_owner;
@@ -2153,4 +2276,8 @@ grant select on table flux.source_objects to flux_api;
 grant delete, select on table flux.source_objects to flux_definer;
 grant select on table flux.step_counts to flux_api;
 grant delete, select on table flux.step_counts to flux_definer;
+grant insert, select, update (status, attempts, due_at, finished_at) on table flux.webhook_deliveries to flux_api;
+grant select on table flux.webhook_deliveries to flux_definer;
+grant delete, insert, select, update (secret, previous_secret, previous_until, enabled, version, updated_at) on table flux.webhooks to flux_api;
+grant select on table flux.webhooks to flux_definer;
 grant delete, insert, select, update on table flux.workers to flux_definer;

@@ -5,6 +5,7 @@ import type { RequestContext } from '../src/auth/request-context.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
 import { inTenant } from '../src/db/transaction.ts';
 import { recordRefusal } from '../src/domain/perform.ts';
+import type { WebhookDeps } from '../src/domain/webhooks.ts';
 import { FluxError } from '../src/errors.ts';
 import type { Hints, Log } from '../src/events/listen.ts';
 import type { KeyRing } from '../src/keys/key-ring.ts';
@@ -24,6 +25,8 @@ export interface ApiDeps {
   activity: ActivityLog;
   /** How often streams look without a hint, milliseconds. */
   pollMs?: number;
+  /** Where webhooks may lead, and the key of their secrets. */
+  webhooks?: WebhookDeps['webhooks'];
   /** What the audit log is verified with: the sealer's public key, and the checkpoints kept outside the database. */
   audit?: { publicKey: Buffer; anchored(): Promise<AnchoredNote[]> };
 }
@@ -75,6 +78,11 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],
   updateAgency: ['agency.update', 'agency'],
+  registerWebhook: ['webhook.register', 'webhook'],
+  setWebhookEnabled: ['webhook.enable', 'webhook'],
+  rotateWebhookSecret: ['webhook.rotate', 'webhook'],
+  deleteWebhook: ['webhook.delete', 'webhook'],
+  replayWebhookDelivery: ['webhook.replay', 'webhook_delivery'],
   revokeSubscriptions: ['subscription.revoke', 'subscription'],
   setLegalHold: ['agency.hold', 'agency'],
   liftLegalHold: ['agency.unhold', 'agency'],

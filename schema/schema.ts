@@ -22,6 +22,7 @@ import './run-parts.ts';
 import './run-progress.ts';
 import './scalars.ts';
 import './viewer.ts';
+import './webhook.ts';
 import './vocabulary.ts';
 
 /** Building throws an Error that lists every field without an authorization decision. */

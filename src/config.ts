@@ -64,6 +64,8 @@ export interface Config {
   objectStoreFolder: string;
   /** Agency to the folders from which its file connections may read. */
   sourceRoots: Readonly<Record<string, readonly string[]>>;
+  /** Hosts to whose private addresses webhooks may lead. */
+  webhookPrivateHosts: readonly string[];
   logLevel: LogLevel;
   /** Where the commands find the API, and the token they bring; undefined means what runs on `home`. */
   clientUrl?: string;
@@ -136,6 +138,10 @@ const schema = z.object({
     .regex(/^file:./, 'should be file:<folder>; other stores are not offered yet')
     .optional(),
   FLUX_SOURCE_ROOTS: json(z.record(slug, z.array(z.string().min(1)))).default({}),
+  FLUX_WEBHOOK_PRIVATE_HOSTS: z
+    .string()
+    .regex(/^[a-z0-9.:-]+(,[a-z0-9.:-]+)*$/, 'should be hosts in lower case, separated by commas')
+    .optional(),
   FLUX_URL: z.url({ protocol: /^https?$/, error: 'should be the API\u2019s address, http://host:port' }).optional(),
   FLUX_TOKEN: z.string().optional(),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -269,6 +275,7 @@ function toConfig(values: Values, warnings: string[]): Config {
     ...(values.FLUX_AUDIT_PUBLIC_KEY === undefined ? {} : { auditPublicKey: values.FLUX_AUDIT_PUBLIC_KEY }),
     auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
+    webhookPrivateHosts: values.FLUX_WEBHOOK_PRIVATE_HOSTS?.split(',') ?? [],
     sourceRoots: Object.fromEntries(
       Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [
         agency,

@@ -13,6 +13,7 @@ import { checkCheckpointRoundTrip, checkObjectStore } from './health.ts';
 import { FluxError } from './errors.ts';
 import { localKeyEncryption } from './keys/key-encryption.ts';
 import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
+import type { WebhookPolicy } from './domain/webhook-address.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import type { HealthCheck } from './telemetry/health-checks.ts';
@@ -101,7 +102,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const publicKey = auditPublicKey(config, publicKeyOf);
     const audit = publicKey ? { audit: { publicKey, anchored: () => anchor.read() } } : {};
     const keys = keyRingOf(config);
-    const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, ...audit };
+    const webhooks = { policy: webhookPolicyOf(config), dataKey: () => config.dataKey };
+    const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, webhooks, ...audit };
     const server = await startServer(config, {
       schema,
       authenticator: refuseRevoked(authenticator, revocations),
@@ -147,12 +149,14 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
  * @throws MIGRATION_MISMATCH UNAVAILABLE
  */
 export async function startWorkerService(config: Config, databaseUrl: string): Promise<Service> {
-  const [{ startWorker }, { createEtlEngine }, { createFileStore }, { startRetention }] = await Promise.all([
-    import('./worker/worker.ts'),
-    import('./etl/engine.ts'),
-    import('./objects/file-store.ts'),
-    import('./worker/retention.ts'),
-  ]);
+  const [{ startWorker }, { createEtlEngine }, { createFileStore }, { startRetention }, { startWebhooks }] =
+    await Promise.all([
+      import('./worker/worker.ts'),
+      import('./etl/engine.ts'),
+      import('./objects/file-store.ts'),
+      import('./worker/retention.ts'),
+      import('./worker/webhooks.ts'),
+    ]);
   const log: Logger = createLogger({ service: 'flux-worker', level: config.logLevel });
   const pool = createPool({
     url: databaseUrl,
@@ -183,16 +187,25 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     { engine, keys: keyRingOf(config), log },
   );
   const retention = startRetention(await retentionOptions(config, databaseUrl, log));
+  const { contextKey, dataKey } = config;
+  const webhooks = startWebhooks({ databaseUrl, contextKey, dataKey, policy: webhookPolicyOf(config), log });
   log.info({ worker: worker.id, metrics: metricsServer.url }, 'worker is ready');
   return {
     id: worker.id,
     metricsUrl: metricsServer.url,
     async stop() {
-      await Promise.all([worker.stop({ graceMs: workerDrainMs }), retention.stop()]);
+      await Promise.all([worker.stop({ graceMs: workerDrainMs }), retention.stop(), webhooks.stop()]);
       await metricsServer.stop();
       await pool.end();
     },
   };
+}
+
+/** In development a receiver may be a program on this machine. */
+function webhookPolicyOf({ environment, webhookPrivateHosts }: Config): WebhookPolicy {
+  const development = environment === 'development';
+  const own = development ? ['localhost', '127.0.0.1', '::1'] : [];
+  return { allowHttp: development, privateHosts: [...own, ...webhookPrivateHosts] };
 }
 
 /**

@@ -3,6 +3,7 @@ import { bindOperations, type BoundOperations } from './generated/operations.ts'
 import type { RunsQueryVariables } from './generated/graphql.ts';
 import { everyPage } from './pages.ts';
 import { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
+import { type RunChange, watchChanges, type WatchChangesOptions } from './watch-changes.ts';
 import { type RunProgress, watchProgress, type WatchProgressOptions } from './watch-progress.ts';
 import { type RunEventItem, watchRun, type WatchRunOptions } from './watch-run.ts';
 
@@ -17,6 +18,8 @@ export interface Flux {
     watch(runId: string, options?: WatchRunOptions): AsyncGenerator<RunEventItem, void, undefined>;
     /** @see watchProgress */
     progress(runId: string, options?: WatchProgressOptions): AsyncGenerator<RunProgress, void, undefined>;
+    /** @see watchChanges */
+    changes(options?: WatchChangesOptions): AsyncGenerator<RunChange, void, undefined>;
     /** Every run that fits, newest first unless asked otherwise; pages are asked for as they are needed. */
     all(variables?: Omit<RunsQueryVariables, 'after'>): AsyncGenerator<ListedRun, void, undefined>;
   };
@@ -37,6 +40,7 @@ export function createFlux(options: CreateClientOptions): Flux {
     runs: {
       watch: (runId, watchOptions) => watchRun(client, runId, watchOptions),
       progress: (runId, watchOptions) => watchProgress(client, runId, watchOptions),
+      changes: (watchOptions) => watchChanges(client, watchOptions),
       all: (variables = {}) => everyPage((after) => api.runs({ ...variables, after })),
     },
     audit: { watch: (watchOptions) => watchAudit(client, watchOptions) },

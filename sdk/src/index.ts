@@ -11,6 +11,7 @@ export { everyPage } from './pages.ts';
 export type { ClientOptions, Transport } from './settings.ts';
 export type { TokenRequest, TokenSource } from './token.ts';
 export { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
+export { type RunChange, watchChanges, type WatchChangesOptions } from './watch-changes.ts';
 export type { WatchOptions } from './watch-options.ts';
 export { type RunProgress, watchProgress, type WatchProgressOptions } from './watch-progress.ts';
 export { type RunEvent, type RunEventItem, watchRun, type WatchRunOptions } from './watch-run.ts';

@@ -210,3 +210,30 @@ describe('flux.runs.progress', () => {
     expect(snapshots.at(-1)).toMatchObject({ runId, status: 'COMPLETED' });
   });
 });
+
+describe('flux.runs.changes', () => {
+  it.each([['websocket'], ['sse'], ['polling']] as const)(
+    'tells of each run’s newest state over %s',
+    async (transport) => {
+      const flux = client({ url: api.url, transports: [transport] });
+      let live = (): void => undefined;
+      const isLive = new Promise<void>((resolve) => (live = resolve));
+      const changes = flux.runs.changes({ onConnection: ({ status }) => status === 'live' && live() });
+      const states: string[] = [];
+      const read = async (): Promise<void> => {
+        for await (const { run } of changes) {
+          states.push(`${run.runId} ${run.status}`);
+          if (run.status === 'COMPLETED') return;
+        }
+      };
+      const reading = read();
+      await isLive;
+      const { runId } = await newRun();
+      const run = history(database, 'nasa', runId);
+      await run.start();
+      await run.complete();
+      await reading;
+      expect(states.at(-1)).toBe(`${runId} COMPLETED`);
+    },
+  );
+});

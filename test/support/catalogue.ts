@@ -40,6 +40,8 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
     ]),
   ),
   'issuers.owner_reads': { role: 'owner', reason: 'an admin without superuser lists issuers as the owner' },
+  'webhooks.definer_delivers': { role: 'definer', reason: 'due_webhooks() looks for work in every agency' },
+  'webhook_deliveries.definer_delivers': { role: 'definer', reason: 'due_webhooks() looks for work in every agency' },
   'agencies.owner_reads': { role: 'owner', reason: 'an admin without superuser lists agencies as the owner' },
 };
 
@@ -86,6 +88,7 @@ const definerFunctions = {
   expire_audit: 'agencies',
   cancel_requested: 'worker',
   overdue_cancels: 'worker',
+  due_webhooks: 'worker',
 };
 
 /**

@@ -29,6 +29,10 @@ export interface ServedApi {
   readonly refused: Set<string>;
 }
 
+/** What webhooks of a served API may reach, and the key of their secrets. */
+export const webhookPolicy = { allowHttp: true, privateHosts: ['127.0.0.1', 'localhost'] };
+export const webhookDataKey = Buffer.alloc(32, 7);
+
 /**
  * The API on a test's database, in this process. Who may speak for whom is the authenticator's own affair and has its own tests;
  * here a token is `<agency>/<role>[/<seconds that it lasts>]`.
@@ -39,7 +43,8 @@ export function serveApi(database: TestDatabase, config: Partial<ServerConfig> =
   const refused = new Set<string>();
   beforeAll(async () => {
     hints = startHints({ url: database.apiUrl, logger: quiet });
-    const api = apiDeps(database, { hints, pollMs: 1_000 });
+    const webhooks = { policy: webhookPolicy, dataKey: () => webhookDataKey };
+    const api = apiDeps(database, { hints, pollMs: 1_000, webhooks });
     server = await startServer(
       { environment: 'development', host: '127.0.0.1', port: 0, ...config },
       {

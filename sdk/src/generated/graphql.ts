@@ -71,6 +71,16 @@ export type ContentType =
   /** `text` in payloads and definitions. */
   | 'TEXT';
 
+/** Which webhook goes. */
+export type DeleteWebhookInput = {
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
+  /** The webhook, by global id or UUID. */
+  webhookId: string;
+};
+
 /** What kind of failure it is, and so what helps. */
 export type ErrorClass =
   /** There is no token, or it is not valid. */
@@ -192,6 +202,20 @@ export type RegisterPipelineInput = {
   reason?: string | null | undefined;
 };
 
+/** Where to tell of the endings of runs. */
+export type RegisterWebhookInput = {
+  /** For people; at most 200 characters. */
+  description?: string | null | undefined;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
+  /** Which endings; all three if absent. */
+  types?: Array<string> | null | undefined;
+  /** https, to a public address unless the operator allows its host (http too outside production). */
+  url: string;
+};
+
 /** Which run is to be checked against its history. */
 export type ReplayRunInput = {
   /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
@@ -200,6 +224,16 @@ export type ReplayRunInput = {
   reason?: string | null | undefined;
   /** The run, by global id or UUID. */
   runId: string;
+};
+
+/** Which delivery to make again. */
+export type ReplayWebhookDeliveryInput = {
+  /** The delivery’s UUID. */
+  deliveryId: string;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
 };
 
 /** Which run to repeat. */
@@ -258,6 +292,16 @@ export type Role =
   /** Reads runs and pipelines. */
   | 'VIEWER';
 
+/** Which webhook gets another secret. */
+export type RotateWebhookSecretInput = {
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
+  /** The webhook, by global id or UUID. */
+  webhookId: string;
+};
+
 /** Which runs; all conditions must hold. */
 export type RunFilter = {
   /** Of this content type. */
@@ -305,6 +349,18 @@ export type RunStatus =
   | 'IN_PROGRESS'
   /** Queued; no worker has taken it yet. */
   | 'PENDING';
+
+/** Which webhook to disable or enable. */
+export type SetWebhookEnabledInput = {
+  /** Whether it is told of anything from now on. */
+  enabled: boolean;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
+  /** The webhook, by global id or UUID. */
+  webhookId: string;
+};
 
 /** What to run: `pipeline` or `payload`, exactly one of them. */
 export type StartRunInput = {
@@ -391,6 +447,15 @@ export type WaitingCode =
   | 'NO_WORKER'
   /** Waits for a free worker; `queuePosition` says how many come first. */
   | 'QUEUED';
+
+/** Where a delivery stands. */
+export type WebhookDeliveryStatus =
+  /** Given up after the last attempt; `replayWebhookDelivery` begins anew. */
+  | 'DEAD'
+  /** The receiver answered 2xx. */
+  | 'DELIVERED'
+  /** Tried at `dueAt`, for the first time or again. */
+  | 'PENDING';
 
 export type ViewerQueryVariables = Exact<{ [key: string]: never }>;
 
@@ -554,6 +619,7 @@ export type AuditEntryQuery = {
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
     | { __typename: 'SourceConnection'; id: string }
+    | { __typename: 'Webhook'; id: string }
     | null;
 };
 
@@ -981,8 +1047,113 @@ export type NodesQuery = {
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
     | { __typename: 'SourceConnection'; id: string }
+    | { __typename: 'Webhook'; id: string }
     | null
   >;
+};
+
+export type WebhookDeliveriesQueryVariables = Exact<{
+  after?: string | null | undefined;
+  before?: string | null | undefined;
+  first?: number | null | undefined;
+  last?: number | null | undefined;
+  status?: WebhookDeliveryStatus | null | undefined;
+  webhookId: string;
+}>;
+
+export type WebhookDeliveriesQuery = {
+  webhookDeliveries: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        attempts: number;
+        createdAt: string;
+        deliveryId: string;
+        dueAt: string;
+        finishedAt: string | null;
+        lastError: string | null;
+        lastStatus: number | null;
+        runId: string;
+        status: WebhookDeliveryStatus;
+        type: string;
+      };
+    }>;
+    pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
+  };
+};
+
+export type WebhooksQueryVariables = Exact<{
+  after?: string | null | undefined;
+  before?: string | null | undefined;
+  first?: number | null | undefined;
+  last?: number | null | undefined;
+}>;
+
+export type WebhooksQuery = {
+  webhooks: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        createdAt: string;
+        createdBy: string;
+        description: string | null;
+        enabled: boolean;
+        id: string;
+        types: Array<string>;
+        updatedAt: string;
+        url: string;
+        version: string;
+      };
+    }>;
+    pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
+  };
+};
+
+export type DeleteWebhookMutationVariables = Exact<{
+  input: DeleteWebhookInput;
+}>;
+
+export type DeleteWebhookMutation = {
+  deleteWebhook:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | { __typename: 'DeletedWebhook'; url: string; webhookId: string }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
 };
 
 export type LiftLegalHoldMutationVariables = Exact<{
@@ -1050,6 +1221,112 @@ export type LiftLegalHoldMutation = {
       };
 };
 
+export type RegisterWebhookMutationVariables = Exact<{
+  input: RegisterWebhookInput;
+}>;
+
+export type RegisterWebhookMutation = {
+  registerWebhook:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      }
+    | { __typename: 'WebhookWithSecret'; secret: string; webhook: { id: string; version: string } };
+};
+
+export type ReplayWebhookDeliveryMutationVariables = Exact<{
+  input: ReplayWebhookDeliveryInput;
+}>;
+
+export type ReplayWebhookDeliveryMutation = {
+  replayWebhookDelivery:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      }
+    | {
+        __typename: 'WebhookDelivery';
+        attempts: number;
+        createdAt: string;
+        deliveryId: string;
+        dueAt: string;
+        finishedAt: string | null;
+        lastError: string | null;
+        lastStatus: number | null;
+        runId: string;
+        status: WebhookDeliveryStatus;
+        type: string;
+      };
+};
+
 export type RevokeSubscriptionsMutationVariables = Exact<{
   input: RevokeSubscriptionsInput;
 }>;
@@ -1104,6 +1381,53 @@ export type RevokeSubscriptionsMutation = {
         candidates: Array<string>;
         issues: Array<{ message: string; path: string; rule: string }>;
       };
+};
+
+export type RotateWebhookSecretMutationVariables = Exact<{
+  input: RotateWebhookSecretInput;
+}>;
+
+export type RotateWebhookSecretMutation = {
+  rotateWebhookSecret:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      }
+    | { __typename: 'WebhookWithSecret'; secret: string; webhook: { id: string; version: string } };
 };
 
 export type SetLegalHoldMutationVariables = Exact<{
@@ -1171,17 +1495,62 @@ export type SetLegalHoldMutation = {
       };
 };
 
-export type RunsChangedSubscriptionVariables = Exact<{
-  after?: string | null | undefined;
-  filter?: RunFilter | null | undefined;
+export type SetWebhookEnabledMutationVariables = Exact<{
+  input: SetWebhookEnabledInput;
 }>;
 
-export type RunsChangedSubscription = {
-  runsChanged: {
-    cursor: string;
-    matches: boolean;
-    run: { id: string; runId: string; status: RunStatus; version: string };
-  };
+export type SetWebhookEnabledMutation = {
+  setWebhookEnabled:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      }
+    | {
+        __typename: 'Webhook';
+        createdAt: string;
+        createdBy: string;
+        description: string | null;
+        enabled: boolean;
+        id: string;
+        types: Array<string>;
+        updatedAt: string;
+        url: string;
+        version: string;
+      };
 };
 
 type ErrorFields_AuthenticationError_Fragment = {
@@ -3232,6 +3601,61 @@ export type RunProgressedSubscription = {
   };
 };
 
+export type RunsChangedSubscriptionVariables = Exact<{
+  filter?: RunFilter | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+export type RunsChangedSubscription = {
+  runsChanged: {
+    cursor: string;
+    matches: boolean;
+    run: {
+      __typename: 'Run';
+      id: string;
+      runId: string;
+      status: RunStatus;
+      version: string;
+      attempt: number;
+      stage: RunStage;
+      useCase: UseCase;
+      contentType: ContentType;
+      classification: Classification;
+      dryRun: boolean;
+      requestedBy: string;
+      reason: string | null;
+      createdAt: string;
+      startedAt: string | null;
+      finishedAt: string | null;
+      isTerminal: boolean;
+      lastSeq: string;
+      cancelDeadline: string | null;
+      traceId: string | null;
+      waitingReason: { code: WaitingCode; message: string; queuePosition: number | null; until: string | null } | null;
+      progress: {
+        runId: string;
+        status: RunStatus;
+        stage: RunStage;
+        step: string | null;
+        recordsRead: string;
+        recordsWritten: string;
+        recordsRejected: string;
+        recordsFiltered: string;
+        recordsTotal: string | null;
+        bytesRead: string;
+        bytesTotal: string | null;
+        fraction: number | null;
+        estimateSource: EstimateSource;
+        ratePerSecond: number | null;
+        etaAt: string | null;
+        updatedAt: string;
+      } | null;
+      failure: { class: string; code: string; message: string } | null;
+      pipeline: { id: string; name: string; version: number; title: string } | null;
+    };
+  };
+};
+
 export const ViewerDocument = /*#__PURE__*/ typedDocument<ViewerQuery, ViewerQueryVariables>(
   'query Viewer { viewer { agency clearance expiresAt role scopes subject } }',
   'sha256:99216b3d53ec778c3af2b40f240905a5813ece8a5103a2507d13340b4b0d50a0',
@@ -3333,9 +3757,38 @@ export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryV
   'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',
   'sha256:061e5e74ee7113d4c05a2475b34214b4bfa1c7f3a4c3904eb3829d10d065773b',
 );
+export const WebhookDeliveriesDocument = /*#__PURE__*/ typedDocument<
+  WebhookDeliveriesQuery,
+  WebhookDeliveriesQueryVariables
+>(
+  'query WebhookDeliveries($after: String, $before: String, $first: Int, $last: Int, $status: WebhookDeliveryStatus, $webhookId: ID!) { webhookDeliveries( after: $after before: $before first: $first last: $last status: $status webhookId: $webhookId ) { edges { cursor node { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:a4585b04599863d9c86ecd50080a0d19954b8fcd4076fa54da36ef7468f0cd84',
+);
+export const WebhooksDocument = /*#__PURE__*/ typedDocument<WebhooksQuery, WebhooksQueryVariables>(
+  'query Webhooks($after: String, $before: String, $first: Int, $last: Int) { webhooks(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { createdAt createdBy description enabled id types updatedAt url version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:2a90e776616478e7178261039adda86bb40b56253cc83063c9ea2d02067ca357',
+);
+export const DeleteWebhookDocument = /*#__PURE__*/ typedDocument<DeleteWebhookMutation, DeleteWebhookMutationVariables>(
+  'mutation DeleteWebhook($input: DeleteWebhookInput!) { deleteWebhook(input: $input) { __typename ... on DeletedWebhook { url webhookId } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:348e3531cee7cbd9301e147e00e44bf503ddc5d206ccfae3813efd10e78ffdb6',
+);
 export const LiftLegalHoldDocument = /*#__PURE__*/ typedDocument<LiftLegalHoldMutation, LiftLegalHoldMutationVariables>(
   'mutation LiftLegalHold($input: LegalHoldInput!) { liftLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:6d7955405aa63da9f186f4adb8988b1064bef3095896c65e0f5a452e0eddc065',
+);
+export const RegisterWebhookDocument = /*#__PURE__*/ typedDocument<
+  RegisterWebhookMutation,
+  RegisterWebhookMutationVariables
+>(
+  'mutation RegisterWebhook($input: RegisterWebhookInput!) { registerWebhook(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookWithSecret { secret webhook { id version } } } }',
+  'sha256:08d980bb762a871ade0ec47efd43006e8f829994d1fbb06b33cb036c1475094d',
+);
+export const ReplayWebhookDeliveryDocument = /*#__PURE__*/ typedDocument<
+  ReplayWebhookDeliveryMutation,
+  ReplayWebhookDeliveryMutationVariables
+>(
+  'mutation ReplayWebhookDelivery($input: ReplayWebhookDeliveryInput!) { replayWebhookDelivery(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookDelivery { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } }',
+  'sha256:6b87db7c08c24548986a309b3bc89926ccc6baf18f756e8bb845e1614b3281ba',
 );
 export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   RevokeSubscriptionsMutation,
@@ -3344,16 +3797,23 @@ export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   'mutation RevokeSubscriptions($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Revocation { id reason revokedAt revokedBy subject subscriptionCount tokenIds } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:f9cf52ad878a9427b8c3f990e0f5b4d9892e388d908529cfa63772ff3ea07c7f',
 );
+export const RotateWebhookSecretDocument = /*#__PURE__*/ typedDocument<
+  RotateWebhookSecretMutation,
+  RotateWebhookSecretMutationVariables
+>(
+  'mutation RotateWebhookSecret($input: RotateWebhookSecretInput!) { rotateWebhookSecret(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookWithSecret { secret webhook { id version } } } }',
+  'sha256:8e970087d0a2f533a1dee30966dc2e23dfd4f4ae0df17ef3771500a694896f9e',
+);
 export const SetLegalHoldDocument = /*#__PURE__*/ typedDocument<SetLegalHoldMutation, SetLegalHoldMutationVariables>(
   'mutation SetLegalHold($input: LegalHoldInput!) { setLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:9b042cc5c470327274ce4fba4b26cdcc56a4977bbd0819a21805e32dac1da418',
 );
-export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
-  RunsChangedSubscription,
-  RunsChangedSubscriptionVariables
+export const SetWebhookEnabledDocument = /*#__PURE__*/ typedDocument<
+  SetWebhookEnabledMutation,
+  SetWebhookEnabledMutationVariables
 >(
-  'subscription RunsChanged($after: String, $filter: RunFilter) { runsChanged(after: $after, filter: $filter) { cursor matches run { id runId status version } } }',
-  'sha256:a6f84e27d00691ac14b4607792a1ec51c37f33ea5f3003ca0ff4e900ae67a9b4',
+  'mutation SetWebhookEnabled($input: SetWebhookEnabledInput!) { setWebhookEnabled(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on Webhook { createdAt createdBy description enabled id types updatedAt url version } } }',
+  'sha256:70c22dd4a24a5b66a1cc8ba6f466c9e1d1b926a04b62d073d8fc3bab3a68f5be',
 );
 export const RunsDocument = /*#__PURE__*/ typedDocument<RunsQuery, RunsQueryVariables>(
   'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } query Runs($after: String, $filter: RunFilter, $first: Int, $orderBy: RunOrder) { runs(filter: $filter, orderBy: $orderBy, first: $first, after: $after) { edges { cursor node { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } pageInfo { ...PageFields } } }',
@@ -3425,4 +3885,11 @@ export const RunProgressedDocument = /*#__PURE__*/ typedDocument<
 >(
   'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } subscription RunProgressed($maxPerSecond: Int, $runId: ID!) { runProgress(runId: $runId, maxPerSecond: $maxPerSecond) { ...ProgressFields } }',
   'sha256:81be33e8271ad5a51d2d9c1807cb7ae3f6de1c8343e9b43b609927dc4faf9f91',
+);
+export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
+  RunsChangedSubscription,
+  RunsChangedSubscriptionVariables
+>(
+  'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } "The feed of the agency\'s changed runs, the newest state of each." subscription RunsChanged($after: String, $filter: RunFilter) { runsChanged(filter: $filter, after: $after) { cursor matches run { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } }',
+  'sha256:36cc4b12e587ad3616633c98ce9288afa727ae0c96ec8a46e40e728df35897f7',
 );

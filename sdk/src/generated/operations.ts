@@ -12,6 +12,7 @@ import {
   ConnectionsDocument,
   ContractDocument,
   ContractsDocument,
+  DeleteWebhookDocument,
   ForkRunDocument,
   LiftLegalHoldDocument,
   LiveSubscriptionsDocument,
@@ -21,12 +22,15 @@ import {
   RegisterConnectionDocument,
   RegisterContractDocument,
   RegisterPipelineDocument,
+  RegisterWebhookDocument,
   RejectedRecordsDocument,
   ReplayRunDocument,
+  ReplayWebhookDeliveryDocument,
   RerunRunDocument,
   ResumePlanDocument,
   ResumeRunDocument,
   RevokeSubscriptionsDocument,
+  RotateWebhookSecretDocument,
   RunCheckpointsDocument,
   RunDocument,
   RunEventLogDocument,
@@ -38,10 +42,13 @@ import {
   RunsChangedDocument,
   RunsDocument,
   SetLegalHoldDocument,
+  SetWebhookEnabledDocument,
   StartRunDocument,
   UpdateAgencyDocument,
   VerifyAuditLogDocument,
   ViewerDocument,
+  WebhookDeliveriesDocument,
+  WebhooksDocument,
   type AgencyQueryVariables,
   type AuditConsistencyProofQueryVariables,
   type AuditEntriesQueryVariables,
@@ -53,6 +60,7 @@ import {
   type ConnectionsQueryVariables,
   type ContractQueryVariables,
   type ContractsQueryVariables,
+  type DeleteWebhookMutationVariables,
   type ForkRunMutationVariables,
   type LiftLegalHoldMutationVariables,
   type LiveSubscriptionsQueryVariables,
@@ -62,12 +70,15 @@ import {
   type RegisterConnectionMutationVariables,
   type RegisterContractMutationVariables,
   type RegisterPipelineMutationVariables,
+  type RegisterWebhookMutationVariables,
   type RejectedRecordsQueryVariables,
   type ReplayRunMutationVariables,
+  type ReplayWebhookDeliveryMutationVariables,
   type RerunRunMutationVariables,
   type ResumePlanQueryVariables,
   type ResumeRunMutationVariables,
   type RevokeSubscriptionsMutationVariables,
+  type RotateWebhookSecretMutationVariables,
   type RunCheckpointsQueryVariables,
   type RunEventLogQueryVariables,
   type RunEventsSubscriptionVariables,
@@ -79,10 +90,13 @@ import {
   type RunsChangedSubscriptionVariables,
   type RunsQueryVariables,
   type SetLegalHoldMutationVariables,
+  type SetWebhookEnabledMutationVariables,
   type StartRunMutationVariables,
   type UpdateAgencyMutationVariables,
   type VerifyAuditLogQueryVariables,
   type ViewerQueryVariables,
+  type WebhookDeliveriesQueryVariables,
+  type WebhooksQueryVariables,
 } from './graphql.ts';
 
 /** The caller’s own agency. Another’s slug reads as null, whether it exists or not. */
@@ -156,6 +170,15 @@ export function contracts(client: Operations, variables: ContractsQueryVariables
   return client.query(ContractsDocument, variables, 'contracts', options);
 }
 
+/** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
+export function deleteWebhook(
+  client: Operations,
+  input: DeleteWebhookMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(DeleteWebhookDocument, { input }, 'deleteWebhook', options);
+}
+
 /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
 export function forkRun(client: Operations, input: ForkRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ForkRunDocument, { input }, 'forkRun', options);
@@ -221,6 +244,15 @@ export function registerPipeline(
   return client.mutate(RegisterPipelineDocument, { input }, 'registerPipeline', options);
 }
 
+/** Registers where the endings of runs are told from now on, and shows its secret once. */
+export function registerWebhook(
+  client: Operations,
+  input: RegisterWebhookMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(RegisterWebhookDocument, { input }, 'registerWebhook', options);
+}
+
 /** Needs data:read. */
 export function rejectedRecords(
   client: Operations,
@@ -233,6 +265,15 @@ export function rejectedRecords(
 /** Derives a run’s state from its events alone and compares it with the one in the tables, by hash. Changes nothing but the audit log. */
 export function replayRun(client: Operations, input: ReplayRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ReplayRunDocument, { input }, 'replayRun', options);
+}
+
+/** Makes a delivery again that was delivered or given up, under the same id and with all its attempts. */
+export function replayWebhookDelivery(
+  client: Operations,
+  input: ReplayWebhookDeliveryMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(ReplayWebhookDeliveryDocument, { input }, 'replayWebhookDelivery', options);
 }
 
 /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
@@ -257,6 +298,15 @@ export function revokeSubscriptions(
   options: CallOptions = {},
 ) {
   return client.mutate(RevokeSubscriptionsDocument, { input }, 'revokeSubscriptions', options);
+}
+
+/** Gives a webhook another secret. For 24 hours requests carry the signatures of both. */
+export function rotateWebhookSecret(
+  client: Operations,
+  input: RotateWebhookSecretMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(RotateWebhookSecretDocument, { input }, 'rotateWebhookSecret', options);
 }
 
 /** One run, with everything that a page about it shows. */
@@ -307,7 +357,7 @@ export function runs(client: Operations, variables: RunsQueryVariables = {}, opt
   return client.query(RunsDocument, variables, 'runs', options);
 }
 
-/** The agency’s feed: every run that is new or whose state has changed, at its newest state; what changed several times meanwhile comes once. To keep a list, subscribe first, then read `runs`, and keep what has the higher `version`. Progress between states is `runProgress`. */
+/** The feed of the agency's changed runs, the newest state of each. */
 export function runsChanged(
   client: Operations,
   variables: RunsChangedSubscriptionVariables = {},
@@ -328,6 +378,15 @@ export function setLegalHold(
   options: CallOptions = {},
 ) {
   return client.mutate(SetLegalHoldDocument, { input }, 'setLegalHold', options);
+}
+
+/** Disables a webhook, or enables it again. Disabled, it is told of nothing new, and its outbox waits. */
+export function setWebhookEnabled(
+  client: Operations,
+  input: SetWebhookEnabledMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(SetWebhookEnabledDocument, { input }, 'setWebhookEnabled', options);
 }
 
 /** Queues a run. */
@@ -356,6 +415,20 @@ export function verifyAuditLog(
 /** The caller. */
 export function viewer(client: Operations, variables: ViewerQueryVariables = {}, options: CallOptions = {}) {
   return client.query(ViewerDocument, variables, 'viewer', options);
+}
+
+/** What was and is to be delivered to a webhook, the newest first. */
+export function webhookDeliveries(
+  client: Operations,
+  variables: WebhookDeliveriesQueryVariables,
+  options: CallOptions = {},
+) {
+  return client.query(WebhookDeliveriesDocument, variables, 'webhookDeliveries', options);
+}
+
+/** The agency’s webhooks, the oldest first. */
+export function webhooks(client: Operations, variables: WebhooksQueryVariables = {}, options: CallOptions = {}) {
+  return client.query(WebhooksDocument, variables, 'webhooks', options);
 }
 
 /** Every operation as a method. */
@@ -392,6 +465,9 @@ export function bindOperations(client: Operations) {
     /** All versions of the agency’s contracts, by name and then the newest first. */
     contracts: (variables: ContractsQueryVariables = {}, options: CallOptions = {}) =>
       contracts(client, variables, options),
+    /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
+    deleteWebhook: (input: DeleteWebhookMutationVariables['input'], options: CallOptions = {}) =>
+      deleteWebhook(client, input, options),
     /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
     forkRun: (input: ForkRunMutationVariables['input'], options: CallOptions = {}) => forkRun(client, input, options),
     /** Lifts the hold: what has expired meanwhile goes. */
@@ -416,12 +492,18 @@ export function bindOperations(client: Operations) {
     /** Registers the next version of a pipeline, the current one from then on. Runs keep the version they started with. */
     registerPipeline: (input: RegisterPipelineMutationVariables['input'], options: CallOptions = {}) =>
       registerPipeline(client, input, options),
+    /** Registers where the endings of runs are told from now on, and shows its secret once. */
+    registerWebhook: (input: RegisterWebhookMutationVariables['input'], options: CallOptions = {}) =>
+      registerWebhook(client, input, options),
     /** Needs data:read. */
     rejectedRecords: (variables: RejectedRecordsQueryVariables, options: CallOptions = {}) =>
       rejectedRecords(client, variables, options),
     /** Derives a run’s state from its events alone and compares it with the one in the tables, by hash. Changes nothing but the audit log. */
     replayRun: (input: ReplayRunMutationVariables['input'], options: CallOptions = {}) =>
       replayRun(client, input, options),
+    /** Makes a delivery again that was delivered or given up, under the same id and with all its attempts. */
+    replayWebhookDelivery: (input: ReplayWebhookDeliveryMutationVariables['input'], options: CallOptions = {}) =>
+      replayWebhookDelivery(client, input, options),
     /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
     rerunRun: (input: RerunRunMutationVariables['input'], options: CallOptions = {}) =>
       rerunRun(client, input, options),
@@ -434,6 +516,9 @@ export function bindOperations(client: Operations) {
     /** Ends subscriptions before their tokens do, on all servers within two seconds: sockets close with 4403, event streams end, requests with the tokens are 401. Who has a newer token from the issuer comes back; to keep somebody out, close the account there first. */
     revokeSubscriptions: (input: RevokeSubscriptionsMutationVariables['input'], options: CallOptions = {}) =>
       revokeSubscriptions(client, input, options),
+    /** Gives a webhook another secret. For 24 hours requests carry the signatures of both. */
+    rotateWebhookSecret: (input: RotateWebhookSecretMutationVariables['input'], options: CallOptions = {}) =>
+      rotateWebhookSecret(client, input, options),
     /** One run, with everything that a page about it shows. */
     run: (variables: RunQueryVariables, options: CallOptions = {}) => run(client, variables, options),
     /** A run; null when there is none for the caller. */
@@ -456,7 +541,7 @@ export function bindOperations(client: Operations) {
       runProgressed(client, variables, options),
     /** The agency’s runs. */
     runs: (variables: RunsQueryVariables = {}, options: CallOptions = {}) => runs(client, variables, options),
-    /** The agency’s feed: every run that is new or whose state has changed, at its newest state; what changed several times meanwhile comes once. To keep a list, subscribe first, then read `runs`, and keep what has the higher `version`. Progress between states is `runProgress`. */
+    /** The feed of the agency's changed runs, the newest state of each. */
     runsChanged: (variables: RunsChangedSubscriptionVariables = {}, options: SubscribeOptions = {}) =>
       runsChanged(client, variables, options),
     /** What the polling fallback needs to know whether an attempt is over. */
@@ -465,6 +550,9 @@ export function bindOperations(client: Operations) {
     /** Stops all expiry of the caller’s agency, until the hold is lifted. */
     setLegalHold: (input: SetLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
       setLegalHold(client, input, options),
+    /** Disables a webhook, or enables it again. Disabled, it is told of nothing new, and its outbox waits. */
+    setWebhookEnabled: (input: SetWebhookEnabledMutationVariables['input'], options: CallOptions = {}) =>
+      setWebhookEnabled(client, input, options),
     /** Queues a run. */
     startRun: (input: StartRunMutationVariables['input'], options: CallOptions = {}) =>
       startRun(client, input, options),
@@ -476,6 +564,12 @@ export function bindOperations(client: Operations) {
       verifyAuditLog(client, variables, options),
     /** The caller. */
     viewer: (variables: ViewerQueryVariables = {}, options: CallOptions = {}) => viewer(client, variables, options),
+    /** What was and is to be delivered to a webhook, the newest first. */
+    webhookDeliveries: (variables: WebhookDeliveriesQueryVariables, options: CallOptions = {}) =>
+      webhookDeliveries(client, variables, options),
+    /** The agency’s webhooks, the oldest first. */
+    webhooks: (variables: WebhooksQueryVariables = {}, options: CallOptions = {}) =>
+      webhooks(client, variables, options),
   };
 }
 
