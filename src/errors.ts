@@ -118,6 +118,8 @@ export function isFluxError<C extends ErrorCode>(error: unknown, code?: C): erro
 /** SQLSTATE classes that pass by themselves: connection, a pause too long, serialization, deadlock, lock timeout, shutdown, resources. */
 const transientSqlStates = /^(08|25P03|40001|40P01|55P03|57P0[123]|53)/;
 const transientSystemCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAI_AGAIN']);
+/** What a host has run out of: another host may have it, and so may this one once somebody makes room. */
+const exhaustionCodes = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE']);
 
 /** Turns what the database or the system threw into a named failure; what is not known becomes INTERNAL. */
 export function toFluxError(cause: unknown): FluxError {
@@ -130,6 +132,13 @@ export function toFluxError(cause: unknown): FluxError {
     return new FluxError(
       'INVALID_INPUT',
       'A text of the input holds a NUL character, which cannot be stored. Remove it.',
+      { cause },
+    );
+  }
+  if (typeof code === 'string' && exhaustionCodes.has(code)) {
+    return new FluxError(
+      'UNAVAILABLE',
+      `This host has run out of room for files (${text}). Make room; Flux tries again by itself.`,
       { cause },
     );
   }

@@ -3,18 +3,18 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sql } from '../../src/db/sql.ts';
 import { executePartition } from '../../src/worker/execute-partition.ts';
 import type { WorkerDeps } from '../../src/worker/work.ts';
-import { type CommitCutter, startCommitCutter } from '../support/commit-cutter.ts';
+import { type ChaosProxy, startChaosProxy } from '../support/chaos-proxy.ts';
 import { useDatabase } from '../support/database.ts';
 import { fakeEngine } from '../support/fake-engine.ts';
 import { useWorkerBench } from '../support/worker.ts';
 
 const database = useDatabase();
 const bench = useWorkerBench(database);
-let cutter: CommitCutter;
+let cutter: ChaosProxy;
 
 beforeAll(async () => {
   await database.addAgency('bts');
-  cutter = await startCommitCutter(database.adminUrl);
+  cutter = await startChaosProxy(database.adminUrl);
 });
 afterAll(() => cutter.close());
 
@@ -30,7 +30,7 @@ async function runWithCut(name: string, cutBatch: number | null): Promise<{ runI
       partitions: 1,
       batchRecords: 2,
       beforeBatch: ({ batch }) => {
-        if (batch === cutBatch && cutter.cuts === cutsBefore) cutter.cutNext();
+        if (batch === cutBatch && cutter.cuts === cutsBefore) cutter.cutNextCommit();
       },
     }),
   );
