@@ -47,6 +47,8 @@ const usualGatherMs = 500;
 /** Some 2 KiB each: 20 MiB at the most. */
 const usualWaitingMax = 10_000;
 const perTransactionMax = 500;
+/** Transactions at once: agencies do not wait for each other, and requests keep most of the connections. */
+const atOnceMax = 3;
 const retryMsMax = 5_000;
 const stopTries = 3;
 
@@ -83,32 +85,32 @@ export function createActivityLog(options: ActivityLogOptions): ActivityLog {
     return taken;
   };
   const write = async (): Promise<void> => {
+    const jobs = [...collect()].flatMap(([agency, entries]) => inParts(entries).map((part) => ({ agency, part })));
     let failed: unknown;
-    for (const [agency, entries] of collect()) {
-      for (let at = 0; at < entries.length; at += perTransactionMax) {
-        const part = entries.slice(at, at + perTransactionMax);
+    const work = async (): Promise<void> => {
+      for (let job = jobs.shift(); job; job = jobs.shift()) {
+        const { agency, part } = job;
         count -= part.length;
         try {
           await inTenant(pool, sealFor(agency), (tx) => appendAudits(tx, part));
         } catch (cause) {
           failed = cause;
-          const error = toFluxError(cause);
-          if (error.retryable || part.length > 1) await setAside(agency, part, error.retryable);
-          else log.error({ err: cause, action: part[0]?.action, agency }, 'an audit entry cannot be written');
+          await setAside(agency, part, cause);
         }
       }
-    }
+    };
+    await Promise.all(Array.from({ length: atOnceMax }, work));
     if (failed !== undefined && failures === 0) log.warn({ err: failed, waiting: count }, 'audit entries wait');
     failures = failed === undefined ? 0 : failures + 1;
     if (count > 0) arm();
   };
   /** What fails for a reason of its own is written alone, so that it keeps no other back. */
-  const setAside = async (agency: string, part: readonly AuditEntry[], retryable: boolean): Promise<void> => {
-    if (retryable) return keep(agency, part);
+  const setAside = async (agency: string, part: readonly AuditEntry[], cause: unknown): Promise<void> => {
+    if (toFluxError(cause).retryable) return keep(agency, part);
     for (const entry of part) {
-      await inTenant(pool, sealFor(agency), (tx) => appendAudits(tx, [entry])).catch((cause: unknown) => {
-        if (toFluxError(cause).retryable) keep(agency, [entry]);
-        else log.error({ err: cause, action: entry.action, agency }, 'an audit entry cannot be written');
+      await inTenant(pool, sealFor(agency), (tx) => appendAudits(tx, [entry])).catch((err: unknown) => {
+        if (toFluxError(err).retryable) keep(agency, [entry]);
+        else log.error({ err, action: entry.action, agency }, 'an audit entry cannot be written');
       });
     }
   };
@@ -157,4 +159,10 @@ export function createActivityLog(options: ActivityLogOptions): ActivityLog {
       if (count > 0) log.error({ lost: count }, 'audit entries of reads could not be written before the end');
     },
   };
+}
+
+function inParts(entries: readonly AuditEntry[]): AuditEntry[][] {
+  return Array.from({ length: Math.ceil(entries.length / perTransactionMax) }, (_, i) =>
+    entries.slice(i * perTransactionMax, (i + 1) * perTransactionMax),
+  );
 }

@@ -99,7 +99,8 @@ async function lead(
   await leadAudit(connection, { sealer, epoch, leaseMs: 0 });
 }
 
-export const batchLimit = 1_000;
+/** Of one transaction: what each of them costs besides its entries is shared by as many as are waiting. */
+export const batchLimit = 4_000;
 
 /**
  * Seals one batch and signs what is due, in one transaction; then tells the anchor and the watchers.

@@ -83,14 +83,17 @@ async function changeOnce<T, Checked>(
     }
   }
   const change = await ask.change(tx, checked);
-  if (key !== null) await saveFirstResult(tx, { operation: ask.action, key, requestSha256, result: change.reference });
-  await appendAudit(tx, {
-    ...entryOf(caller, ask),
-    resourceId: change.resourceId,
-    success: true,
-    before: change.before,
-    after: change.after,
-  });
+  // Asked for together, because on the API's connections they then travel together.
+  await Promise.all([
+    key === null ? null : saveFirstResult(tx, { operation: ask.action, key, requestSha256, result: change.reference }),
+    appendAudit(tx, {
+      ...entryOf(caller, ask),
+      resourceId: change.resourceId,
+      success: true,
+      before: change.before,
+      after: change.after,
+    }),
+  ]);
   return { value: change.value, repeated: false };
 }
 

@@ -2,7 +2,7 @@
  * Personal data is masked before it is stored or sent: a mask says what stood there and nothing of its value (`[ssn]`). The last four
  * digits, which are often left, identify a person together with a name, and are personal data themselves.
  */
-import { anyPattern, kindOf, kindOfField, type PersonalKind } from './patterns.ts';
+import { kindOfField, patterns, type PersonalKind } from './patterns.ts';
 
 /** Nothing that a pattern could find is without one of these. */
 const worthLooking = /[@\d]/;
@@ -14,19 +14,27 @@ export interface MaskOptions {
 
 /** A text with every piece of personal data in it masked. Masking a masked text changes nothing. */
 export function maskText(text: string, { known = [] }: MaskOptions = {}): string {
-  if (!worthLooking.test(text)) return text;
-  return text.replaceAll(anyPattern, (match: string, ...rest: unknown[]) => {
-    const kind = kindOf(match, rest.at(-1) as Record<string, string | undefined>);
-    return kind === null || known.includes(match) ? match : `[${kind}]`;
-  });
+  let result = text;
+  if (!worthLooking.test(text)) return result;
+  for (const { worth, all, kindOf } of patterns) {
+    if (!worth.test(result)) continue;
+    result = result.replaceAll(all, (match: string, ...rest: unknown[]) => {
+      const kind = kindOf(match, rest.at(-1) as Record<string, string | undefined>);
+      return kind === null || known.includes(match) ? match : `[${kind}]`;
+    });
+  }
+  return result;
 }
 
 /** The first kind of personal data in a text; null when there is none. */
 export function findPersonalData(text: string): PersonalKind | null {
   if (!worthLooking.test(text)) return null;
-  for (const { 0: match, groups = {} } of text.matchAll(anyPattern)) {
-    const kind = kindOf(match, groups);
-    if (kind !== null) return kind;
+  for (const { worth, all, kindOf } of patterns) {
+    if (!worth.test(text)) continue;
+    for (const { 0: match, groups = {} } of text.matchAll(all)) {
+      const kind = kindOf(match, groups);
+      if (kind !== null) return kind;
+    }
   }
   return null;
 }

@@ -12,44 +12,79 @@ const date = String.raw`\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\
 const afterWords = (words: string): string =>
   String.raw`(?=[\da-z])(?<=\b(?:${words})[^\w]{1,5}(?:(?:is|was|on|number|no)\b[^\w]{1,3})?)`;
 
+type Written = readonly (readonly [PersonalKind | 'keep', string])[];
+
 /**
- * The kinds' patterns, for use in one alternation. Inclusive where the law is: every number written like one of social security is
- * taken for one (also those of the IRS, which begin with 9, and those that were never given out), because a list of what is valid goes stale.
+ * Patterns that are tried together: the first that fits at a place wins, so what is kept is not looked into. Each group is tried only
+ * on texts that `worth` finds something in, because most texts hold nothing and are many.
+ *
+ * Inclusive where the law is: every number written like one of social security is taken for one (also those of the IRS, which begin
+ * with 9, and those that were never given out), because a list of what is valid goes stale.
  */
-const written: readonly (readonly [PersonalKind | 'keep', string])[] = [
-  // What looks like digits with dashes and names nobody: ids and times.
-  ['keep', String.raw`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`],
-  ['keep', String.raw`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?`],
-  ['email', String.raw`[\p{L}\p{N}._%+'-]{1,64}@(?:[\p{L}\p{N}-]{1,63}\.){1,8}\p{L}{2,24}`],
-  ['ssn', `${apart.before}\\d{3}${dash}\\d{2}${dash}\\d{4}${apart.after}`],
-  [
-    'ssn',
-    String.raw`${afterWords('ssn|social security|social security number|taxpayer id|tin|itin')}\d{9}${apart.after}`,
-  ],
-  ['ein', String.raw`${apart.before}\d{2}-\d{7}${apart.after}`],
-  ['card', `${apart.before}(?:3[47]\\d{2}${dash}?\\d{6}${dash}?\\d{5}|[2-6]\\d{3}(?:${dash}?\\d{4}){3})${apart.after}`],
-  ['phone', String.raw`(?<![\w.-])\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,5}${apart.after}`],
-  [
-    'phone',
-    String.raw`${apart.before}(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-. ])[2-9]\d{2}[-. ]\d{4}${apart.after}`,
-  ],
-  [
-    'date of birth',
-    String.raw`${afterWords('dob|d\\.o\\.b\\.|date[ _]of[ _]birth|birth[ _]?date|birthday|born')}(?:${date})${apart.after}`,
-  ],
+const groups: readonly { worth: RegExp; written: Written }[] = [
+  {
+    worth: /@/,
+    written: [['email', String.raw`[\p{L}\p{N}._%+'-]{1,64}@(?:[\p{L}\p{N}-]{1,63}\.){1,8}\p{L}{2,24}`]],
+  },
+  {
+    worth: /\b(?:d\.?o\.?b\b|date[ _]of[ _]birth|birth[ _]?da|born)/i,
+    written: [
+      [
+        'date of birth',
+        String.raw`${afterWords('dob|d\\.o\\.b\\.|date[ _]of[ _]birth|birth[ _]?date|birthday|born')}(?:${date})${apart.after}`,
+      ],
+    ],
+  },
+  {
+    worth: /\b(?:ssn|social security|taxpayer id|i?tin)\b/i,
+    written: [
+      [
+        'ssn',
+        String.raw`${afterWords('ssn|social security|social security number|taxpayer id|tin|itin')}\d{9}${apart.after}`,
+      ],
+    ],
+  },
+  {
+    worth: /\d{4}/,
+    written: [
+      // What looks like digits with dashes and names nobody: ids and times.
+      ['keep', String.raw`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`],
+      ['keep', String.raw`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?`],
+      ['ssn', `${apart.before}\\d{3}${dash}\\d{2}${dash}\\d{4}${apart.after}`],
+      ['ein', String.raw`${apart.before}\d{2}-\d{7}${apart.after}`],
+      [
+        'card',
+        `${apart.before}(?:3[47]\\d{2}${dash}?\\d{6}${dash}?\\d{5}|[2-6]\\d{3}(?:${dash}?\\d{4}){3})${apart.after}`,
+      ],
+      ['phone', String.raw`(?<![\w.-])\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,5}${apart.after}`],
+      [
+        'phone',
+        String.raw`${apart.before}(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-. ])[2-9]\d{2}[-. ]\d{4}${apart.after}`,
+      ],
+    ],
+  },
 ];
 
-const groups = written.map(([kind, pattern], i) => ({ name: `g${String(i)}`, kind, pattern }));
-
-/** One pass over a text: the first pattern that fits at a place wins, so what is kept is not looked into. */
-export const anyPattern = new RegExp(groups.map(({ name, pattern }) => `(?<${name}>${pattern})`).join('|'), 'giu');
-
-/** The kind of a match; null when it names nobody after all. */
-export function kindOf(match: string, named: Record<string, string | undefined>): PersonalKind | null {
-  const group = groups.find(({ name }) => named[name] !== undefined);
-  if (!group || group.kind === 'keep') return null;
-  return group.kind === 'card' && !hasCheckDigit(match) ? null : group.kind;
+interface Pattern {
+  worth: RegExp;
+  all: RegExp;
+  /** The kind of a match; null when it names nobody after all. */
+  kindOf(match: string, named: Record<string, string | undefined>): PersonalKind | null;
 }
+
+/** The groups in the order in which a text goes through them. */
+export const patterns: readonly Pattern[] = groups.map(({ worth, written }) => {
+  const named = written.map(([kind, pattern], i) => ({ name: `g${String(i)}`, kind, pattern }));
+  return {
+    worth,
+    all: new RegExp(named.map(({ name, pattern }) => `(?<${name}>${pattern})`).join('|'), 'giu'),
+    kindOf(match, found) {
+      const kind = named.find(({ name }) => found[name] !== undefined)?.kind ?? 'keep';
+      if (kind === 'keep') return null;
+      return kind === 'card' && !hasCheckDigit(match) ? null : kind;
+    },
+  };
+});
 
 /** ISO/IEC 7812-1's check digit (Luhn): of numbers that happen to be that long, nine in ten have another. */
 function hasCheckDigit(text: string): boolean {
@@ -79,8 +114,16 @@ const namedFields: readonly (readonly [RegExp, PersonalKind | 'name' | 'document
   [/^(?:passport|driverslicense|driverlicense|driverslicence|alienregistration)(?:number|no)?$/, 'document'],
 ];
 
+const knownNames = new Map<string, string | null>();
+/** The names in use are few; those that a stranger makes up must not fill the memory. */
+const knownNamesMax = 2_000;
+
 /** What a field of this name holds; null when the name does not say. */
 export function kindOfField(name: string): string | null {
+  const known = knownNames.get(name);
+  if (known !== undefined) return known;
   const plain = name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
-  return namedFields.find(([pattern]) => pattern.test(plain))?.[1] ?? null;
+  const kind = namedFields.find(([pattern]) => pattern.test(plain))?.[1] ?? null;
+  if (knownNames.size < knownNamesMax) knownNames.set(name, kind);
+  return kind;
 }

@@ -10,6 +10,7 @@ import { readPayload } from '../domain/run-payload.ts';
 import { FluxError } from '../errors.ts';
 import type { PipelineDefinition } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
+import { auditTaking } from './audit-taking.ts';
 import { isPoison } from './decide-ending.ts';
 import { fenced } from './fenced.ts';
 import type { Held, Work, WorkerDeps } from './work.ts';
@@ -121,13 +122,14 @@ async function announceTaking(work: Work): Promise<void> {
     data: { worker: deps.config.id },
   };
   // A resumed run is PENDING until the first of its partitions is taken; two may be at once.
-  await fenced(work, (tx) =>
-    appendEvents(tx, claim, first ? [start, taken] : [taken], {
+  await fenced(work, async (tx) => {
+    await auditTaking(tx, deps, claim, { action: 'partition.take', traceId: run.traceId });
+    await appendEvents(tx, claim, first ? [start, taken] : [taken], {
       from: ['PENDING', 'IN_PROGRESS'],
       to: 'IN_PROGRESS',
       ...(first ? { starts: true } : {}),
-    }),
-  );
+    });
+  });
   deps.announcer.run(claim.runId);
 }
 

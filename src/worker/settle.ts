@@ -12,6 +12,7 @@ import { FluxError, isFluxError } from '../errors.ts';
 import { appendEvents } from '../events/append.ts';
 import { backoff } from '../queue/backoff.ts';
 import { countFailure, metrics } from '../telemetry/metrics.ts';
+import { auditTaking } from './audit-taking.ts';
 import { decideEnding, type Ending } from './decide-ending.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { stopBeside } from './stop-beside.ts';
@@ -64,6 +65,8 @@ async function release(deps: WorkerDeps, held: Held): Promise<Outcome> {
   const { claim } = held;
   await fenced(held, async (tx) => {
     requireHeld(claim, await returnPartition(tx, claim, { delayMs: 0, uncount: true }));
+    const traceId = (await findRun(tx, claim.runId))?.traceId ?? null;
+    await auditTaking(tx, deps, claim, { action: 'partition.return', traceId, after: { why: 'DRAINED' } });
     await appendEvents(tx, claim, [
       {
         name: 'PartitionRetried',
@@ -101,6 +104,9 @@ async function retry(deps: WorkerDeps, held: Held, error: FluxError, takings: nu
   const delayMs = backoff(takings, deps.random());
   await fenced(held, async (tx) => {
     requireHeld(claim, await returnPartition(tx, claim, { delayMs, uncount: false }));
+    const traceId = (await findRun(tx, claim.runId))?.traceId ?? null;
+    const after = { why: error.code, delayMs };
+    await auditTaking(tx, deps, claim, { action: 'partition.return', traceId, errorCode: error.code, after });
     await appendEvents(tx, claim, [
       {
         name: 'PartitionRetried',

@@ -28,11 +28,15 @@ import { schema } from '../../schema/schema.ts';
 import { createRequestContext } from '../../src/auth/request-context.ts';
 import { createPool } from '../../src/db/pool.ts';
 import { sealKey } from '../../src/db/migrate.ts';
+import { startServer } from '../../src/server/start-server.ts';
+import { createLogger } from '../../src/telemetry/logger.ts';
 import { databaseActivity } from '../support/activity.ts';
 import { apiDeps, type CallerOptions, principalOf } from '../support/api.ts';
 import { auditBodies, scratchAnchor, sealAll } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { insertRun } from '../support/fixtures.ts';
+import { openEvents } from './event-wire.ts';
+import { openWire } from './wire.ts';
 
 const database = useDatabase();
 let activity: ReturnType<typeof databaseActivity>;
@@ -304,6 +308,52 @@ describe('a refusal', () => {
     expect(await entriesOf(traceId)).toMatchObject([
       { action: 'subscription.open', success: false, errorCode: 'NOT_FOUND' },
     ]);
+  });
+});
+
+describe('over a socket and over an event stream', () => {
+  it('a subscription is told when it opens, and when its client has gone', async () => {
+    const api = apiDeps(database, { activity });
+    const server = await startServer(
+      { environment: 'development', host: '127.0.0.1', port: 0 },
+      {
+        schema,
+        authenticator: { authenticate: () => Promise.resolve(principalOf('nasa', { role: 'admin' })) },
+        seal: sealKey(database.contextKey),
+        createContext: (request) => createContext(api, request),
+        readiness: {},
+        logger: createLogger({ service: 'api', level: 'fatal' }),
+      },
+    );
+    const query = 'subscription Live { auditEntryAdded { seq } }';
+    const tell = async (traceId: string): Promise<unknown[]> =>
+      (await entriesOf(traceId)).map(({ action, after }) => [action, after['end'] ?? null]);
+    const both = [
+      ['subscription.open', null],
+      ['subscription.close', 'LEFT'],
+    ];
+    try {
+      const [socketTrace, streamTrace] = [randomBytes(16).toString('hex'), randomBytes(16).toString('hex')];
+      const socket = await openWire(server.url, { headers: { traceparent: `00-${socketTrace}-${'1'.repeat(16)}-01` } });
+      socket.send({ type: 'connection_init', payload: { authorization: 'Bearer x' } });
+      await socket.next();
+      socket.send({ id: '1', type: 'subscribe', payload: { query } });
+      await expect.poll(() => tell(socketTrace)).toEqual(both.slice(0, 1));
+      await socket.close();
+      await expect.poll(() => tell(socketTrace), { timeout: 5_000 }).toEqual(both);
+
+      const stream = await openEvents(
+        server.url,
+        'x',
+        { query },
+        { traceparent: `00-${streamTrace}-${'1'.repeat(16)}-01` },
+      );
+      await expect.poll(() => tell(streamTrace)).toEqual(both.slice(0, 1));
+      stream.leave();
+      await expect.poll(() => tell(streamTrace), { timeout: 5_000 }).toEqual(both);
+    } finally {
+      await server.stop();
+    }
   });
 });
 

@@ -73,7 +73,9 @@ describe('a whole run', () => {
     `);
     expect(counts).toEqual({ read: 10, written: 8, rejected: 1, filtered: 1, bytes: 100 });
     const audit = (await auditBodies(database, 'nasa')).filter(({ resourceId }) => resourceId === runId);
-    expect(audit.map(({ action }) => action)).toEqual([
+    // The plan, two partitions of batches and the publication are taken each once.
+    expect(audit.filter(({ action }) => action === 'partition.take')).toHaveLength(4);
+    expect(audit.map(({ action }) => action).filter((action) => action !== 'partition.take')).toEqual([
       'run.plan',
       ...Array.from({ length: 6 }, () => 'batch.commit'),
       'run.complete',

@@ -1,3 +1,5 @@
+import { userInfo } from 'node:os';
+
 import { type Command, InvalidArgumentError } from 'commander';
 
 import { anchorFile } from '../../audit/anchor.ts';
@@ -13,6 +15,7 @@ import { installedRoles } from '../../db/installation.ts';
 import type { Connection } from '../../db/pool.ts';
 import { inTransaction } from '../../db/transaction.ts';
 import { FluxError } from '../../errors.ts';
+import { recordLogReading } from '../../domain/provision-agency.ts';
 import { findAdminUrl } from '../database.ts';
 import { print, printJson } from '../output.ts';
 
@@ -44,7 +47,13 @@ export function addAudit(program: Command): void {
     .option('--agency <slug>', 'one agency only')
     .option('--json', 'print JSON')
     .action(async (folder: string, { agency, json }: { agency?: string; json?: boolean }) => {
-      const { agencies } = await withLog(loadConfig(), (tx) => exportAudit(tx, folder, agency));
+      const config = loadConfig();
+      const { agencies } = await withLog(config, (tx) => exportAudit(tx, folder, agency));
+      await recordReading(
+        config,
+        'audit.export',
+        agencies.map((one) => one.agency),
+      );
       if (json) printJson({ folder, agencies });
       else for (const one of agencies) print(`${one.agency}: ${String(one.size)} entries`);
     });
@@ -54,7 +63,10 @@ export function addAudit(program: Command): void {
     .argument('<seq>', 'the entry’s number', wholeNumber)
     .requiredOption('--agency <slug>', 'whose log')
     .action(async (seq: number, { agency }: { agency: string }) => {
-      printJson(await withLog(loadConfig(), (tx) => prove(tx, agency, seq)));
+      const config = loadConfig();
+      const proof = await withLog(config, (tx) => prove(tx, agency, seq));
+      await recordReading(config, 'audit.prove', [agency], { seq });
+      printJson(proof);
     });
 }
 
@@ -66,6 +78,10 @@ async function verify(config: Config, options: VerifyOptions): Promise<void> {
     offline === undefined
       ? await withLog(config, async (tx) => verifyAll(await databaseSource(tx, agency), anchored, keys))
       : await verifyAll(await openExport(offline, agency), anchored, keys);
+  if (offline === undefined) {
+    const read = result.agencies.map((one) => one.agency);
+    await recordReading(config, 'audit.verify', read, { holds: result.holds });
+  }
   if (agency !== undefined && result.agencies.length === 0) {
     result.holds = false;
     result.problems.push(`There is no log of ${agency}.`);
@@ -102,6 +118,21 @@ async function prove(tx: Connection, agency: string, seq: number): Promise<objec
   const leaf = (await log.readTile(0, Math.floor((seq - 1) / 256)))?.subarray(((seq - 1) % 256) * 32).subarray(0, 32);
   const base64 = (hash: Buffer): string => hash.toString('base64');
   return { agency, seq, size, leafHash: base64(leaf ?? Buffer.alloc(0)), hashes: hashes.map(base64), checkpoint };
+}
+
+/** Whoever reads a log leaves an entry in it. */
+async function recordReading(
+  config: Config,
+  action: string,
+  agencies: readonly string[],
+  after?: object,
+): Promise<void> {
+  const adminUrl = await findAdminUrl(config);
+  const actor = `operator:${userInfo().username}`;
+  await recordLogReading({ adminUrl, contextKey: config.contextKey, actor }, agencies, {
+    action,
+    ...(after ? { after } : {}),
+  });
 }
 
 async function withLog<T>(config: Config, work: (tx: Connection) => Promise<T>): Promise<T> {
