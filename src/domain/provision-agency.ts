@@ -120,33 +120,6 @@ export async function listAgencies(adminUrl: string): Promise<ProvisionedAgency[
   }
 }
 
-/** Leaves an entry in the log of each agency whose log the platform operator has read. */
-export async function recordLogReading(
-  deps: Pick<Provisioning, 'adminUrl' | 'contextKey' | 'actor'>,
-  slugs: readonly string[],
-  what: { action: string; after?: object },
-): Promise<void> {
-  const admin = await connectAdmin(deps.adminUrl, 'flux audit');
-  try {
-    for (const slug of slugs) {
-      await inTransaction(admin, async (tx) => {
-        await setTenant(tx, operatorContext(deps.contextKey, slug));
-        await appendAudit(tx, {
-          actor: deps.actor,
-          role: 'platform',
-          action: what.action,
-          resourceType: 'audit',
-          resourceId: slug,
-          success: true,
-          after: what.after ?? null,
-        });
-      });
-    }
-  } finally {
-    await admin.end();
-  }
-}
-
 /** Runs `change` as the agency's tenant, so that row-level security holds for an admin without superuser too. */
 async function provision(
   deps: Provisioning,

@@ -15,7 +15,7 @@ import { installedRoles } from '../../db/installation.ts';
 import type { Connection } from '../../db/pool.ts';
 import { inTransaction } from '../../db/transaction.ts';
 import { FluxError } from '../../errors.ts';
-import { recordLogReading } from '../../domain/provision-agency.ts';
+import { recordLogReading } from '../../domain/record-log-reading.ts';
 import { findAdminUrl } from '../database.ts';
 import { print, printJson } from '../output.ts';
 
