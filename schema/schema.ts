@@ -4,6 +4,8 @@ import { assertScalarType, GraphQLSchema, specifiedDirectives } from 'graphql';
 import { builder } from './builder.ts';
 import { authorizationDirectives } from './directives.ts';
 import './agency.ts';
+import './backfill.ts';
+import './schedule.ts';
 import './audit-entry.ts';
 import './checkpoint.ts';
 import './classification.ts';

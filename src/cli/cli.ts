@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 
 import { addAgencies } from './commands/agencies.ts';
 import { addAudit } from './commands/audit.ts';
+import { addBackfills } from './commands/backfills.ts';
 import { addConfig } from './commands/config.ts';
 import { addDefinitions } from './commands/definitions.ts';
 import { addDoctor } from './commands/doctor.ts';
@@ -10,6 +11,7 @@ import { addKeys } from './commands/keys.ts';
 import { addMigrate } from './commands/migrate.ts';
 import { addRetention } from './commands/retention.ts';
 import { addRuns } from './commands/runs.ts';
+import { addSchedules } from './commands/schedules.ts';
 import { addServices } from './commands/services.ts';
 import { addToken } from './commands/token.ts';
 import { addUp } from './commands/up.ts';
@@ -42,6 +44,8 @@ function createProgram(): Command {
   addIssuers(program);
   addKeys(program);
   addRuns(program);
+  addSchedules(program);
+  addBackfills(program);
   addDefinitions(program);
   addValidate(program);
   addAudit(program);

@@ -39,7 +39,10 @@ export function requireOffered(
   for (const [at, { type }] of definition.transforms.entries()) {
     if (!transforms.includes(type)) issues.push(notOffered(`/transforms/${at}/type`, type, transforms));
   }
-  if (definition.schedule !== null) issues.push(notOffered('/schedule', definition.schedule, ['null']));
+  if (definition.schedule !== null)
+    issues.push(
+      notOffered('/schedule', definition.schedule, ['null (make a schedule with createSchedule, or flux schedules)']),
+    );
   if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what this version does not offer yet', issues);
   if (format.type === 'mainframe') readCopybook(format.copybook);
 }

@@ -13,11 +13,11 @@ export interface ControlRun extends Asked {
 }
 
 /** @throws INVALID_INPUT there is no reason */
-export function requireReason({ reason }: Asked, verb: string): void {
+export function requireReason({ reason }: Asked, verb: string, what = 'a run'): void {
   if (reason !== null && reason.trim() !== '') return;
   throw new FluxError(
     'INVALID_INPUT',
-    `A reason is needed to ${verb} a run, and it is empty. Say why, for the audit log.`,
+    `A reason is needed to ${verb} ${what}, and it is empty. Say why, for the audit log.`,
     {
       details: { issues: [{ path: '/reason', rule: 'required', message: 'expected a reason' }] },
     },

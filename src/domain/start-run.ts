@@ -12,6 +12,7 @@ import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
 import { requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
 import { auditedPayload } from './run-payload.ts';
 import type { RunStage } from './run.ts';
+import { datedSource } from './source-date.ts';
 
 export interface StartRun extends Asked {
   /** The pipeline's name, or a bare payload: exactly one of them. */
@@ -155,7 +156,7 @@ function asObject(value: unknown, name: string): Record<string, unknown> {
 /** Higher is taken first among an agency's own partitions; between agencies it counts for nothing. */
 export const priorityBounds = { least: -100, most: 100 } as const;
 
-function requirePriority(priority: number | null): void {
+export function requirePriority(priority: number | null): void {
   const { least, most } = priorityBounds;
   if (priority === null || (Number.isInteger(priority) && priority >= least && priority <= most)) return;
   throw new FluxError(
@@ -184,7 +185,7 @@ function requireOffered({ dry_run, checkpoint_id }: Wanted['payload'], stage: Ru
 }
 
 /** The same rule as the pipeline's own path has; the worker checks the real path again. */
-function requirePathInside(source: string | null): void {
+export function requirePathInside(source: string | null): void {
   if (source === null || /^(?!\/)(?!(.*\/)?\.\.(\/|$))[^\0\\]+$/.test(source)) return;
   throw new FluxError(
     'INVALID_INPUT',
@@ -204,9 +205,13 @@ function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wan
     content_type: pipeline.contentType as RunPayload['content_type'],
     use_case: pipeline.useCase as RunPayload['use_case'],
     stage: stage.toLowerCase() as RunPayload['stage'],
-    source: payload.source ?? null,
+    source: datedSource(payload.source ?? null, ownPath(pipeline), payload.metadata),
     checkpoint_id: null,
     dry_run: false,
     metadata: payload.metadata,
   };
+}
+
+function ownPath({ definition }: Pipeline): string {
+  return (JSON.parse(definition) as { source: { path: string } }).source.path;
 }

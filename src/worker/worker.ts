@@ -11,6 +11,7 @@ import { metrics, watchPool } from '../telemetry/metrics.ts';
 import { executePartition } from './execute-partition.ts';
 import { forceCancels } from './force-cancels.ts';
 import { startPresence } from './presence.ts';
+import { startScheduler } from './scheduler.ts';
 import { within } from './within.ts';
 import type { Log, WorkerConfig, WorkerDeps, WorkerTimes } from './work.ts';
 
@@ -77,6 +78,7 @@ export function startWorker(
   };
 
   const presence = startPresence(pool, id, onError);
+  const scheduler = startScheduler(working);
 
   const done = (async () => {
     while (!draining.signal.aborted) {
@@ -93,7 +95,7 @@ export function startWorker(
       stopped ??= (async () => {
         draining.abort();
         presence.draining();
-        await within(graceMs, done);
+        await within(graceMs, Promise.all([done, scheduler.stop()]));
         await presence.stop();
         await Promise.all([announcer.stop(), bell.stop()]);
         await pool.end();

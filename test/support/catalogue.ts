@@ -25,6 +25,12 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
     role: 'definer',
     reason: 'claim, heartbeat, rescue and the depth see every agency',
   },
+  ...Object.fromEntries(
+    ['agenda', 'schedule_ticks'].map((table) => [
+      `${table}.definer_looks`,
+      { role: 'definer' as const, reason: 'a worker looks for what is due, of any agency' },
+    ]),
+  ),
   'agency_turns.definer_takes_turns': { role: 'definer', reason: 'a claim weighs every agency’s account' },
   'agency_logins.owner_provisions': { role: 'owner', reason: 'an admin without superuser adds agencies as the owner' },
   ...Object.fromEntries(
@@ -61,6 +67,7 @@ const definerFunctions = {
   current_clearance: 'public',
   claim_partition: 'worker',
   keep_turn: 'worker',
+  due_work: 'worker',
   take_stock: 'nobody',
   report_worker: 'worker',
   waiting_agencies: 'nobody',
@@ -251,6 +258,23 @@ function policyRules(roles: PlatformRoles): Sql[] {
             and p.with_check = p.qual
             and regexp_replace(p.qual, '\\s+', ' ', 'g') = format(
               '(EXISTS ( SELECT FROM flux.runs r WHERE ((r.agency_id = %1$s.agency_id) AND (r.run_id = %1$s.run_id))))', t.name)
+        )
+    `,
+    // And what hangs from a schedule or a backfill is theirs, for the API.
+    sql`
+      select format('%s: hangs from %s without the restrictive policy that asks whether that exists', t.name, parent.name) as violation
+      from (${tables}) t
+      join pg_attribute a on a.attrelid = t.oid and not a.attisdropped
+      join (values ('schedules', 'schedule_id'), ('backfills', 'backfill_id')) parent (name, key) on parent.key = a.attname
+      where t.name <> parent.name
+        and not exists (
+          select from (${policies}) p
+          where p.polrelid = t.oid and not p.polpermissive and p.polcmd = '*'
+            and (select oid from pg_roles where rolname = ${roles.api}) = any (p.polroles)
+            and p.with_check = p.qual
+            and regexp_replace(p.qual, '\\s+', ' ', 'g') = format(
+              '(EXISTS ( SELECT FROM flux.%2$s %4$s WHERE ((%4$s.agency_id = %1$s.agency_id) AND (%4$s.%3$s = %1$s.%3$s))))',
+              t.name, parent.name, parent.key, left(parent.name, 1))
         )
     `,
   ];

@@ -33,6 +33,8 @@ export interface PipelineOptions {
   mode?: 'append' | 'replace' | 'merge';
   key?: string[];
   dataset?: string;
+  /** The source's path. */
+  path?: string;
   contract?: { onViolation?: 'quarantine' | 'fail'; maxRejectedRatio?: number };
 }
 
@@ -72,10 +74,18 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
 
   const bench: WorkerBench = {
     log,
-    async addPipeline({ agency, name = 'numbers', mode = 'append', key, dataset = 'numbers', contract = {} }) {
+    async addPipeline({
+      agency,
+      name = 'numbers',
+      mode = 'append',
+      key,
+      dataset = 'numbers',
+      contract = {},
+      path: file = 'list',
+    }) {
       const definition = {
         name,
-        source: { connection: 'lists', path: 'list', format: { type: 'csv' } },
+        source: { connection: 'lists', path: file, format: { type: 'csv' } },
         contract: { name: 'numbers', version: 1, ...contract },
         destination: { type: 'postgres', dataset, mode, ...(key ? { key } : {}) },
       };
