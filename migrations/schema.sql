@@ -58,6 +58,17 @@ create table flux.agency_turns (
 ); -- owner flux_owner
 comment on table flux.agency_turns is 'The round robin''s accounts: batches served, divided by weight. The agency that is furthest behind comes next.';
 
+create table flux.agenda (
+  agency_id text collate "C" not null,
+  kind text not null,
+  id uuid not null,
+  due_at timestamp with time zone not null,
+  constraint agenda_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint agenda_kind_check CHECK ((kind = ANY (ARRAY['SCHEDULE'::text, 'BACKFILL'::text]))),
+  constraint agenda_pkey PRIMARY KEY (agency_id, kind, id)
+); -- owner flux_owner
+comment on table flux.agenda is 'Active schedules with their next tick, and backfills that are not over. Kept by flux.keep_agenda alone.';
+
 create table flux.audit_checkpoints (
   agency_id text collate "C" not null,
   size bigint not null,
@@ -146,6 +157,52 @@ create table flux.audit_tiles (
   constraint audit_tiles_tile_no_check CHECK ((tile_no >= 0))
 ); -- owner flux_owner
 comment on table flux.audit_tiles is 'The trees'' hashes as C2SP tlog-tiles cuts them: level 0 are leaf hashes, level n roots of 256^n leaves, 256 a tile.';
+
+create table flux.backfill_dates (
+  agency_id text collate "C" not null,
+  backfill_id uuid not null,
+  date date not null,
+  status text not null default 'PENDING'::text,
+  attempt integer not null default 1,
+  started_run uuid,
+  message text,
+  updated_at timestamp with time zone not null default clock_timestamp(),
+  constraint backfill_dates_agency_id_backfill_id_fkey FOREIGN KEY (agency_id, backfill_id) REFERENCES flux.backfills(agency_id, backfill_id),
+  constraint backfill_dates_agency_id_started_run_fkey FOREIGN KEY (agency_id, started_run) REFERENCES flux.runs(agency_id, run_id),
+  constraint backfill_dates_attempt_check CHECK ((attempt >= 1)),
+  constraint backfill_dates_pkey PRIMARY KEY (agency_id, backfill_id, date),
+  constraint backfill_dates_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text, 'COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))
+); -- owner flux_owner
+comment on table flux.backfill_dates is 'Each date of a backfill with its run. attempt counts the runs of the date: one more for each resume of a failed one.';
+
+create table flux.backfills (
+  agency_id text collate "C" not null,
+  backfill_id uuid not null default flux.uuid_v7(),
+  pipeline_name text collate "C" not null,
+  classification smallint not null,
+  first_date date not null,
+  last_date date not null,
+  step text not null,
+  concurrency integer not null,
+  priority smallint not null default 0,
+  source text,
+  metadata jsonb not null default '{}'::jsonb,
+  status text not null default 'RUNNING'::text,
+  reason text,
+  requested_by text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  updated_at timestamp with time zone not null default clock_timestamp(),
+  finished_at timestamp with time zone,
+  constraint backfill_finished CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))),
+  constraint backfills_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint backfills_check CHECK ((first_date <= last_date)),
+  constraint backfills_classification_check CHECK (((classification >= 0) AND (classification <= 5))),
+  constraint backfills_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 50))),
+  constraint backfills_pkey PRIMARY KEY (agency_id, backfill_id),
+  constraint backfills_status_check CHECK ((status = ANY (ARRAY['RUNNING'::text, 'COMPLETED'::text, 'FAILED'::text, 'CANCELLING'::text, 'CANCELLED'::text]))),
+  constraint backfills_step_check CHECK ((step = ANY (ARRAY['DAY'::text, 'MONTH'::text])))
+); -- owner flux_owner
+comment on table flux.backfills is 'One run for each date of a range, some at a time.';
 
 create table flux.checkpoints (
   agency_id text collate "C" not null,
@@ -516,6 +573,59 @@ create table flux.runs (
 ); -- owner flux_owner
 comment on table flux.runs is 'Requested executions. last_seq is the run''s event counter, taken under the row lock, last in its transaction.';
 
+create table flux.schedule_ticks (
+  agency_id text collate "C" not null,
+  schedule_id uuid not null,
+  tick_at timestamp with time zone not null,
+  status text not null,
+  started_run uuid,
+  reason text,
+  message text,
+  stands_for integer not null default 1,
+  caught_up boolean not null default false,
+  decided_at timestamp with time zone not null default clock_timestamp(),
+  constraint reason_when_not CHECK (((status = ANY (ARRAY['SKIPPED'::text, 'FAILED'::text])) = (reason IS NOT NULL))),
+  constraint run_when_started CHECK (((status = 'STARTED'::text) = (started_run IS NOT NULL))),
+  constraint schedule_ticks_agency_id_schedule_id_fkey FOREIGN KEY (agency_id, schedule_id) REFERENCES flux.schedules(agency_id, schedule_id),
+  constraint schedule_ticks_agency_id_started_run_fkey FOREIGN KEY (agency_id, started_run) REFERENCES flux.runs(agency_id, run_id),
+  constraint schedule_ticks_pkey PRIMARY KEY (agency_id, schedule_id, tick_at),
+  constraint schedule_ticks_stands_for_check CHECK ((stands_for >= 1)),
+  constraint schedule_ticks_status_check CHECK ((status = ANY (ARRAY['STARTED'::text, 'WAITING'::text, 'SKIPPED'::text, 'FAILED'::text])))
+); -- owner flux_owner
+comment on table flux.schedule_ticks is 'What became of each tick. stands_for: a skipped row may stand for earlier ones that were missed with it.';
+
+create table flux.schedules (
+  agency_id text collate "C" not null,
+  schedule_id uuid not null default flux.uuid_v7(),
+  name text collate "C" not null,
+  pipeline_name text collate "C" not null,
+  classification smallint not null,
+  cron text not null,
+  time_zone text not null,
+  catch_up text not null,
+  catch_up_limit integer not null,
+  overlap text not null,
+  priority smallint not null default 0,
+  source text,
+  metadata jsonb not null default '{}'::jsonb,
+  status text not null default 'ACTIVE'::text,
+  next_tick_at timestamp with time zone,
+  version bigint not null default 1,
+  created_by text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  updated_at timestamp with time zone not null default clock_timestamp(),
+  constraint active_has_next CHECK (((status <> 'ACTIVE'::text) OR (next_tick_at IS NOT NULL))),
+  constraint schedules_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint schedules_catch_up_check CHECK ((catch_up = ANY (ARRAY['NONE'::text, 'LATEST'::text, 'ALL'::text]))),
+  constraint schedules_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 100))),
+  constraint schedules_classification_check CHECK (((classification >= 0) AND (classification <= 5))),
+  constraint schedules_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text)),
+  constraint schedules_overlap_check CHECK ((overlap = ANY (ARRAY['SKIP'::text, 'QUEUE'::text, 'ALLOW'::text]))),
+  constraint schedules_pkey PRIMARY KEY (agency_id, schedule_id),
+  constraint schedules_status_check CHECK ((status = ANY (ARRAY['ACTIVE'::text, 'PAUSED'::text, 'REMOVED'::text])))
+); -- owner flux_owner
+comment on table flux.schedules is 'When runs start by themselves. next_tick_at is the first tick that has not been decided.';
+
 create table flux.source_objects (
   agency_id text collate "C" not null,
   object_id uuid not null default flux.uuid_v7(),
@@ -617,6 +727,8 @@ CREATE UNIQUE INDEX agencies_pkey ON flux.agencies USING btree (agency_id);
 CREATE UNIQUE INDEX agency_logins_pkey ON flux.agency_logins USING btree (agency_id, access);
 CREATE UNIQUE INDEX agency_logins_role ON flux.agency_logins USING btree (role_name);
 CREATE UNIQUE INDEX agency_turns_pkey ON flux.agency_turns USING btree (agency_id);
+CREATE INDEX agenda_due ON flux.agenda USING btree (due_at);
+CREATE UNIQUE INDEX agenda_pkey ON flux.agenda USING btree (agency_id, kind, id);
 CREATE INDEX audit_checkpoints_log ON flux.audit_checkpoints USING btree (log_no);
 CREATE UNIQUE INDEX audit_checkpoints_pkey ON flux.audit_checkpoints USING btree (agency_id, size);
 CREATE UNIQUE INDEX audit_entries_pkey ON flux.audit_entries USING btree (agency_id, seq);
@@ -627,6 +739,10 @@ CREATE UNIQUE INDEX audit_inbox_pkey ON flux.audit_inbox USING btree (agency_id,
 CREATE UNIQUE INDEX audit_log_of_logs_pkey ON flux.audit_log_of_logs USING btree (only_row);
 CREATE UNIQUE INDEX audit_sealer_pkey ON flux.audit_sealer USING btree (only_row);
 CREATE UNIQUE INDEX audit_tiles_pkey ON flux.audit_tiles USING btree (agency_id, level, tile_no);
+CREATE INDEX backfill_dates_open ON flux.backfill_dates USING btree (agency_id, backfill_id, status, date) WHERE (status = ANY (ARRAY['PENDING'::text, 'RUNNING'::text]));
+CREATE UNIQUE INDEX backfill_dates_pkey ON flux.backfill_dates USING btree (agency_id, backfill_id, date);
+CREATE UNIQUE INDEX backfill_dates_run ON flux.backfill_dates USING btree (agency_id, started_run) WHERE (started_run IS NOT NULL);
+CREATE UNIQUE INDEX backfills_pkey ON flux.backfills USING btree (agency_id, backfill_id);
 CREATE INDEX checkpoints_expiry ON flux.checkpoints USING btree (agency_id, expires_at) WHERE (expires_at IS NOT NULL);
 CREATE UNIQUE INDEX checkpoints_id ON flux.checkpoints USING btree (agency_id, checkpoint_id);
 CREATE UNIQUE INDEX checkpoints_pkey ON flux.checkpoints USING btree (agency_id, run_id, partition_no, version);
@@ -663,6 +779,11 @@ CREATE INDEX runs_forked_from ON flux.runs USING btree (agency_id, forked_from) 
 CREATE UNIQUE INDEX runs_pkey ON flux.runs USING btree (agency_id, run_id);
 CREATE INDEX runs_rerun_of ON flux.runs USING btree (agency_id, rerun_of) WHERE (rerun_of IS NOT NULL);
 CREATE INDEX runs_unnumbered ON flux.runs USING btree (agency_id, run_id) WHERE (feed_seq IS NULL);
+CREATE UNIQUE INDEX schedule_ticks_pkey ON flux.schedule_ticks USING btree (agency_id, schedule_id, tick_at);
+CREATE UNIQUE INDEX schedule_ticks_run ON flux.schedule_ticks USING btree (agency_id, started_run) WHERE (started_run IS NOT NULL);
+CREATE INDEX schedule_ticks_waiting ON flux.schedule_ticks USING btree (agency_id, schedule_id, tick_at) WHERE (status = 'WAITING'::text);
+CREATE UNIQUE INDEX schedules_name ON flux.schedules USING btree (agency_id, name) WHERE (status <> 'REMOVED'::text);
+CREATE UNIQUE INDEX schedules_pkey ON flux.schedules USING btree (agency_id, schedule_id);
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
@@ -692,6 +813,12 @@ alter table flux.agency_turns enable row level security, force row level securit
 create policy definer_takes_turns on flux.agency_turns as permissive for all to flux_definer
   using (true)
   with check (true);
+alter table flux.agenda enable row level security, force row level security;
+create policy definer_looks on flux.agenda as permissive for select to flux_definer
+  using (true);
+create policy own_agency on flux.agenda as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.audit_checkpoints enable row level security, force row level security;
 create policy definer_seals on flux.audit_checkpoints as permissive for all to flux_definer
   using (true)
@@ -734,6 +861,24 @@ create policy own_agency on flux.audit_tiles as permissive for all to public
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 create policy owner_verifies on flux.audit_tiles as permissive for select to flux_owner
   using (true);
+alter table flux.backfill_dates enable row level security, force row level security;
+create policy cleared on flux.backfill_dates as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.backfills b
+  WHERE ((b.agency_id = backfill_dates.agency_id) AND (b.backfill_id = backfill_dates.backfill_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.backfills b
+  WHERE ((b.agency_id = backfill_dates.agency_id) AND (b.backfill_id = backfill_dates.backfill_id)))));
+create policy own_agency on flux.backfill_dates as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.backfills enable row level security, force row level security;
+create policy cleared on flux.backfills as restrictive for all to public
+  using ((classification <= ( SELECT flux.current_clearance() AS current_clearance)))
+  with check ((classification <= ( SELECT flux.current_clearance() AS current_clearance)));
+create policy own_agency on flux.backfills as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.checkpoints enable row level security, force row level security;
 create policy cleared on flux.checkpoints as restrictive for all to flux_api
   using ((EXISTS ( SELECT
@@ -854,6 +999,26 @@ create policy cleared on flux.runs as restrictive for all to public
 create policy own_agency on flux.runs as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.schedule_ticks enable row level security, force row level security;
+create policy cleared on flux.schedule_ticks as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.schedules s
+  WHERE ((s.agency_id = schedule_ticks.agency_id) AND (s.schedule_id = schedule_ticks.schedule_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.schedules s
+  WHERE ((s.agency_id = schedule_ticks.agency_id) AND (s.schedule_id = schedule_ticks.schedule_id)))));
+create policy definer_looks on flux.schedule_ticks as permissive for select to flux_definer
+  using (true);
+create policy own_agency on flux.schedule_ticks as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.schedules enable row level security, force row level security;
+create policy cleared on flux.schedules as restrictive for all to public
+  using ((classification <= ( SELECT flux.current_clearance() AS current_clearance)))
+  with check ((classification <= ( SELECT flux.current_clearance() AS current_clearance)));
+create policy own_agency on flux.schedules as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.source_objects enable row level security, force row level security;
 create policy cleared on flux.source_objects as restrictive for all to flux_api
   using ((EXISTS ( SELECT
@@ -907,11 +1072,13 @@ CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_heads FOR EACH STATE
 CREATE TRIGGER sealed_only BEFORE UPDATE OR TRUNCATE ON flux.audit_inbox FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER grows_only BEFORE UPDATE ON flux.audit_tiles FOR EACH ROW EXECUTE FUNCTION flux.refuse_shrinking();
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_tiles FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
+CREATE TRIGGER keep_agenda AFTER INSERT OR UPDATE ON flux.backfills FOR EACH ROW EXECUTE FUNCTION flux.keep_agenda();
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER queue_webhooks AFTER INSERT ON flux.run_events FOR EACH ROW WHEN (new.name = ANY (ARRAY['RunCompleted'::text, 'RunFailed'::text, 'RunCancelled'::text])) EXECUTE FUNCTION flux.queue_webhooks();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
 CREATE TRIGGER mark_run_changed BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR old.attempt IS DISTINCT FROM new.attempt OR old.priority IS DISTINCT FROM new.priority OR old.records_total IS DISTINCT FROM new.records_total OR old.cancel_deadline IS DISTINCT FROM new.cancel_deadline) EXECUTE FUNCTION flux.mark_run_changed();
+CREATE TRIGGER keep_agenda AFTER INSERT OR UPDATE ON flux.schedules FOR EACH ROW EXECUTE FUNCTION flux.keep_agenda();
 
 -- Functions
 
@@ -1263,6 +1430,25 @@ AS $function$
 $function$; -- owner flux_definer
 comment on function flux.due_webhooks() is 'Agencies with something to deliver now, and the login that delivers it.';
 
+CREATE OR REPLACE FUNCTION flux.due_work(p_limit integer)
+ RETURNS TABLE(kind text, agency_id text, id uuid, rw_role name)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select due.kind, due.agency_id, due.id, l.role_name
+  from flux.agenda due
+  join flux.agencies a on a.agency_id = due.agency_id and a.enabled
+  join flux.agency_logins l on l.agency_id = due.agency_id and l.access = 'rw'
+  where due.due_at <= clock_timestamp()
+    or (due.kind = 'SCHEDULE' and exists (
+      select from flux.schedule_ticks t
+      where t.agency_id = due.agency_id and t.schedule_id = due.id and t.status = 'WAITING'))
+  order by due.due_at
+  limit p_limit
+$function$; -- owner flux_definer
+comment on function flux.due_work(p_limit integer) is 'Schedules with a tick to decide or a run to start, and backfills that are not over, of any agency.';
+
 CREATE OR REPLACE FUNCTION flux.expected_checkpoint(p_run_id uuid, p_partition_no integer)
  RETURNS integer
  LANGUAGE sql
@@ -1474,6 +1660,25 @@ end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_runs(p_rw name) is 'Grants an agency''s worker login what stages, reprocessing and the checking of checkpoints need.';
 
+CREATE OR REPLACE FUNCTION flux.grant_agency_scheduling(p_rw name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute format('grant insert on flux.runs to %I', p_rw);
+  execute format('grant select, insert on flux.idempotency_keys to %I', p_rw);
+  execute format('grant update (request_sha256, result, created_at, expires_at) on flux.idempotency_keys to %I', p_rw);
+  execute format('grant select on flux.schedules, flux.backfills to %I', p_rw);
+  execute format('grant update (next_tick_at, updated_at) on flux.schedules to %I', p_rw);
+  execute format('grant select, insert, update on flux.schedule_ticks to %I', p_rw);
+  execute format('grant update (status, updated_at, finished_at) on flux.backfills to %I', p_rw);
+  execute format('grant select, update on flux.backfill_dates to %I', p_rw);
+  execute format('grant select, insert, update, delete on flux.agenda to %I', p_rw);
+end
+$function$; -- owner flux_owner
+comment on function flux.grant_agency_scheduling(p_rw name) is 'Grants an agency''s worker login what its schedules and backfills need.';
+
 CREATE OR REPLACE FUNCTION flux.grant_agency_webhooks(p_rw name)
  RETURNS void
  LANGUAGE plpgsql
@@ -1583,6 +1788,33 @@ begin
 end
 $function$; -- owner flux_definer
 comment on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_lease_ms integer) is 'Extends a lease that is still ours; false when it is lost, which is final.';
+
+CREATE OR REPLACE FUNCTION flux.keep_agenda()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entry flux.agenda;
+  open boolean;
+begin
+  if tg_table_name = 'schedules' then
+    entry := row(new.agency_id, 'SCHEDULE', new.schedule_id, new.next_tick_at);
+    open := new.status = 'ACTIVE';
+  else
+    entry := row(new.agency_id, 'BACKFILL', new.backfill_id, clock_timestamp());
+    open := new.status in ('RUNNING', 'CANCELLING');
+  end if;
+  if open then
+    insert into flux.agenda values (entry.*)
+    on conflict (agency_id, kind, id) do update set due_at = excluded.due_at;
+  else
+    delete from flux.agenda a where a.agency_id = entry.agency_id and a.kind = entry.kind and a.id = entry.id;
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.keep_agenda() is 'Keeps the agenda in step with schedules and backfills.';
 
 CREATE OR REPLACE FUNCTION flux.keep_turn(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_quantum integer, p_batches integer)
  RETURNS boolean
@@ -2202,6 +2434,7 @@ grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
 grant execute on function flux.due_webhooks() to flux_worker;
+grant execute on function flux.due_work(p_limit integer) to flux_worker;
 grant execute on function flux.expected_checkpoint(p_run_id uuid, p_partition_no integer) to flux_api;
 grant execute on function flux.expire_audit(p_limit integer) to flux_owner;
 grant execute on function flux.expire_idempotency_keys(p_limit integer) to flux_owner;
@@ -2230,6 +2463,8 @@ grant select, update (name, abbreviation, retention_days, version, updated_at, l
 grant select on table flux.agencies to flux_definer;
 grant select on table flux.agency_logins to flux_definer;
 grant insert, select, update on table flux.agency_turns to flux_definer;
+grant delete, insert, select, update on table flux.agenda to flux_api;
+grant select on table flux.agenda to flux_definer;
 grant select on table flux.audit_checkpoints to flux_api;
 grant insert, select on table flux.audit_checkpoints to flux_definer;
 grant select on table flux.audit_entries to flux_api;
@@ -2241,6 +2476,8 @@ grant select, update on table flux.audit_log_of_logs to flux_definer;
 grant select, update on table flux.audit_sealer to flux_definer;
 grant select on table flux.audit_tiles to flux_api;
 grant insert, select, update on table flux.audit_tiles to flux_definer;
+grant insert, select, update (status, attempt, started_run, message, updated_at) on table flux.backfill_dates to flux_api;
+grant insert, select, update (status, updated_at, finished_at) on table flux.backfills to flux_api;
 grant select on table flux.checkpoints to flux_api;
 grant delete, select on table flux.checkpoints to flux_definer;
 grant insert, select, update (title, config, version, updated_at) on table flux.connections to flux_api;
@@ -2272,6 +2509,9 @@ grant insert, select, update (status, takings, available_at, leased_by, lease_ex
 grant delete, select, update on table flux.run_partitions to flux_definer;
 grant insert, select, update (status, version, attempt, last_seq, failure_class, failure_code, failure_message, finished_at, updated_at, cancel_deadline, feed_seq) on table flux.runs to flux_api;
 grant delete, select, update on table flux.runs to flux_definer;
+grant select, update (status, reason, message, decided_at) on table flux.schedule_ticks to flux_api;
+grant select on table flux.schedule_ticks to flux_definer;
+grant insert, select, update (cron, time_zone, catch_up, catch_up_limit, overlap, priority, source, metadata, status, next_tick_at, version, updated_at) on table flux.schedules to flux_api;
 grant select on table flux.source_objects to flux_api;
 grant delete, select on table flux.source_objects to flux_definer;
 grant select on table flux.step_counts to flux_api;

@@ -22,6 +22,26 @@ export type AuditFilter = {
   until?: string | null | undefined;
 };
 
+/** Where a backfill stands. */
+export type BackfillStatus =
+  /** Stopped on request. `resumeBackfill` starts what did not complete. */
+  | 'CANCELLED'
+  /** Asked to stop; some runs are not over yet. */
+  | 'CANCELLING'
+  /** The run of every date has completed. */
+  | 'COMPLETED'
+  /** Over, and some date has failed. `resumeBackfill` starts those anew. */
+  | 'FAILED'
+  /** Dates are open. */
+  | 'RUNNING';
+
+/** Which dates of a range. */
+export type BackfillStep =
+  /** Every one. */
+  | 'DAY'
+  /** The first of each month. */
+  | 'MONTH';
+
 /** Which run is to stop, and why. */
 export type CancelRunInput = {
   /** How long its workers have to acknowledge before it is ended by force: 1 to 3600; 30 if absent. */
@@ -33,6 +53,15 @@ export type CancelRunInput = {
   /** The run, by global id or UUID. */
   runId: string;
 };
+
+/** What becomes of ticks that were missed because no worker was there: more than a minute late. */
+export type CatchUp =
+  /** The newest of them are made up for, one after the other, up to `catchUpLimit`. */
+  | 'ALL'
+  /** The newest of them is made up for. */
+  | 'LATEST'
+  /** They are skipped. */
+  | 'NONE';
 
 /** Where the partition stood when the checkpoint was saved. */
 export type CheckpointStatus =
@@ -70,6 +99,54 @@ export type ContentType =
   | 'MIXED'
   /** `text` in payloads and definitions. */
   | 'TEXT';
+
+/** Which backfill, and why. */
+export type ControlBackfillInput = {
+  /** Global id or UUID. */
+  id: string;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason: string;
+};
+
+/** Which schedule, and why. */
+export type ControlScheduleInput = {
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Its name. */
+  name: string;
+  /** Why; kept in the audit log. At most 2000 characters. Needed to pause and to remove. */
+  reason?: string | null | undefined;
+};
+
+/** When runs of which pipeline start. */
+export type CreateScheduleInput = {
+  /** What becomes of missed ticks; LATEST if absent. */
+  catchUp?: CatchUp | null | undefined;
+  /** Most missed ticks that ALL makes up for, 1 to 100; 10 if absent. */
+  catchUpLimit?: number | null | undefined;
+  /** Five fields: minute, hour, day of the month, month, day of the week. */
+  cron: string;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Notes that each run gets: an object of texts, numbers and booleans. */
+  metadata?: unknown;
+  /** A to z, digits and dashes; at most 63. */
+  name: string;
+  /** What a tick does while a run is not over; SKIP if absent. */
+  overlap?: Overlap | null | undefined;
+  /** The pipeline’s name; each tick runs its current version. */
+  pipeline: string;
+  /** That of its runs, -100 to 100; 0 if absent. */
+  priority?: number | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
+  /** A path in place of the pipeline’s own. `{date}`, `{year}`, `{month}` and `{day}` in either stand for the tick’s date in the time zone. */
+  source?: string | null | undefined;
+  /** IANA name such as America/New_York; UTC if absent. */
+  timeZone?: string | null | undefined;
+};
 
 /** Which webhook goes. */
 export type DeleteWebhookInput = {
@@ -140,6 +217,15 @@ export type OrderDirection =
   | 'ASC'
   /** The newest. */
   | 'DESC';
+
+/** What a tick does while a run of the schedule is not over. */
+export type Overlap =
+  /** It starts its run beside the other. */
+  | 'ALLOW'
+  /** It waits, and starts its run when the one before is over; at most 100 wait. */
+  | 'QUEUE'
+  /** It is skipped. One that is made up for waits. */
+  | 'SKIP';
 
 /** What a partition is for. */
 export type PartitionKind =
@@ -350,6 +436,15 @@ export type RunStatus =
   /** Queued; no worker has taken it yet. */
   | 'PENDING';
 
+/** Whether a schedule starts runs. */
+export type ScheduleStatus =
+  /** It does. */
+  | 'ACTIVE'
+  /** It does not, until it is resumed. */
+  | 'PAUSED'
+  /** It never will again. */
+  | 'REMOVED';
+
 /** Which webhook to disable or enable. */
 export type SetWebhookEnabledInput = {
   /** Whether it is told of anything from now on. */
@@ -360,6 +455,30 @@ export type SetWebhookEnabledInput = {
   reason?: string | null | undefined;
   /** The webhook, by global id or UUID. */
   webhookId: string;
+};
+
+/** Which pipeline is to run for which dates. */
+export type StartBackfillInput = {
+  /** Most runs at once, 1 to 50; 4 if absent. */
+  concurrency?: number | null | undefined;
+  /** YYYY-MM-DD. */
+  firstDate: string;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** YYYY-MM-DD, inclusive; at most 3660 dates. */
+  lastDate: string;
+  /** Notes that each run gets: an object of texts, numbers and booleans. */
+  metadata?: unknown;
+  /** The pipeline’s name, of the mode append or merge. */
+  pipeline: string;
+  /** That of its runs, -100 to 100; 0 if absent. */
+  priority?: number | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason?: string | null | undefined;
+  /** A path in place of the pipeline’s own. One of them has to hold `{date}`, or `{year}`, `{month}` and `{day}`. */
+  source?: string | null | undefined;
+  /** Which dates of the range; DAY if absent. */
+  step?: BackfillStep | null | undefined;
 };
 
 /** What to run: `pipeline` or `payload`, exactly one of them. */
@@ -613,11 +732,13 @@ export type AuditEntryQuery = {
         leafHash: string;
         cursor: string;
       }
+    | { __typename: 'Backfill'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
     | { __typename: 'LiveSubscription'; id: string }
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
+    | { __typename: 'Schedule'; id: string }
     | { __typename: 'SourceConnection'; id: string }
     | { __typename: 'Webhook'; id: string }
     | null;
@@ -1002,6 +1123,81 @@ export type AuditInclusionProofQuery = {
   };
 };
 
+export type BackfillQueryVariables = Exact<{
+  id: string;
+}>;
+
+export type BackfillQuery = {
+  backfill: {
+    backfillId: string;
+    concurrency: number;
+    createdAt: string;
+    finishedAt: string | null;
+    firstDate: string;
+    id: string;
+    lastDate: string;
+    pipelineName: string;
+    priority: number;
+    reason: string | null;
+    requestedBy: string;
+    source: string | null;
+    status: BackfillStatus;
+    step: BackfillStep;
+    pipeline: { id: string; name: string; title: string; version: number } | null;
+    progress: {
+      cancelled: number;
+      completed: number;
+      failed: number;
+      fraction: number;
+      pending: number;
+      running: number;
+      total: number;
+    };
+  } | null;
+};
+
+export type BackfillsQueryVariables = Exact<{
+  after?: string | null | undefined;
+  before?: string | null | undefined;
+  first?: number | null | undefined;
+  last?: number | null | undefined;
+}>;
+
+export type BackfillsQuery = {
+  backfills: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        backfillId: string;
+        concurrency: number;
+        createdAt: string;
+        finishedAt: string | null;
+        firstDate: string;
+        id: string;
+        lastDate: string;
+        pipelineName: string;
+        priority: number;
+        reason: string | null;
+        requestedBy: string;
+        source: string | null;
+        status: BackfillStatus;
+        step: BackfillStep;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+        progress: {
+          cancelled: number;
+          completed: number;
+          failed: number;
+          fraction: number;
+          pending: number;
+          running: number;
+          total: number;
+        };
+      };
+    }>;
+    pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
+  };
+};
+
 export type LiveSubscriptionsQueryVariables = Exact<{
   after?: string | null | undefined;
   before?: string | null | undefined;
@@ -1041,15 +1237,78 @@ export type NodesQuery = {
   nodes: Array<
     | { __typename: 'Agency'; id: string }
     | { __typename: 'AuditEntry'; id: string }
+    | { __typename: 'Backfill'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
     | { __typename: 'LiveSubscription'; id: string }
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
+    | { __typename: 'Schedule'; id: string }
     | { __typename: 'SourceConnection'; id: string }
     | { __typename: 'Webhook'; id: string }
     | null
   >;
+};
+
+export type ScheduleQueryVariables = Exact<{
+  name: string;
+}>;
+
+export type ScheduleQuery = {
+  schedule: {
+    catchUp: CatchUp;
+    catchUpLimit: number;
+    createdAt: string;
+    createdBy: string;
+    cron: string;
+    id: string;
+    name: string;
+    nextTickAt: string | null;
+    overlap: Overlap;
+    pipelineName: string;
+    priority: number;
+    source: string | null;
+    status: ScheduleStatus;
+    timeZone: string;
+    updatedAt: string;
+    version: string;
+    pipeline: { id: string; name: string; title: string; version: number } | null;
+  } | null;
+};
+
+export type SchedulesQueryVariables = Exact<{
+  after?: string | null | undefined;
+  before?: string | null | undefined;
+  first?: number | null | undefined;
+  last?: number | null | undefined;
+}>;
+
+export type SchedulesQuery = {
+  schedules: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        catchUp: CatchUp;
+        catchUpLimit: number;
+        createdAt: string;
+        createdBy: string;
+        cron: string;
+        id: string;
+        name: string;
+        nextTickAt: string | null;
+        overlap: Overlap;
+        pipelineName: string;
+        priority: number;
+        source: string | null;
+        status: ScheduleStatus;
+        timeZone: string;
+        updatedAt: string;
+        version: string;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+      };
+    }>;
+    pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
+  };
 };
 
 export type WebhookDeliveriesQueryVariables = Exact<{
@@ -1107,6 +1366,145 @@ export type WebhooksQuery = {
     }>;
     pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
   };
+};
+
+export type CancelBackfillMutationVariables = Exact<{
+  input: ControlBackfillInput;
+}>;
+
+export type CancelBackfillMutation = {
+  cancelBackfill:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Backfill';
+        backfillId: string;
+        concurrency: number;
+        createdAt: string;
+        finishedAt: string | null;
+        firstDate: string;
+        id: string;
+        lastDate: string;
+        pipelineName: string;
+        priority: number;
+        reason: string | null;
+        requestedBy: string;
+        source: string | null;
+        status: BackfillStatus;
+        step: BackfillStep;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+        progress: {
+          cancelled: number;
+          completed: number;
+          failed: number;
+          fraction: number;
+          pending: number;
+          running: number;
+          total: number;
+        };
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
+export type CreateScheduleMutationVariables = Exact<{
+  input: CreateScheduleInput;
+}>;
+
+export type CreateScheduleMutation = {
+  createSchedule:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Schedule';
+        catchUp: CatchUp;
+        catchUpLimit: number;
+        createdAt: string;
+        createdBy: string;
+        cron: string;
+        id: string;
+        name: string;
+        nextTickAt: string | null;
+        overlap: Overlap;
+        pipelineName: string;
+        priority: number;
+        source: string | null;
+        status: ScheduleStatus;
+        timeZone: string;
+        updatedAt: string;
+        version: string;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
 };
 
 export type DeleteWebhookMutationVariables = Exact<{
@@ -1221,6 +1619,72 @@ export type LiftLegalHoldMutation = {
       };
 };
 
+export type PauseScheduleMutationVariables = Exact<{
+  input: ControlScheduleInput;
+}>;
+
+export type PauseScheduleMutation = {
+  pauseSchedule:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Schedule';
+        catchUp: CatchUp;
+        catchUpLimit: number;
+        createdAt: string;
+        createdBy: string;
+        cron: string;
+        id: string;
+        name: string;
+        nextTickAt: string | null;
+        overlap: Overlap;
+        pipelineName: string;
+        priority: number;
+        source: string | null;
+        status: ScheduleStatus;
+        timeZone: string;
+        updatedAt: string;
+        version: string;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
 export type RegisterWebhookMutationVariables = Exact<{
   input: RegisterWebhookInput;
 }>;
@@ -1266,6 +1730,72 @@ export type RegisterWebhookMutation = {
         issues: Array<{ message: string; path: string; rule: string }>;
       }
     | { __typename: 'WebhookWithSecret'; secret: string; webhook: { id: string; version: string } };
+};
+
+export type RemoveScheduleMutationVariables = Exact<{
+  input: ControlScheduleInput;
+}>;
+
+export type RemoveScheduleMutation = {
+  removeSchedule:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Schedule';
+        catchUp: CatchUp;
+        catchUpLimit: number;
+        createdAt: string;
+        createdBy: string;
+        cron: string;
+        id: string;
+        name: string;
+        nextTickAt: string | null;
+        overlap: Overlap;
+        pipelineName: string;
+        priority: number;
+        source: string | null;
+        status: ScheduleStatus;
+        timeZone: string;
+        updatedAt: string;
+        version: string;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
 };
 
 export type ReplayWebhookDeliveryMutationVariables = Exact<{
@@ -1324,6 +1854,145 @@ export type ReplayWebhookDeliveryMutation = {
         runId: string;
         status: WebhookDeliveryStatus;
         type: string;
+      };
+};
+
+export type ResumeBackfillMutationVariables = Exact<{
+  input: ControlBackfillInput;
+}>;
+
+export type ResumeBackfillMutation = {
+  resumeBackfill:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Backfill';
+        backfillId: string;
+        concurrency: number;
+        createdAt: string;
+        finishedAt: string | null;
+        firstDate: string;
+        id: string;
+        lastDate: string;
+        pipelineName: string;
+        priority: number;
+        reason: string | null;
+        requestedBy: string;
+        source: string | null;
+        status: BackfillStatus;
+        step: BackfillStep;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+        progress: {
+          cancelled: number;
+          completed: number;
+          failed: number;
+          fraction: number;
+          pending: number;
+          running: number;
+          total: number;
+        };
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
+export type ResumeScheduleMutationVariables = Exact<{
+  input: ControlScheduleInput;
+}>;
+
+export type ResumeScheduleMutation = {
+  resumeSchedule:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Schedule';
+        catchUp: CatchUp;
+        catchUpLimit: number;
+        createdAt: string;
+        createdBy: string;
+        cron: string;
+        id: string;
+        name: string;
+        nextTickAt: string | null;
+        overlap: Overlap;
+        pipelineName: string;
+        priority: number;
+        source: string | null;
+        status: ScheduleStatus;
+        timeZone: string;
+        updatedAt: string;
+        version: string;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
       };
 };
 
@@ -1550,6 +2219,79 @@ export type SetWebhookEnabledMutation = {
         updatedAt: string;
         url: string;
         version: string;
+      };
+};
+
+export type StartBackfillMutationVariables = Exact<{
+  input: StartBackfillInput;
+}>;
+
+export type StartBackfillMutation = {
+  startBackfill:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Backfill';
+        backfillId: string;
+        concurrency: number;
+        createdAt: string;
+        finishedAt: string | null;
+        firstDate: string;
+        id: string;
+        lastDate: string;
+        pipelineName: string;
+        priority: number;
+        reason: string | null;
+        requestedBy: string;
+        source: string | null;
+        status: BackfillStatus;
+        step: BackfillStep;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+        progress: {
+          cancelled: number;
+          completed: number;
+          failed: number;
+          fraction: number;
+          pending: number;
+          running: number;
+          total: number;
+        };
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
       };
 };
 
@@ -3746,6 +4488,14 @@ export const AuditInclusionProofDocument = /*#__PURE__*/ typedDocument<
   'query AuditInclusionProof($seq: BigInt!, $size: BigInt) { auditInclusionProof(seq: $seq, size: $size) { checkpoint from hashes leafHash size } }',
   'sha256:e432488fa8d500145fc4cafa6929110eb3a702c70428da94b06e8726d5b505dc',
 );
+export const BackfillDocument = /*#__PURE__*/ typedDocument<BackfillQuery, BackfillQueryVariables>(
+  'query Backfill($id: ID!) { backfill(id: $id) { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } }',
+  'sha256:cdb931cef40cfdac60f1dfad34dcb8df0b17ad18ec9c3f3883d3df52c330860a',
+);
+export const BackfillsDocument = /*#__PURE__*/ typedDocument<BackfillsQuery, BackfillsQueryVariables>(
+  'query Backfills($after: String, $before: String, $first: Int, $last: Int) { backfills(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:92817298fa14963507392c9a5db8094aab2fe8d71777f4633c139181772660c7',
+);
 export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   LiveSubscriptionsQuery,
   LiveSubscriptionsQueryVariables
@@ -3756,6 +4506,14 @@ export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
 export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryVariables>(
   'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',
   'sha256:061e5e74ee7113d4c05a2475b34214b4bfa1c7f3a4c3904eb3829d10d065773b',
+);
+export const ScheduleDocument = /*#__PURE__*/ typedDocument<ScheduleQuery, ScheduleQueryVariables>(
+  'query Schedule($name: String!) { schedule(name: $name) { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } }',
+  'sha256:75ce926271bca9f44f07ab45d784beecf2d870d99641d5eb4871040470b1860c',
+);
+export const SchedulesDocument = /*#__PURE__*/ typedDocument<SchedulesQuery, SchedulesQueryVariables>(
+  'query Schedules($after: String, $before: String, $first: Int, $last: Int) { schedules(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:b8f241be6c9ce573e2d96d588a267490941ce279f24beb3e9779f495b5f1fcd4',
 );
 export const WebhookDeliveriesDocument = /*#__PURE__*/ typedDocument<
   WebhookDeliveriesQuery,
@@ -3768,6 +4526,20 @@ export const WebhooksDocument = /*#__PURE__*/ typedDocument<WebhooksQuery, Webho
   'query Webhooks($after: String, $before: String, $first: Int, $last: Int) { webhooks(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { createdAt createdBy description enabled id types updatedAt url version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
   'sha256:2a90e776616478e7178261039adda86bb40b56253cc83063c9ea2d02067ca357',
 );
+export const CancelBackfillDocument = /*#__PURE__*/ typedDocument<
+  CancelBackfillMutation,
+  CancelBackfillMutationVariables
+>(
+  'mutation CancelBackfill($input: ControlBackfillInput!) { cancelBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:a7b2d5ff8d925dad237adec636be6146e613d5db6a7c0164dd1f617b5f214921',
+);
+export const CreateScheduleDocument = /*#__PURE__*/ typedDocument<
+  CreateScheduleMutation,
+  CreateScheduleMutationVariables
+>(
+  'mutation CreateSchedule($input: CreateScheduleInput!) { createSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:e13263b5f3ffc63dc98cd0945ddf6bcc610e19c054341854a7dda5b7e37743be',
+);
 export const DeleteWebhookDocument = /*#__PURE__*/ typedDocument<DeleteWebhookMutation, DeleteWebhookMutationVariables>(
   'mutation DeleteWebhook($input: DeleteWebhookInput!) { deleteWebhook(input: $input) { __typename ... on DeletedWebhook { url webhookId } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:348e3531cee7cbd9301e147e00e44bf503ddc5d206ccfae3813efd10e78ffdb6',
@@ -3776,6 +4548,10 @@ export const LiftLegalHoldDocument = /*#__PURE__*/ typedDocument<LiftLegalHoldMu
   'mutation LiftLegalHold($input: LegalHoldInput!) { liftLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:6d7955405aa63da9f186f4adb8988b1064bef3095896c65e0f5a452e0eddc065',
 );
+export const PauseScheduleDocument = /*#__PURE__*/ typedDocument<PauseScheduleMutation, PauseScheduleMutationVariables>(
+  'mutation PauseSchedule($input: ControlScheduleInput!) { pauseSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:521990a45bca3dd83386a70f6cfa89e9f39508996cb903c855be7fae232faea2',
+);
 export const RegisterWebhookDocument = /*#__PURE__*/ typedDocument<
   RegisterWebhookMutation,
   RegisterWebhookMutationVariables
@@ -3783,12 +4559,33 @@ export const RegisterWebhookDocument = /*#__PURE__*/ typedDocument<
   'mutation RegisterWebhook($input: RegisterWebhookInput!) { registerWebhook(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookWithSecret { secret webhook { id version } } } }',
   'sha256:08d980bb762a871ade0ec47efd43006e8f829994d1fbb06b33cb036c1475094d',
 );
+export const RemoveScheduleDocument = /*#__PURE__*/ typedDocument<
+  RemoveScheduleMutation,
+  RemoveScheduleMutationVariables
+>(
+  'mutation RemoveSchedule($input: ControlScheduleInput!) { removeSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:4cbc3253097d42efcb5fcbb33e9e152351d5cf5e03490a8bd72e2ecd0bc30d3a',
+);
 export const ReplayWebhookDeliveryDocument = /*#__PURE__*/ typedDocument<
   ReplayWebhookDeliveryMutation,
   ReplayWebhookDeliveryMutationVariables
 >(
   'mutation ReplayWebhookDelivery($input: ReplayWebhookDeliveryInput!) { replayWebhookDelivery(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookDelivery { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } }',
   'sha256:6b87db7c08c24548986a309b3bc89926ccc6baf18f756e8bb845e1614b3281ba',
+);
+export const ResumeBackfillDocument = /*#__PURE__*/ typedDocument<
+  ResumeBackfillMutation,
+  ResumeBackfillMutationVariables
+>(
+  'mutation ResumeBackfill($input: ControlBackfillInput!) { resumeBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:bbf76107bc6ab43e55d91911904b5e9cbde7b8a118daa209a82f76f9c84989b9',
+);
+export const ResumeScheduleDocument = /*#__PURE__*/ typedDocument<
+  ResumeScheduleMutation,
+  ResumeScheduleMutationVariables
+>(
+  'mutation ResumeSchedule($input: ControlScheduleInput!) { resumeSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:8c9d9d0541e17433497c6a1a63d7be7e4088af878250f14f443f0493cc964c10',
 );
 export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   RevokeSubscriptionsMutation,
@@ -3814,6 +4611,10 @@ export const SetWebhookEnabledDocument = /*#__PURE__*/ typedDocument<
 >(
   'mutation SetWebhookEnabled($input: SetWebhookEnabledInput!) { setWebhookEnabled(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on Webhook { createdAt createdBy description enabled id types updatedAt url version } } }',
   'sha256:70c22dd4a24a5b66a1cc8ba6f466c9e1d1b926a04b62d073d8fc3bab3a68f5be',
+);
+export const StartBackfillDocument = /*#__PURE__*/ typedDocument<StartBackfillMutation, StartBackfillMutationVariables>(
+  'mutation StartBackfill($input: StartBackfillInput!) { startBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:a48dc947b410047fbf1fe970c70510286695fdbe46ad870b241988cee0a4493c',
 );
 export const RunsDocument = /*#__PURE__*/ typedDocument<RunsQuery, RunsQueryVariables>(
   'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } query Runs($after: String, $filter: RunFilter, $first: Int, $orderBy: RunOrder) { runs(filter: $filter, orderBy: $orderBy, first: $first, after: $after) { edges { cursor node { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } pageInfo { ...PageFields } } }',

@@ -7,16 +7,21 @@ import {
   AuditEntryAddedDocument,
   AuditEntryDocument,
   AuditInclusionProofDocument,
+  BackfillDocument,
+  BackfillsDocument,
+  CancelBackfillDocument,
   CancelRunDocument,
   ConnectionDocument,
   ConnectionsDocument,
   ContractDocument,
   ContractsDocument,
+  CreateScheduleDocument,
   DeleteWebhookDocument,
   ForkRunDocument,
   LiftLegalHoldDocument,
   LiveSubscriptionsDocument,
   NodesDocument,
+  PauseScheduleDocument,
   PipelineDocument,
   PipelinesDocument,
   RegisterConnectionDocument,
@@ -24,11 +29,14 @@ import {
   RegisterPipelineDocument,
   RegisterWebhookDocument,
   RejectedRecordsDocument,
+  RemoveScheduleDocument,
   ReplayRunDocument,
   ReplayWebhookDeliveryDocument,
   RerunRunDocument,
+  ResumeBackfillDocument,
   ResumePlanDocument,
   ResumeRunDocument,
+  ResumeScheduleDocument,
   RevokeSubscriptionsDocument,
   RotateWebhookSecretDocument,
   RunCheckpointsDocument,
@@ -41,8 +49,11 @@ import {
   RunStandingDocument,
   RunsChangedDocument,
   RunsDocument,
+  ScheduleDocument,
+  SchedulesDocument,
   SetLegalHoldDocument,
   SetWebhookEnabledDocument,
+  StartBackfillDocument,
   StartRunDocument,
   UpdateAgencyDocument,
   VerifyAuditLogDocument,
@@ -55,16 +66,21 @@ import {
   type AuditEntryAddedSubscriptionVariables,
   type AuditEntryQueryVariables,
   type AuditInclusionProofQueryVariables,
+  type BackfillQueryVariables,
+  type BackfillsQueryVariables,
+  type CancelBackfillMutationVariables,
   type CancelRunMutationVariables,
   type ConnectionQueryVariables,
   type ConnectionsQueryVariables,
   type ContractQueryVariables,
   type ContractsQueryVariables,
+  type CreateScheduleMutationVariables,
   type DeleteWebhookMutationVariables,
   type ForkRunMutationVariables,
   type LiftLegalHoldMutationVariables,
   type LiveSubscriptionsQueryVariables,
   type NodesQueryVariables,
+  type PauseScheduleMutationVariables,
   type PipelineQueryVariables,
   type PipelinesQueryVariables,
   type RegisterConnectionMutationVariables,
@@ -72,11 +88,14 @@ import {
   type RegisterPipelineMutationVariables,
   type RegisterWebhookMutationVariables,
   type RejectedRecordsQueryVariables,
+  type RemoveScheduleMutationVariables,
   type ReplayRunMutationVariables,
   type ReplayWebhookDeliveryMutationVariables,
   type RerunRunMutationVariables,
+  type ResumeBackfillMutationVariables,
   type ResumePlanQueryVariables,
   type ResumeRunMutationVariables,
+  type ResumeScheduleMutationVariables,
   type RevokeSubscriptionsMutationVariables,
   type RotateWebhookSecretMutationVariables,
   type RunCheckpointsQueryVariables,
@@ -89,8 +108,11 @@ import {
   type RunStandingQueryVariables,
   type RunsChangedSubscriptionVariables,
   type RunsQueryVariables,
+  type ScheduleQueryVariables,
+  type SchedulesQueryVariables,
   type SetLegalHoldMutationVariables,
   type SetWebhookEnabledMutationVariables,
+  type StartBackfillMutationVariables,
   type StartRunMutationVariables,
   type UpdateAgencyMutationVariables,
   type VerifyAuditLogQueryVariables,
@@ -145,6 +167,25 @@ export function auditInclusionProof(
   return client.query(AuditInclusionProofDocument, variables, 'auditInclusionProof', options);
 }
 
+/** A backfill; null when there is none for the caller. */
+export function backfill(client: Operations, variables: BackfillQueryVariables, options: CallOptions = {}) {
+  return client.query(BackfillDocument, variables, 'backfill', options);
+}
+
+/** The agency’s backfills, newest first. */
+export function backfills(client: Operations, variables: BackfillsQueryVariables = {}, options: CallOptions = {}) {
+  return client.query(BackfillsDocument, variables, 'backfills', options);
+}
+
+/** Starts no more dates and asks the runs that are under way to stop. */
+export function cancelBackfill(
+  client: Operations,
+  input: CancelBackfillMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(CancelBackfillDocument, { input }, 'cancelBackfill', options);
+}
+
 /** Asks a run to stop. From then on no batch of it commits; it is CANCELLED when every worker that holds a part of it has acknowledged, at the latest by force at `cancelDeadline`. A run that nobody holds is cancelled at once. Asking again changes nothing. */
 export function cancelRun(client: Operations, input: CancelRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(CancelRunDocument, { input }, 'cancelRun', options);
@@ -168,6 +209,15 @@ export function contract(client: Operations, variables: ContractQueryVariables, 
 /** All versions of the agency’s contracts, by name and then the newest first. */
 export function contracts(client: Operations, variables: ContractsQueryVariables = {}, options: CallOptions = {}) {
   return client.query(ContractsDocument, variables, 'contracts', options);
+}
+
+/** Makes a schedule; its first tick is the next one from now. */
+export function createSchedule(
+  client: Operations,
+  input: CreateScheduleMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(CreateScheduleDocument, { input }, 'createSchedule', options);
 }
 
 /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
@@ -205,6 +255,15 @@ export function liveSubscriptions(
 /** The things with these global ids, in their order; null for each that does not exist for the caller. */
 export function nodes(client: Operations, variables: NodesQueryVariables, options: CallOptions = {}) {
   return client.query(NodesDocument, variables, 'nodes', options);
+}
+
+/** Stops a schedule’s ticks until it is resumed. Ticks that wait are skipped; runs that are under way go on. */
+export function pauseSchedule(
+  client: Operations,
+  input: PauseScheduleMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(PauseScheduleDocument, { input }, 'pauseSchedule', options);
 }
 
 /** A version of a pipeline. */
@@ -262,6 +321,15 @@ export function rejectedRecords(
   return client.query(RejectedRecordsDocument, variables, 'run', options);
 }
 
+/** Ends a schedule for good. Its ticks and runs stay, and its name is free. */
+export function removeSchedule(
+  client: Operations,
+  input: RemoveScheduleMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(RemoveScheduleDocument, { input }, 'removeSchedule', options);
+}
+
 /** Derives a run’s state from its events alone and compares it with the one in the tables, by hash. Changes nothing but the audit log. */
 export function replayRun(client: Operations, input: ReplayRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ReplayRunDocument, { input }, 'replayRun', options);
@@ -281,6 +349,15 @@ export function rerunRun(client: Operations, input: RerunRunMutationVariables['i
   return client.mutate(RerunRunDocument, { input }, 'rerunRun', options);
 }
 
+/** Starts anew the dates that failed or were cancelled, and no others. */
+export function resumeBackfill(
+  client: Operations,
+  input: ResumeBackfillMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(ResumeBackfillDocument, { input }, 'resumeBackfill', options);
+}
+
 /** A run; null when there is none for the caller. */
 export function resumePlan(client: Operations, variables: ResumePlanQueryVariables, options: CallOptions = {}) {
   return client.query(ResumePlanDocument, variables, 'run', options);
@@ -289,6 +366,15 @@ export function resumePlan(client: Operations, variables: ResumePlanQueryVariabl
 /** Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on. */
 export function resumeRun(client: Operations, input: ResumeRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ResumeRunDocument, { input }, 'resumeRun', options);
+}
+
+/** Goes on with the next tick from now: what a pause has passed over was not missed. */
+export function resumeSchedule(
+  client: Operations,
+  input: ResumeScheduleMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(ResumeScheduleDocument, { input }, 'resumeSchedule', options);
 }
 
 /** Ends subscriptions before their tokens do, on all servers within two seconds: sockets close with 4403, event streams end, requests with the tokens are 401. Who has a newer token from the issuer comes back; to keep somebody out, close the account there first. */
@@ -371,6 +457,16 @@ export function runStanding(client: Operations, variables: RunStandingQueryVaria
   return client.query(RunStandingDocument, variables, 'run', options);
 }
 
+/** A schedule; null when there is none for the caller. */
+export function schedule(client: Operations, variables: ScheduleQueryVariables, options: CallOptions = {}) {
+  return client.query(ScheduleDocument, variables, 'schedule', options);
+}
+
+/** The agency’s schedules, by name. */
+export function schedules(client: Operations, variables: SchedulesQueryVariables = {}, options: CallOptions = {}) {
+  return client.query(SchedulesDocument, variables, 'schedules', options);
+}
+
 /** Stops all expiry of the caller’s agency, until the hold is lifted. */
 export function setLegalHold(
   client: Operations,
@@ -387,6 +483,15 @@ export function setWebhookEnabled(
   options: CallOptions = {},
 ) {
   return client.mutate(SetWebhookEnabledDocument, { input }, 'setWebhookEnabled', options);
+}
+
+/** Makes a backfill. Workers start its runs, the oldest date first, as many at once as `concurrency` says. */
+export function startBackfill(
+  client: Operations,
+  input: StartBackfillMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(StartBackfillDocument, { input }, 'startBackfill', options);
 }
 
 /** Queues a run. */
@@ -451,6 +556,14 @@ export function bindOperations(client: Operations) {
     /** Proves that an entry is in the log. */
     auditInclusionProof: (variables: AuditInclusionProofQueryVariables, options: CallOptions = {}) =>
       auditInclusionProof(client, variables, options),
+    /** A backfill; null when there is none for the caller. */
+    backfill: (variables: BackfillQueryVariables, options: CallOptions = {}) => backfill(client, variables, options),
+    /** The agency’s backfills, newest first. */
+    backfills: (variables: BackfillsQueryVariables = {}, options: CallOptions = {}) =>
+      backfills(client, variables, options),
+    /** Starts no more dates and asks the runs that are under way to stop. */
+    cancelBackfill: (input: CancelBackfillMutationVariables['input'], options: CallOptions = {}) =>
+      cancelBackfill(client, input, options),
     /** Asks a run to stop. From then on no batch of it commits; it is CANCELLED when every worker that holds a part of it has acknowledged, at the latest by force at `cancelDeadline`. A run that nobody holds is cancelled at once. Asking again changes nothing. */
     cancelRun: (input: CancelRunMutationVariables['input'], options: CallOptions = {}) =>
       cancelRun(client, input, options),
@@ -465,6 +578,9 @@ export function bindOperations(client: Operations) {
     /** All versions of the agency’s contracts, by name and then the newest first. */
     contracts: (variables: ContractsQueryVariables = {}, options: CallOptions = {}) =>
       contracts(client, variables, options),
+    /** Makes a schedule; its first tick is the next one from now. */
+    createSchedule: (input: CreateScheduleMutationVariables['input'], options: CallOptions = {}) =>
+      createSchedule(client, input, options),
     /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
     deleteWebhook: (input: DeleteWebhookMutationVariables['input'], options: CallOptions = {}) =>
       deleteWebhook(client, input, options),
@@ -478,6 +594,9 @@ export function bindOperations(client: Operations) {
       liveSubscriptions(client, variables, options),
     /** The things with these global ids, in their order; null for each that does not exist for the caller. */
     nodes: (variables: NodesQueryVariables, options: CallOptions = {}) => nodes(client, variables, options),
+    /** Stops a schedule’s ticks until it is resumed. Ticks that wait are skipped; runs that are under way go on. */
+    pauseSchedule: (input: PauseScheduleMutationVariables['input'], options: CallOptions = {}) =>
+      pauseSchedule(client, input, options),
     /** A version of a pipeline. */
     pipeline: (variables: PipelineQueryVariables, options: CallOptions = {}) => pipeline(client, variables, options),
     /** The current versions of the agency’s pipelines, by name. */
@@ -498,6 +617,9 @@ export function bindOperations(client: Operations) {
     /** Needs data:read. */
     rejectedRecords: (variables: RejectedRecordsQueryVariables, options: CallOptions = {}) =>
       rejectedRecords(client, variables, options),
+    /** Ends a schedule for good. Its ticks and runs stay, and its name is free. */
+    removeSchedule: (input: RemoveScheduleMutationVariables['input'], options: CallOptions = {}) =>
+      removeSchedule(client, input, options),
     /** Derives a run’s state from its events alone and compares it with the one in the tables, by hash. Changes nothing but the audit log. */
     replayRun: (input: ReplayRunMutationVariables['input'], options: CallOptions = {}) =>
       replayRun(client, input, options),
@@ -507,12 +629,18 @@ export function bindOperations(client: Operations) {
     /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
     rerunRun: (input: RerunRunMutationVariables['input'], options: CallOptions = {}) =>
       rerunRun(client, input, options),
+    /** Starts anew the dates that failed or were cancelled, and no others. */
+    resumeBackfill: (input: ResumeBackfillMutationVariables['input'], options: CallOptions = {}) =>
+      resumeBackfill(client, input, options),
     /** A run; null when there is none for the caller. */
     resumePlan: (variables: ResumePlanQueryVariables, options: CallOptions = {}) =>
       resumePlan(client, variables, options),
     /** Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on. */
     resumeRun: (input: ResumeRunMutationVariables['input'], options: CallOptions = {}) =>
       resumeRun(client, input, options),
+    /** Goes on with the next tick from now: what a pause has passed over was not missed. */
+    resumeSchedule: (input: ResumeScheduleMutationVariables['input'], options: CallOptions = {}) =>
+      resumeSchedule(client, input, options),
     /** Ends subscriptions before their tokens do, on all servers within two seconds: sockets close with 4403, event streams end, requests with the tokens are 401. Who has a newer token from the issuer comes back; to keep somebody out, close the account there first. */
     revokeSubscriptions: (input: RevokeSubscriptionsMutationVariables['input'], options: CallOptions = {}) =>
       revokeSubscriptions(client, input, options),
@@ -547,12 +675,20 @@ export function bindOperations(client: Operations) {
     /** What the polling fallback needs to know whether an attempt is over. */
     runStanding: (variables: RunStandingQueryVariables, options: CallOptions = {}) =>
       runStanding(client, variables, options),
+    /** A schedule; null when there is none for the caller. */
+    schedule: (variables: ScheduleQueryVariables, options: CallOptions = {}) => schedule(client, variables, options),
+    /** The agency’s schedules, by name. */
+    schedules: (variables: SchedulesQueryVariables = {}, options: CallOptions = {}) =>
+      schedules(client, variables, options),
     /** Stops all expiry of the caller’s agency, until the hold is lifted. */
     setLegalHold: (input: SetLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
       setLegalHold(client, input, options),
     /** Disables a webhook, or enables it again. Disabled, it is told of nothing new, and its outbox waits. */
     setWebhookEnabled: (input: SetWebhookEnabledMutationVariables['input'], options: CallOptions = {}) =>
       setWebhookEnabled(client, input, options),
+    /** Makes a backfill. Workers start its runs, the oldest date first, as many at once as `concurrency` says. */
+    startBackfill: (input: StartBackfillMutationVariables['input'], options: CallOptions = {}) =>
+      startBackfill(client, input, options),
     /** Queues a run. */
     startRun: (input: StartRunMutationVariables['input'], options: CallOptions = {}) =>
       startRun(client, input, options),
