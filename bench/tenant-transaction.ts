@@ -46,11 +46,32 @@ async function compare(adminUrl: string): Promise<void> {
   const seal = sealKey(contextKey);
   const sealed = (): string =>
     sealContext(seal, { agency: 'nasa', role: 'viewer', clearance: 0, expiresAt: Math.floor(Date.now() / 1000) + 60 });
+  // The same shape with what SQL can forge: a plain setting, and a policy that believes it.
+  await admin.query(sql`create table public.agencies_plain (like flux.agencies including all)`);
+  await admin.query(sql`insert into public.agencies_plain select * from flux.agencies`);
+  await admin.query(sql`alter table public.agencies_plain enable row level security, force row level security`);
+  await admin.query(sql`
+    create policy own_agency on public.agencies_plain
+      using (agency_id = (select nullif(current_setting('flux.plain', true), '')))
+  `);
+  await admin.query(sql`grant select on public.agencies_plain to ${ident(roles.api)}`);
+  const plain = (pool: Pool) => (): Promise<unknown> =>
+    pool.withConnection(async (connection) => {
+      const read = sql`select name, version from public.agencies_plain where agency_id = ${'nasa'}`;
+      await Promise.all([
+        connection.query(sql`begin`),
+        connection.query(sql`select set_config('flux.plain', ${'nasa'}, true)`),
+        connection.query(read),
+      ]);
+      await connection.query(sql`commit`);
+    });
   const tenant = (pool: Pool) => (): Promise<unknown> => inTenant(pool, sealed(), (tx) => tx.query(read));
   const cases: [string, () => Promise<unknown>][] = [
     ['no tenancy, superuser, autocommit', () => admin.query(read)],
     ['inTenant, ordinary pool (four round trips)', tenant(ordinary)],
     ['inTenant, pipelined pool (two round trips)', tenant(pipelined)],
+    ['plain set_config, pipelined (two round trips)', plain(pipelined)],
+    ['minting a seal in Node', () => Promise.resolve(sealed())],
   ];
   const times = new Map(cases.map(([label]) => [label, [] as number[]]));
   for (let round = 0; round < rounds; round += 1) {

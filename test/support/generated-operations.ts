@@ -122,7 +122,7 @@ function selectionOf(schema: GraphQLSchema, type: GraphQLNamedOutputType, random
     return ` { __typename ${parts.join(' ')} }`;
   }
   if (!isObjectType(type)) return '';
-  const fields = someOf(Object.values(type.getFields()), fieldsMax, random)
+  const fields = someOf(Object.values(type.getFields()), at.beside ? fieldsMax - 2 : fieldsMax, random)
     .map((field) => fieldOf(schema, field, random, at))
     .filter((text) => text !== null);
   return ` { __typename ${fields.join(' ')} }`;
