@@ -45,6 +45,7 @@ export interface Context extends RequestContext {
   readonly loaders: Loaders;
   /** What this operation reads, for the audit log. */
   readonly trace: OperationTrace;
+  recorded(): void;
   /** Told of each refusal before the caller is; a refusal that cannot be recorded stays a refusal. */
   onDenied?(denial: Denial): Promise<void>;
 }
@@ -57,6 +58,7 @@ export function createContext(api: ApiDeps, request: RequestContext): Context {
     loaders: createLoaders((work) => inTenant(api.pool, request.sealed(), work, request.signal)),
     trace: new OperationTrace(request, api.activity),
     onDenied: (denial) => auditDenial(context, denial),
+    recorded: () => context.trace.recorded(),
   };
   return Object.freeze(context);
 }

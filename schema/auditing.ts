@@ -19,7 +19,7 @@ import {
 
 import type { Context } from '../resolvers/context.ts';
 import { audited } from '../resolvers/stream.ts';
-import { toFluxError } from '../src/errors.ts';
+import { type FluxError, toFluxError } from '../src/errors.ts';
 
 declare global {
   // Pothos plugins add their options by declaration merging into this namespace.
@@ -43,10 +43,18 @@ export class AuditingPlugin<Types extends SchemaTypes> extends BasePlugin<Types>
     const field = `${kind}.${name}`;
     return async (source, args, context, info) => {
       begin(context, info, field);
+      const failed = (cause: unknown): void => {
+        const { code } = toFluxError(cause);
+        if (kind === 'Query') traceOf(context)?.failed(field, code);
+        else traceOf(context)?.mutationFailed(field, code);
+      };
       try {
-        return await resolve(source, args, context, info);
+        const result: unknown = await resolve(source, args, context, info);
+        // A failure that the mutation can expect is its result.
+        if (kind === 'Mutation' && isFailure(result)) traceOf(context)?.mutationFailed(field, result.code);
+        return result;
       } catch (cause) {
-        if (kind === 'Query') traceOf(context)?.failed(field, toFluxError(cause).code);
+        failed(cause);
         throw cause;
       }
     };
@@ -85,6 +93,12 @@ export class AuditingPlugin<Types extends SchemaTypes> extends BasePlugin<Types>
       return true;
     };
   }
+}
+
+/** The errors plugin hands on a proxy, which is no instance of anything. */
+function isFailure(result: unknown): result is FluxError {
+  const { errorId, code } = (result ?? {}) as Partial<FluxError>;
+  return typeof errorId === 'string' && typeof code === 'string';
 }
 
 /** Absent where somebody executes the schema without the API around it. */

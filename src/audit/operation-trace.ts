@@ -31,6 +31,7 @@ export class OperationTrace implements EntrySource {
   readonly #log: ActivityLog;
   #kind: OperationKind = 'query';
   #name: string | null = null;
+  #recorded = false;
   #fields = new Set<string>();
   #types = new Map<string, Touched>();
   #failed = new Map<string, ErrorCode>();
@@ -53,9 +54,21 @@ export class OperationTrace implements EntrySource {
   begin(kind: OperationKind, name: string | null, field: string): void {
     this.#log.admit();
     this.#kind = kind;
+    this.#recorded = false;
     this.#name = name?.slice(0, nameLengthMax) ?? null;
     if (kind === 'query') this.#fields.add(field);
     this.#watch();
+  }
+
+  /** The mutation under way has an entry of its own. */
+  recorded(): void {
+    this.#recorded = true;
+  }
+
+  /** A mutation failed; where it never came to its use case, which would have told it, this does. */
+  mutationFailed(field: string, code: ErrorCode): void {
+    if (!this.#recorded)
+      this.#add(`mutation.${field.slice('Mutation.'.length)}`, field, { operation: this.#name }, code);
   }
 
   /** A root field of a query could not be answered. */

@@ -17,6 +17,8 @@ export interface Caller {
   readonly traceId: string;
   readonly ip: string;
   readonly userAgent: string | null;
+  /** Told when what is asked has its audit entry. */
+  recorded?(): void;
 }
 
 export interface DomainDeps {

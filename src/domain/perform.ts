@@ -94,6 +94,7 @@ async function changeOnce<T, Checked>(
       after: change.after,
     }),
   ]);
+  caller.recorded?.();
   return { value: change.value, repeated: false };
 }
 
@@ -107,6 +108,7 @@ export async function recordRefusal(
   ask: Pick<Ask<unknown, unknown>, 'action' | 'resourceType' | 'resourceId' | 'reason'>,
   error: FluxError,
 ): Promise<void> {
+  caller.recorded?.();
   try {
     await inTenant(deps.pool, caller.sealed(), (tx) =>
       appendAudit(tx, { ...entryOf(caller, ask), resourceId: ask.resourceId, success: false, errorCode: error.code }),

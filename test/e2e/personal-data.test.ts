@@ -1,6 +1,6 @@
 /**
- * Marked personal data go through every input of a running stack; afterwards nothing outside of the agency's own lake and its own pinned
- * sources may hold them: no table, no log line, no answer, no frame of a socket or stream, no other file.
+ * Marked personal data go through every input of a running stack; afterwards nothing outside of the agency's own lake may hold them in
+ * the clear: no table, no log line, no answer, no frame of a socket or stream, no other file.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
@@ -227,11 +227,7 @@ test(
     await mutate('setLegalHold', 'LegalHoldInput', { reason: everything });
     await mutate('liftLegalHold', 'LegalHoldInput', { reason: everything });
     const runs = [await run('csv'), await run('json'), await run('broken')];
-    const { rows } = await admin.query<{ raw: string; reasons: unknown }>(
-      sql`select raw, reasons from flux.rejected_records`,
-    );
-    expect(rows.length).toBeGreaterThanOrEqual(3);
-    expect(rows.map(({ raw }) => raw).join('\n')).toContain('[ssn]');
+    expect((await admin.query(sql`select from flux.rejected_records`)).rowCount).toBeGreaterThanOrEqual(3);
 
     // Every way of reading, and of asking wrongly.
     for (const id of runs) {
@@ -272,6 +268,8 @@ test(
       (waiting) => waiting === 0,
     );
 
+    // The rejected records were there to be read, masked.
+    expect(said.some(({ text }) => text.includes('rejectedRecords') && text.includes('[ssn],[name]'))).toBe(true);
     expect(found(said)).toEqual([]);
     expect(found(await tables())).toEqual([]);
     const files = await filesBelow(home);
@@ -312,9 +310,9 @@ async function tables(): Promise<{ where: string; text: string }[]> {
   return texts;
 }
 
-/** Every file of the installation but the database's own, which holds the lake, and the agency's own pinned sources. */
+/** Every file of the installation but the database's own, which holds the lake. Pinned sources are sealed. */
 async function filesBelow(top: string): Promise<{ where: string; text: string }[]> {
-  const own = new Set(['postgres', 'objects']);
+  const own = new Set(['postgres']);
   const all = await readdir(top, { recursive: true, withFileTypes: true });
   const chosen = all.filter(
     (file) => file.isFile() && !own.has(path.relative(top, file.parentPath).split(path.sep)[0] ?? ''),
