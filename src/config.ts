@@ -43,6 +43,8 @@ export interface Config {
   workers: number;
   /** Batches after which a partition gives its turn up if others wait. */
   quantumBatches: number;
+  /** PEM files of the API's certificate and key; absent: plain http. */
+  tls?: { cert: string; key: string };
   issuers: readonly IssuerConfig[];
   /** FLUX_ISSUERS was given, be it as an empty list: then all are registered in the database. */
   issuersGiven: boolean;
@@ -75,7 +77,7 @@ export interface Config {
 }
 
 /** Named in the design, refused until they do something: a TLS setting that is ignored would be worse than none. */
-const notOffered = ['FLUX_TLS_CERT', 'FLUX_TLS_KEY', 'FLUX_TRUSTED_DOCUMENTS'];
+const notOffered = ['FLUX_TRUSTED_DOCUMENTS'];
 
 /** Values that may be secret come from a file too: `<NAME>_FILE` holds its path. */
 const secretNames = [
@@ -117,6 +119,9 @@ const schema = z.object({
   FLUX_HOST: z.string().default('127.0.0.1'),
   FLUX_PORT: port.default(4000),
   FLUX_METRICS_PORT: port.optional(),
+  FLUX_TLS_CERT: z.string().optional(),
+  FLUX_TLS_KEY: z.string().optional(),
+  FLUX_PLAIN_DATABASE: z.enum(['allow', 'refuse'], { error: 'should be allow or refuse' }).default('refuse'),
   FLUX_WORKERS: z.coerce.number({ error: 'should be a number of processes, 0 to 64' }).int().min(0).max(64).default(2),
   FLUX_QUANTUM: z.coerce
     .number({ error: 'should be a number of batches, 1 to 10000' })
@@ -220,10 +225,14 @@ function productionProblems(values: Values): string[] {
   const problems: string[] = [];
   const fips = values.FLUX_FIPS === '1' ? fipsProblem() : undefined;
   if (fips !== undefined) problems.push(fips);
+  if ((values.FLUX_TLS_CERT === undefined) !== (values.FLUX_TLS_KEY === undefined)) {
+    problems.push('FLUX_TLS_CERT and FLUX_TLS_KEY belong together; set both or neither');
+  }
   if (values.NODE_ENV === 'production') {
     for (const name of ['FLUX_CONTEXT_KEY', 'FLUX_DATA_KEY'] as const) {
       if (!values[name]) problems.push(`${name} is missing; make one with: openssl rand -hex 32`);
     }
+    if (values.FLUX_PLAIN_DATABASE !== 'allow') problems.push(...plainDatabases(values));
   }
   (values.FLUX_ISSUERS ?? []).forEach(({ issuer: name, jwksUri, jwks }, i) => {
     if ((jwksUri === undefined) === (jwks === undefined)) {
@@ -234,6 +243,29 @@ function productionProblems(values: Values): string[] {
     }
   });
   return problems;
+}
+
+/** In production a database beyond this machine is reached by TLS that checks certificate and name, or not at all. */
+function plainDatabases(values: Values): string[] {
+  const names = [
+    'DATABASE_URL',
+    'FLUX_API_DATABASE_URL',
+    'FLUX_WORKER_DATABASE_URL',
+    'FLUX_SEALER_DATABASE_URL',
+  ] as const;
+  return names
+    .filter((name) => values[name] !== undefined && !isProtected(values[name]))
+    .map(
+      (name) =>
+        `${name} leaves this machine without TLS that is verified; add ?sslmode=verify-full&sslrootcert=<CA file>, or set FLUX_PLAIN_DATABASE=allow where the network itself is protected`,
+    );
+}
+
+function isProtected(url: string): boolean {
+  const { hostname, searchParams } = new URL(url);
+  const host = searchParams.get('host') ?? decodeURIComponent(hostname);
+  const local = host === '' || host.startsWith('/') || /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
+  return local || searchParams.get('sslmode') === 'verify-full';
 }
 
 function toConfig(values: Values, warnings: string[]): Config {
@@ -247,6 +279,9 @@ function toConfig(values: Values, warnings: string[]): Config {
     ...present('sealerDatabaseUrl', values.FLUX_SEALER_DATABASE_URL),
     home,
     host: values.FLUX_HOST,
+    ...(values.FLUX_TLS_CERT !== undefined && values.FLUX_TLS_KEY !== undefined
+      ? { tls: { cert: path.resolve(values.FLUX_TLS_CERT), key: path.resolve(values.FLUX_TLS_KEY) } }
+      : {}),
     port: values.FLUX_PORT,
     metricsPort: values.FLUX_METRICS_PORT ?? 9464,
     metricsPortFixed: values.FLUX_METRICS_PORT !== undefined,

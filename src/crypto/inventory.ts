@@ -113,6 +113,12 @@ export const elsewhere: readonly { by: string; what: string; bits: string; purpo
     purpose: 'tokens; development’s own issuer signs with ES256',
   },
   {
+    by: 'Node’s TLS (OpenSSL), in src/server and pg',
+    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full with SCRAM channel binding (PostgreSQL)',
+    bits: '128 and 256',
+    purpose: 'everything that travels',
+  },
+  {
     by: 'PostgreSQL, sha256() in migrations',
     what: 'SHA-256, HMAC-SHA-256 built of it',
     bits: '256',

@@ -66,6 +66,7 @@ export function createPool(options: PoolOptions): Pool {
     connectionString: options.url,
     max: options.max,
     application_name: options.applicationName,
+    enableChannelBinding: true,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     idleTimeoutMillis: 30_000,
     idle_in_transaction_session_timeout: idleInTransactionMs,
@@ -119,6 +120,8 @@ export async function connect(
   const client = new pg.Client({
     connectionString: options.url,
     application_name: options.applicationName,
+    // SCRAM bound to the TLS connection (RFC 5929): a server that only relays the login does not get in.
+    enableChannelBinding: true,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     keepAlive: true,
     types,

@@ -1,4 +1,6 @@
+import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { SecureContextOptions } from 'node:tls';
 
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
 import type { GraphQLSchema } from 'graphql';
@@ -24,6 +26,7 @@ import { serveRest } from './rest/serve-rest.ts';
 import { securityHeaders } from './security-headers.ts';
 import { createResultSharing } from './shared-results.ts';
 import { createEventStreams } from './sse.ts';
+import { readTls, type TlsFiles, watchTls } from './tls.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
 
 export const graphqlPath = '/v1/graphql';
@@ -33,6 +36,10 @@ export interface ServerConfig {
   host: string;
   /** 0 lets the system choose. */
   port: number;
+  /** Serves https and wss with this certificate, which may be renewed in place; absent: http and ws. */
+  tls?: TlsFiles;
+  /** For tests: how often the certificate's files are looked at, milliseconds. */
+  tlsEveryMs?: number;
   /** For tests: other times than a client over a network needs. */
   eventStreamTimes?: EventStreamTimes;
   /** What one agency may ask of this process; `usualGateLimits` unless said otherwise. */
@@ -76,9 +83,10 @@ export async function startServer<Context extends RequestContext>(
   const { schema, authenticator, seal, createContext, live = noLiveHooks, logger } = deps;
   const refusals = deps.onRefused ? { onRefused: deps.onRefused } : {};
   const production = config.environment === 'production';
+  const tls = config.tls && readTls(config.tls); // before anything has started
   const apollo = createApollo<Context>({ schema, logger, production, ...refusals });
   await apollo.start();
-  const server = createHttpServer(logger, production);
+  const server = createHttpServer(logger, production, tls);
   observeRequests(server);
   const gate = createOperationGate(config.gateLimits);
   const sharing = createResultSharing({ logger, production });
@@ -127,7 +135,12 @@ export async function startServer<Context extends RequestContext>(
   );
   servePages(server, { graphqlPath, production });
 
+  const every = config.tlsEveryMs === undefined ? {} : { everyMs: config.tlsEveryMs };
+  const unwatch = config.tls
+    ? watchTls(server.server as unknown as HttpsServer, config.tls, { logger, ...every })
+    : undefined;
   const stop = async (): Promise<void> => {
+    unwatch?.();
     streams.stop();
     await sockets.stop();
     await server.close();
@@ -142,10 +155,10 @@ export async function startServer<Context extends RequestContext>(
   const { port } = server.server.address() as AddressInfo;
   const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   let stopping: Promise<void> | undefined;
-  return { url: `http://${host}:${String(port)}`, stop: () => (stopping ??= stop()) };
+  return { url: `${config.tls ? 'https' : 'http'}://${host}:${String(port)}`, stop: () => (stopping ??= stop()) };
 }
 
-function createHttpServer(logger: Logger, production: boolean): FastifyInstance {
+function createHttpServer(logger: Logger, production: boolean, tls: SecureContextOptions | undefined): FastifyInstance {
   const headers = securityHeaders({ production });
   const server = Fastify({
     logger: false,
@@ -154,6 +167,7 @@ function createHttpServer(logger: Logger, production: boolean): FastifyInstance 
     keepAliveTimeout: 60_000,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
+    ...(tls ? { https: tls } : {}),
   });
   // GraphQL is JSON; anything else is 415 before it reaches Apollo.
   server.removeContentTypeParser('text/plain');

@@ -77,7 +77,7 @@ test('every problem is said at once, each with its name', () => {
     FLUX_SOURCE_ROOTS: '{"Not A Slug":["/data"]}',
     FLUX_OBJECT_STORE: 's3://bucket',
     LOG_LEVEL: 'loud',
-    FLUX_TLS_CERT: '/cert.pem',
+    FLUX_TRUSTED_DOCUMENTS: '/documents',
   });
   for (const name of [
     'FLUX_PORT',
@@ -88,7 +88,7 @@ test('every problem is said at once, each with its name', () => {
     'FLUX_SOURCE_ROOTS',
     'FLUX_OBJECT_STORE',
     'LOG_LEVEL',
-    'FLUX_TLS_CERT',
+    'FLUX_TRUSTED_DOCUMENTS',
   ]) {
     expect(
       problems.filter((problem) => problem.startsWith(name)),
@@ -166,4 +166,31 @@ test('FIPS mode that was asked for and is absent refuses to start, and says what
   );
   expect(() => loadConfig({ FLUX_HOME: home, FLUX_FIPS: 'yes' })).toThrow(/FLUX_FIPS should be 1/);
   loadConfig({ FLUX_HOME: home, FLUX_FIPS: '0' });
+});
+
+test('production refuses a database beyond this machine without verified TLS, unless that is allowed', () => {
+  const remote = 'postgres://flux:x@db.example.gov/flux';
+  for (const [url, refused] of [
+    [remote, true],
+    [`${remote}?sslmode=require`, true],
+    [`${remote}?sslmode=verify-full&sslrootcert=/ca.pem`, false],
+    ['postgres://flux:x@127.0.0.1:5432/flux', false],
+    ['postgres://flux:x@[::1]/flux', false],
+    ['postgres://flux@/flux?host=/var/run/postgresql', false],
+    ['postgres://flux@localhost.example.gov/flux', true],
+  ] as const) {
+    const problems = problemsOf({ ...production, FLUX_API_DATABASE_URL: url });
+    expect(
+      problems.some((problem) => problem.startsWith('FLUX_API_DATABASE_URL leaves')),
+      url,
+    ).toBe(refused);
+  }
+  expect(problemsOf({ ...production, DATABASE_URL: remote, FLUX_PLAIN_DATABASE: 'allow' })).toEqual([]);
+  expect(problemsOf({ DATABASE_URL: remote })).toEqual([]);
+});
+
+test('a certificate without its key, or a key without its certificate, is a problem', () => {
+  expect(problemsOf({ FLUX_HOME: home, FLUX_TLS_CERT: '/cert.pem' })).toEqual([
+    expect.stringContaining('FLUX_TLS_CERT and FLUX_TLS_KEY belong together'),
+  ]);
 });
