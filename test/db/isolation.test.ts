@@ -47,7 +47,7 @@ const tenantTables = [
   'issuers',
 ];
 
-/** What hangs from a run. */
+/** What hangs from a run; the catalogue test holds every further table with a run_id to the same policy. */
 const hanging = [
   'run_partitions',
   'run_events',
@@ -161,12 +161,6 @@ describe('the API’s login', () => {
       );
     expect(await seen(2)).toEqual(Object.fromEntries(hanging.map((table) => [table, 0n])));
     expect(Object.values(await seen(3)).every((count) => count > 0n)).toBe(true);
-    // The database itself knows every such table: one more would stand in this list, or the test fails.
-    const { rows: tables } = await database.admin().query<{ name: string }>(sql`
-      select c.relname::text as name from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'run_id'
-      where c.relnamespace = 'flux'::regnamespace and c.relkind in ('r', 'p') and c.relname <> 'runs' order by 1
-    `);
-    expect(tables.map(({ name }) => name)).toEqual([...hanging].sort());
     const attach = asNasa(sql`
       insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage)
       values ('nasa', ${secret}, 7, 'BATCHES', 'FULL')
