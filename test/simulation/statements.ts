@@ -61,7 +61,7 @@ export function claimPartition(db: Storage, { now, bug }: Clock, worker: string,
   free.sort(
     (a, b) =>
       Number(a.status === 'AVAILABLE') - Number(b.status === 'AVAILABLE') ||
-      a.availableAt - b.availableAt ||
+      (a.leaseExpiresAt ?? 0) - (b.leaseExpiresAt ?? 0) ||
       a.no - b.no,
   );
   const next = free[0];
@@ -98,10 +98,11 @@ export function heartbeat(
   leaseMs: number,
 ): { held: boolean; cancelRequested: boolean } {
   const row = db.partitions.get(taken.partitionNo);
-  if (!held(row, taken, now)) return { held: false, cancelRequested: false };
+  const cancelRequested = row?.epoch === taken.epoch && row.status === 'EXECUTING' && row.cancelBy !== null;
+  if (!held(row, taken, now)) return { held: false, cancelRequested };
   if (isLocked(db, key(row.no), 'noKeyUpdate', null)) throw blocked;
   db.partitions.set(row.no, { ...row, leaseExpiresAt: now + leaseMs });
-  return { held: true, cancelRequested: row.cancelBy !== null };
+  return { held: true, cancelRequested };
 }
 
 /** flux.rescue_partitions. @returns the backends to end */
