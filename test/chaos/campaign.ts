@@ -19,7 +19,7 @@ export interface Campaign {
   /** Queues runs of the agencies in turn, each with a subscriber. */
   queue(count: number, list?: Partial<ListSource>): Promise<{ agency: string; runId: string }[]>;
   watch(agency: string, runId: string): void;
-  /** Starts workers until there are so many. */
+  /** Starts workers until there are so many, and ends what is too much: a scenario's own must get the work that it waits for. */
   keepWorkers(count: number): Promise<void>;
   /**
    * With the faults stopped: waits until every run is over, as an operator resumes what may be resumed, and asks every
@@ -66,12 +66,18 @@ export async function openCampaign(seed: number, settings: Record<string, string
       return queued;
     },
     async keepWorkers(count) {
+      await Promise.all(
+        herd
+          .members()
+          .slice(count)
+          .map((worker) => worker.kill('SIGKILL')),
+      );
       for (let i = herd.members().length; i < count; i += 1) await herd.start();
     },
     async settle() {
       const until = performance.now() + settleMs;
       while (performance.now() < until) {
-        await campaign.keepWorkers(2);
+        if (herd.members().length < 2) await campaign.keepWorkers(2);
         const open = await arena.ask<{ runId: string; status: string; code: string | null }>(sql`
           select run_id as "runId", status, failure_code as code from flux.runs
           where status not in ('COMPLETED', 'CANCELLED') and not (status = 'FAILED' and failure_code <> all (${resumable}::text[]))

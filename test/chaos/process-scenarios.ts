@@ -25,7 +25,7 @@ async function keepQueueFilled(campaign: Campaign, stop: AbortSignal, list: { co
     const [queue] = await campaign.arena.ask<{ waiting: number }>(sql`
       select count(*)::int as waiting from flux.run_partitions where status = 'AVAILABLE'
     `);
-    if ((queue?.waiting ?? 0) < 4) await campaign.queue(2, list);
+    if ((queue?.waiting ?? 0) < 6) await campaign.queue(2, list);
     await wait(300);
   }
 }
@@ -35,7 +35,7 @@ export async function killAtFailpoints(campaign: Campaign, points: readonly stri
   const left = [...points];
   const missed: string[] = [];
   const filled = new AbortController();
-  await campaign.keepWorkers(1);
+  await campaign.keepWorkers(2);
   // Small runs, so that each worker comes by every point: plan, batches with rejected records, publication.
   const filling = keepQueueFilled(campaign, filled.signal, { count: 44 });
   const lane = async (): Promise<void> => {
@@ -164,8 +164,8 @@ const damages = [
 export async function damageCheckpoints(campaign: Campaign): Promise<string[]> {
   const { arena, herd } = campaign;
   const failed: string[] = [];
-  await campaign.keepWorkers(1);
   for (const [name, change] of damages) {
+    await campaign.keepWorkers(1);
     await campaign.queue(3, { count: 96 });
     const known = herd.losses.length;
     if ((await herd.sacrifice('after COMMIT', 'kill', { skip: 8 })) === null) {

@@ -25,7 +25,7 @@ export async function reportOn(campaign: Campaign): Promise<Report> {
     from flux.run_events
   `);
   const named = [...faults].filter(([name]) => !name.startsWith('('));
-  const takeovers = await secondsAfterLosses(campaign, sql`e.name = 'PartitionTakenOver'`);
+  const takeovers = await secondsAfterLosses(campaign, sql`e.partition_no = l.partition and e.data ? 'epoch'`);
   const recoveries = await secondsAfterLosses(
     campaign,
     sql`e.name in ('BatchCommitted', 'PlanMade', 'RunCompleted', 'CancelAcknowledged')`,

@@ -37,6 +37,7 @@ async function withProxy<T>(campaign: Campaign, use: (proxy: ChaosProxy, worker:
 
 /** COMMITs that the server works and whose replies never come. */
 export async function loseCommits(campaign: Campaign, times: number): Promise<string[]> {
+  await campaign.keepWorkers(0);
   return withProxy(campaign, async (proxy) => {
     for (let i = 0; i < times; i += 1) {
       await campaign.queue(2);
