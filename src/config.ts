@@ -68,6 +68,10 @@ export interface Config {
   sourceRoots: Readonly<Record<string, readonly string[]>>;
   /** Hosts to whose private addresses webhooks may lead. */
   webhookPrivateHosts: readonly string[];
+  /** Whether only documents of the manifest are executed, others are told of, or all are taken. */
+  trustedDocumentsMode: 'off' | 'log' | 'enforce';
+  /** The manifest's file; the SDK's own unless said otherwise. */
+  trustedDocumentsManifest: string;
   logLevel: LogLevel;
   /** Where the commands find the API, and the token they bring; undefined means what runs on `home`. */
   clientUrl?: string;
@@ -76,8 +80,8 @@ export interface Config {
   warnings: readonly string[];
 }
 
-/** Named in the design, refused until they do something: a TLS setting that is ignored would be worse than none. */
-const notOffered = ['FLUX_TRUSTED_DOCUMENTS'];
+/** What the SDK sends, by id; its build writes it. */
+const sdkManifest = fileURLToPath(new URL('../sdk/generated/persisted-documents.json', import.meta.url));
 
 /** Values that may be secret come from a file too: `<NAME>_FILE` holds its path. */
 const secretNames = [
@@ -147,6 +151,8 @@ const schema = z.object({
     .string()
     .regex(/^[a-z0-9.:-]+(,[a-z0-9.:-]+)*$/, 'should be hosts in lower case, separated by commas')
     .optional(),
+  FLUX_TRUSTED_DOCUMENTS: z.enum(['off', 'log', 'enforce']).default('off'),
+  FLUX_TRUSTED_DOCUMENTS_MANIFEST: z.string().optional(),
   FLUX_URL: z.url({ protocol: /^https?$/, error: 'should be the API\u2019s address, http://host:port' }).optional(),
   FLUX_TOKEN: z.string().optional(),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -168,7 +174,6 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (!parsed.success) {
     problems.push(...parsed.error.issues.map(({ path: at, message }) => `${at.join('.')} ${message}`));
   }
-  problems.push(...notOffered.filter((name) => given[name]).map((name) => `${name} is not offered yet; unset it`));
   if (parsed.success) problems.push(...productionProblems(parsed.data));
   if (!parsed.success || problems.length > 0) {
     throw new FluxError(
@@ -317,6 +322,8 @@ function toConfig(values: Values, warnings: string[]): Config {
         roots.map((root) => path.resolve(root)),
       ]),
     ),
+    trustedDocumentsMode: values.FLUX_TRUSTED_DOCUMENTS,
+    trustedDocumentsManifest: path.resolve(values.FLUX_TRUSTED_DOCUMENTS_MANIFEST ?? sdkManifest),
     logLevel: values.LOG_LEVEL,
     ...present('clientUrl', values.FLUX_URL),
     ...present('clientToken', values.FLUX_TOKEN),

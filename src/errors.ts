@@ -22,6 +22,7 @@ export type ErrorClass = (typeof errorClasses)[number];
 export const errorCodes = {
   UNAUTHENTICATED: ['AUTHENTICATION', 'There is no token, or it is not valid.'],
   FORBIDDEN: ['AUTHORIZATION', 'The caller’s role lacks the scope.'],
+  DOCUMENT_NOT_TRUSTED: ['AUTHORIZATION', 'The document is not among the trusted ones (FLUX_TRUSTED_DOCUMENTS).'],
   DATA_ISOLATION: ['DATA_ISOLATION', 'The request names an agency that is not the caller’s own.'],
   NOT_FOUND: ['VALIDATION', 'No such thing exists for the caller.'],
   INVALID_INPUT: ['VALIDATION', 'The input breaks a rule that the message names.'],

@@ -104,7 +104,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const keys = keyRingOf(config);
     const webhooks = { policy: webhookPolicyOf(config), dataKey: () => config.dataKey };
     const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, webhooks, ...audit };
-    const server = await startServer(config, {
+    const serverConfig = { ...config, ...(await trustedDocuments(config)) };
+    const server = await startServer(serverConfig, {
       schema,
       authenticator: refuseRevoked(authenticator, revocations),
       live: {
@@ -232,6 +233,13 @@ async function retentionOptions(config: Config, databaseUrl: string, log: Logger
 /** The data keys that a process may unwrap are those that its database login shows it. */
 function keyRingOf(config: Config): KeyRing {
   return createKeyRing(localKeyEncryption(config.dataKey, config.dataKeysBefore), { seals: config.encryption });
+}
+
+/** Reads the manifest where it is needed. @throws CONFIG_INVALID */
+async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsManifest: file }: Config) {
+  if (mode === 'off') return {};
+  const { readManifest } = await import('./server/trusted-documents.ts');
+  return { trustedDocuments: { mode, manifest: readManifest(file) } };
 }
 
 /** What the API verifies with. In production it is told; the private key stays with the sealer. */

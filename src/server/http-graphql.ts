@@ -11,11 +11,13 @@ import type { OperationGate } from './operation-gate.ts';
 import { type OnRefused, tellRefusal } from './refusals.ts';
 import { requestIds, userAgentOf } from './request-ids.ts';
 import type { EventStreams } from './sse.ts';
+import type { AskedDocument, TrustedDocuments } from './trusted-documents.ts';
 
 export interface HttpGraphqlOptions<Context extends RequestContext> {
   path: string;
   apollo: ApolloServer<Context>;
   gate: OperationGate;
+  documents: TrustedDocuments;
   /** Answers who asks for `text/event-stream`. */
   streams: EventStreams;
   authenticator: Authenticator;
@@ -29,7 +31,7 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
   server: FastifyInstance,
   options: HttpGraphqlOptions<Context>,
 ): void {
-  const { path, apollo, gate, streams, authenticator, seal, createContext } = options;
+  const { path, apollo, gate, documents, streams, authenticator, seal, createContext } = options;
   const principals = new WeakMap<FastifyRequest, Principal>();
   const late = new WeakMap<FastifyRequest, AbortController>();
 
@@ -61,6 +63,7 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
     onError: async (request, _reply, error) => {
       tellRefusal(options.onRefused, request, principals.get(request), fromHttp(error));
     },
+    preHandler: async (request) => putText(request, documents),
     handler: (request, reply) => {
       const principal = principals.get(request) as Principal;
       if (request.method === 'POST' && prefersEventStream(request.headers.accept)) {
@@ -73,6 +76,36 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
       );
     },
   });
+}
+
+/** Puts a trusted document's text where its id was sent. @throws DOCUMENT_NOT_TRUSTED, INVALID_INPUT */
+function putText(request: FastifyRequest, documents: TrustedDocuments): void {
+  if (request.method !== 'GET') {
+    const asked = request.body as AskedDocument | null | undefined;
+    if (typeof asked !== 'object' || asked === null) return;
+    const text = documents.textOf(asked);
+    if (text !== undefined) asked.query = text;
+    // The id has been followed; Apollo would look for it in a store that it does not have.
+    delete asked.extensions;
+    return;
+  }
+  const asked = request.query as AskedDocument;
+  const text = documents.textOf({ ...asked, extensions: parsed(asked.extensions) });
+  if (typeof text !== 'string' || text === asked.query) return;
+  // Apollo reads a GET from its URL.
+  const url = new URL(request.url, 'http://flux');
+  url.searchParams.set('query', text);
+  url.searchParams.delete('extensions');
+  request.raw.url = `${url.pathname}${url.search}`;
+}
+
+/** Of a URL: JSON as a text. What is none is Apollo's to refuse. */
+function parsed(extensions: unknown): unknown {
+  try {
+    return typeof extensions === 'string' ? JSON.parse(extensions) : extensions;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Aborts when the client goes away before it has its answer. */

@@ -27,6 +27,7 @@ import { securityHeaders } from './security-headers.ts';
 import { createResultSharing } from './shared-results.ts';
 import { createEventStreams } from './sse.ts';
 import { readTls, type TlsFiles, watchTls } from './tls.ts';
+import { createTrustedDocuments, type TrustedDocumentsOptions } from './trusted-documents.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
 
 export const graphqlPath = '/v1/graphql';
@@ -42,6 +43,8 @@ export interface ServerConfig {
   tlsEveryMs?: number;
   /** For tests: other times than a client over a network needs. */
   eventStreamTimes?: EventStreamTimes;
+  /** Which documents are executed; any if absent. */
+  trustedDocuments?: Omit<TrustedDocumentsOptions, 'logger'>;
   /** What one agency may ask of this process; `usualGateLimits` unless said otherwise. */
   gateLimits?: GateLimits;
 }
@@ -90,6 +93,7 @@ export async function startServer<Context extends RequestContext>(
   observeRequests(server);
   const gate = createOperationGate(config.gateLimits);
   const sharing = createResultSharing({ logger, production });
+  const documents = createTrustedDocuments({ mode: 'off', manifest: new Map(), ...config.trustedDocuments, logger });
   const streams = createEventStreams({
     schema,
     gate,
@@ -107,6 +111,7 @@ export async function startServer<Context extends RequestContext>(
     path: graphqlPath,
     apollo,
     gate,
+    documents,
     streams,
     authenticator,
     seal,
@@ -118,6 +123,7 @@ export async function startServer<Context extends RequestContext>(
     path: graphqlPath,
     schema,
     gate,
+    documents,
     sharing,
     authenticator,
     seal,

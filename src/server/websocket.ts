@@ -28,6 +28,7 @@ import { abortFirst, deliveredBy } from './operation-results.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import { type OnRefused, tellRefusal } from './refusals.ts';
+import type { TrustedDocuments } from './trusted-documents.ts';
 import type { ResultSharing, SharedResults } from './shared-results.ts';
 import { socketOutlet, speakProtocol } from './websocket-adapter.ts';
 import { forbidden, openSession, type Session, sessionCounter, tryAgainLater } from './websocket-session.ts';
@@ -43,6 +44,7 @@ export interface WebSocketOptions<Context extends RequestContext> {
   path: string;
   schema: GraphQLSchema;
   gate: OperationGate;
+  documents: TrustedDocuments;
   sharing: ResultSharing;
   authenticator: Authenticator;
   seal: { keyId: string; key: Buffer };
@@ -117,7 +119,14 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
       return [new GraphQLError('', { originalError: tokenExpired() })];
     }
     if (session.running.size >= operationsPerSocketMax) return [tooManyOperations()];
-    const prepared = prepareOperation(schema, payload, { introspection: !production });
+    let query: string;
+    try {
+      query = options.documents.textOf(payload) as string; // graphql-ws has seen that it is a text
+    } catch (cause) {
+      const failure = failureOf(cause);
+      return [new GraphQLError(failure.message, { originalError: failure })];
+    }
+    const prepared = prepareOperation(schema, { ...payload, query }, { introspection: !production });
     if (!('document' in prepared)) return prepared;
     const controller = new AbortController();
     session.running.set(id, { controller });

@@ -47,6 +47,7 @@ export const metrics = {
     'Results of shared streams that were executed and serialised.',
   ),
   streamDeliveries: counter('flux_stream_deliveries_total', 'Results of shared streams that were sent to subscribers.'),
+  untrustedDocuments: counter('flux_untrusted_documents_total', 'Documents that no manifest of trusted ones has.'),
   notificationsMissed: counter('flux_notifications_missed_total', 'Events that a poll found and no hint had told.'),
 };
 
