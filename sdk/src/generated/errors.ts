@@ -5,6 +5,8 @@ export type ErrorCode =
   | 'UNAUTHENTICATED'
   /** The caller’s role lacks the scope. */
   | 'FORBIDDEN'
+  /** The document is not among the trusted ones (FLUX_TRUSTED_DOCUMENTS). */
+  | 'DOCUMENT_NOT_TRUSTED'
   /** The request names an agency that is not the caller’s own. */
   | 'DATA_ISOLATION'
   /** No such thing exists for the caller. */
