@@ -76,6 +76,7 @@ const actions: Record<string, [action: string, resourceType: string]> = {
   rerunRun: ['run.rerun', 'run'],
   forkRun: ['run.fork', 'checkpoint'],
   replayRun: ['run.replay', 'run'],
+  reprocessRejected: ['run.reprocess', 'run'],
   registerConnection: ['connection.register', 'connection'],
   registerContract: ['contract.register', 'contract'],
   registerPipeline: ['pipeline.register', 'pipeline'],

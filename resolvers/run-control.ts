@@ -2,6 +2,7 @@ import type { Run } from '../src/db/runs.ts';
 import { cancelRun as cancel } from '../src/domain/cancel-run.ts';
 import { forkRun as fork, unknownCheckpoint } from '../src/domain/fork-run.ts';
 import { type Replay, replayRun as replay } from '../src/domain/replay-run.ts';
+import { reprocessRejected as reprocess } from '../src/domain/reprocess-rejected.ts';
 import { planResume, type ResumePlan } from '../src/domain/resume-plan.ts';
 import { resumeRun as resume } from '../src/domain/resume-run.ts';
 import { type PipelineChoice, rerunRun as rerun } from '../src/domain/rerun-run.ts';
@@ -48,6 +49,10 @@ export async function forkRun(
     throw error;
   }
   return fork(ctx.api, ctx, { checkpointId, reason: input.reason, idempotencyKey: input.idempotencyKey ?? null });
+}
+
+export async function reprocessRejected(ctx: Context, input: ControlRunArgs): Promise<Run> {
+  return reprocess(ctx.api, ctx, await asked(ctx, 'reprocessRejected', input));
 }
 
 export async function replayRun(ctx: Context, input: ControlRunArgs): Promise<Replay> {

@@ -29,6 +29,14 @@ export async function rerunOf(ctx: Context, { rerunOf: first }: Run): Promise<Ru
   return first === null ? null : read(ctx, (tx) => findRun(tx, first));
 }
 
+export async function reprocessOf(ctx: Context, { reprocessOf: first }: Run): Promise<Run | null> {
+  return first === null ? null : read(ctx, (tx) => findRun(tx, first));
+}
+
+export async function inputRun(ctx: Context, { inputRun: earlier }: Run): Promise<Run | null> {
+  return earlier === null ? null : read(ctx, (tx) => findRun(tx, earlier));
+}
+
 export async function forkedFrom(ctx: Context, { forkedFrom: first }: Run): Promise<Run | null> {
   return first === null ? null : read(ctx, (tx) => findRun(tx, first));
 }

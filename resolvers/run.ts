@@ -1,7 +1,9 @@
 import type { Pipeline } from '../src/db/pipelines.ts';
+import { readDryRunPlan } from '../src/db/run-parts.ts';
 import type { RunPartition } from '../src/db/run-partitions-read.ts';
 import { countRuns, findRun, listRuns, type Run, type RunFilter } from '../src/db/runs.ts';
 import type { LoadOfRun } from '../src/db/step-counts-read.ts';
+import type { DryRunPlan } from '../src/domain/dry-run.ts';
 import { progressOf, type RunProgress } from '../src/domain/progress.ts';
 import { reconcile, type Reconciliation } from '../src/domain/reconciliation.ts';
 import { readPayload } from '../src/domain/run-payload.ts';
@@ -106,6 +108,11 @@ export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
 export function payloadOf(ctx: Context, run: Run): Promise<Record<string, unknown>> {
   // A page of runs asks for as many payloads; only a key that is not known yet needs the database.
   return readPayload(ctx.api, { query: (query) => read(ctx, (tx) => tx.query(query)) }, run);
+}
+
+export async function dryRunPlanOf(ctx: Context, { id, payload }: Run): Promise<DryRunPlan | null> {
+  if (payload['dry_run'] !== true) return null;
+  return (await read(ctx, (tx) => readDryRunPlan(tx, id))) as DryRunPlan | null;
 }
 
 export function pipelineOf(ctx: Context, { pipelineName, pipelineVersion }: Run): Promise<Pipeline | null> {

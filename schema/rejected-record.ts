@@ -25,6 +25,10 @@ const RejectedRecordRef = builder.objectRef<StoredRejectedRecord>('RejectedRecor
       resolve: (record) => record.reasons,
     }),
     raw: t.exposeString('raw', { description: 'The record as the source has it, as far as it can be shown.' }),
+    landedBy: t.exposeString('landedBy', {
+      description:
+        'The UUID of the run that reprocessed it and has accounted for it: written, or left out by a declared rule. Null while it is rejected.',
+    }),
     createdAt: t.expose('createdAt', { type: 'DateTime', nullable: false, description: 'When it was refused.' }),
   }),
 });

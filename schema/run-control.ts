@@ -123,6 +123,31 @@ builder.mutationField('forkRun', (t) =>
   }),
 );
 
+const ReprocessRejectedInput = builder.inputType('ReprocessRejectedInput', {
+  description: 'Whose rejected records are to be put through the contract again, and why.',
+  fields: (t) => ({
+    runId: t.id({ required: true, description: 'The run that rejected them, by global id or UUID. It has completed.' }),
+    reason: t.string({ required: true, description: reasonDescription }),
+    idempotencyKey: t.string({ description: idempotencyKeyDescription }),
+  }),
+});
+
+builder.mutationField('reprocessRejected', (t) =>
+  t.field({
+    type: RunRef,
+    nullable: false,
+    auth: { scopes: [['run:write']] },
+    description:
+      'Queues a new run that puts the rejected records of a completed one through the pipeline’s current version again, read from the source that the first run pinned. What is good now lands beside what the first run wrote, each record once, however often this is asked for; what is broken still stays rejected, with the new reasons.',
+    errors: {
+      types: [...mutationErrors],
+      union: { name: 'ReprocessRejectedResult', description: 'The new run, or why not.' },
+    },
+    args: { input: t.arg({ type: ReprocessRejectedInput, required: true, description: 'Whose, and why.' }) },
+    resolve: (_root, { input }, ctx) => control.reprocessRejected(ctx, input),
+  }),
+);
+
 const ResumeDispositionRef = builder.enumType('ResumeDisposition', {
   description: 'What a resume does with a partition.',
   values: {

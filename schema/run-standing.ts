@@ -12,6 +12,7 @@ export const RunActionRef = builder.enumType('RunAction', {
     RESUME: { description: '`resumeRun`' },
     RERUN: { description: '`rerunRun`' },
     FORK: { description: '`forkRun`, from one of its checkpoints' },
+    REPROCESS: { description: '`reprocessRejected`' },
   } satisfies Record<standing.RunAction, { description: string }>,
 });
 
@@ -69,6 +70,16 @@ export const RunLineageRef = builder.objectRef<Run>('RunLineage').implement({
       type: RunRef,
       description: 'The run whose inputs it repeats.',
       resolve: (run, _args, ctx) => standing.rerunOf(ctx, run),
+    }),
+    reprocessOf: t.field({
+      type: RunRef,
+      description: 'The run whose rejected records it puts through the contract again.',
+      resolve: (run, _args, ctx) => standing.reprocessOf(ctx, run),
+    }),
+    inputRun: t.field({
+      type: RunRef,
+      description: 'The run of an earlier stage whose parts it reads.',
+      resolve: (run, _args, ctx) => standing.inputRun(ctx, run),
     }),
     forkedFrom: t.field({
       type: RunRef,

@@ -9,6 +9,7 @@ import { idempotencyKeyDescription, mutationErrors, pageArgs } from './arguments
 import { builder } from './builder.ts';
 import { CheckpointPageRef, CheckpointVerificationRef } from './checkpoint.ts';
 import { ClassificationRef } from './classification.ts';
+import { DryRunPlanRef } from './dry-run.ts';
 import { PipelineRef } from './pipeline.ts';
 import { RejectedRecordPageRef } from './rejected-record.ts';
 import { RunEventPageRef } from './run-event.ts';
@@ -60,6 +61,11 @@ builder.node(RunRef, {
       nullable: false,
       description: 'Whether it writes nothing.',
       resolve: (run) => run.payload['dry_run'] === true,
+    }),
+    dryRunPlan: t.field({
+      type: DryRunPlanRef,
+      description: 'What a dry run found; null for any other run, and before it is done.',
+      resolve: (run, _args, ctx) => runs.dryRunPlanOf(ctx, run),
     }),
     classification: t.expose('classification', {
       type: ClassificationRef,
@@ -232,8 +238,15 @@ const StartRunInput = builder.inputType('StartRunInput', {
       description:
         'A bare payload (schemas/v1/run-payload.schema.json): resolves to the only enabled pipeline of its content type and use case, or to the one that `metadata.pipeline` names.',
     }),
-    stage: t.field({ type: RunStageRef, description: 'What to do; FULL if absent.' }),
-    dryRun: t.boolean({ description: 'Read and check, write nothing.' }),
+    stage: t.field({
+      type: RunStageRef,
+      description:
+        'What to do; FULL if absent. INGEST and TRANSFORM leave typed parts behind; TRANSFORM and EXPORT read those of the last completed run of the stage before.',
+    }),
+    dryRun: t.boolean({
+      description:
+        'Read and check, write nothing: the run ends with `Run.dryRunPlan`, and touches neither dataset, object store nor quarantine.',
+    }),
     priority: t.int({
       description:
         'From -100 to 100, 0 if absent: of the agency’s own runs, those with more are taken first. It counts for nothing between agencies.',

@@ -31,6 +31,7 @@ export const errorCodes = {
   RUN_CONFLICT: ['VALIDATION', 'Another run stands in the way; the details name it.'],
   IDEMPOTENCY_CONFLICT: ['VALIDATION', 'The idempotency key was used before with another request.'],
   INVALID_TRANSITION: ['VALIDATION', 'The run’s state does not allow this.'],
+  STAGE_INPUT_MISSING: ['VALIDATION', 'No completed run of an earlier stage has left anything for this one to read.'],
   CURSOR_EXPIRED: ['VALIDATION', 'The cursor lies below the retention floor.'],
   LIMIT_EXCEEDED: ['VALIDATION', 'The request passes a limit that the message names.'],
   SOURCE_UNAVAILABLE: ['TRANSIENT', 'The source could not be reached now.'],

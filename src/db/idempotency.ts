@@ -13,6 +13,7 @@ const lockSpaces = {
   contract: 0x666c0002,
   pipeline: 0x666c0003,
   connection: 0x666c0004,
+  reprocess: 0x666c0025,
 } as const;
 
 /**

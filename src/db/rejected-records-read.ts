@@ -17,6 +17,8 @@ export interface StoredRejectedRecord {
   sealed: Buffer | null;
   /** Of the pinned source, lower-case hex; null when the run has none. */
   sourceSha256: string | null;
+  /** The run that reprocessed it and has accounted for it. */
+  landedBy: string | null;
   createdAt: Date;
 }
 
@@ -38,6 +40,7 @@ export async function listRejectedRecords(
       j.raw,
       j.sealed,
       encode(o.sha256, 'hex') as "sourceSha256",
+      j.landed_by as "landedBy",
       j.created_at as "createdAt"
     from flux.runs r
     join flux.rejected_records j on j.agency_id = r.agency_id and j.run_id = r.run_id

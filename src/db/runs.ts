@@ -44,6 +44,10 @@ export interface Run {
   forkedFrom: string | null;
   forkedPartition: number | null;
   forkedVersion: number | null;
+  /** The run of an earlier stage whose parts this one reads; null when it reads a source. */
+  inputRun: string | null;
+  /** The run whose rejected records this one puts through the contract again. */
+  reprocessOf: string | null;
 }
 
 export interface NewRun {
@@ -62,11 +66,16 @@ export interface NewRun {
   traceId: string | null;
   /** 0 if absent. */
   priority?: number;
+  /** The run of an earlier stage whose parts it reads. */
+  inputRun?: string | null;
   origin?: RunOrigin;
 }
 
-/** The run that a new one repeats, or the checkpoint that it goes on from. */
-export type RunOrigin = { rerunOf: string } | { forkedFrom: string; forkedPartition: number; forkedVersion: number };
+/** The run that a new one repeats, the checkpoint that it goes on from, or the run whose rejected records it takes. */
+export type RunOrigin =
+  | { rerunOf: string }
+  | { reprocessOf: string }
+  | { forkedFrom: string; forkedPartition: number; forkedVersion: number };
 
 export interface RunFilter {
   statuses?: readonly RunStatus[] | undefined;
@@ -115,7 +124,9 @@ const runColumns = sql`
   rerun_of as "rerunOf",
   forked_from as "forkedFrom",
   forked_partition as "forkedPartition",
-  forked_version as "forkedVersion"
+  forked_version as "forkedVersion",
+  input_run as "inputRun",
+  reprocess_of as "reprocessOf"
 `;
 
 /** An id for a run that is about to be inserted. */
@@ -126,7 +137,8 @@ export async function newRunId(db: Queryable): Promise<string> {
 
 /** Inserts a PENDING run. */
 export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
-  const origin = { rerunOf: null, forkedFrom: null, forkedPartition: null, forkedVersion: null, ...run.origin };
+  const none = { rerunOf: null, reprocessOf: null, forkedFrom: null, forkedPartition: null, forkedVersion: null };
+  const origin = { ...none, ...run.origin };
   const { rows } = await db.query<RunRow>(sql`
     insert into flux.runs (
       agency_id,
@@ -146,7 +158,9 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       rerun_of,
       forked_from,
       forked_partition,
-      forked_version
+      forked_version,
+      input_run,
+      reprocess_of
     )
     values (
       flux.current_agency(),
@@ -166,7 +180,9 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       ${origin.rerunOf},
       ${origin.forkedFrom},
       ${origin.forkedPartition}::int,
-      ${origin.forkedVersion}::int
+      ${origin.forkedVersion}::int,
+      ${run.inputRun ?? null},
+      ${origin.reprocessOf}
     )
     returning ${runColumns}
   `);

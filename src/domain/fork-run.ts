@@ -7,6 +7,7 @@ import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
 import { choosePipeline } from './rerun-run.ts';
+import { forbids } from './run-actions.ts';
 import { requireEnabledAgency, requireReason, requireRun, wakeWorkers } from './run-control.ts';
 import { auditedPayload, readPayload } from './run-payload.ts';
 
@@ -45,6 +46,8 @@ async function queueFork(deps: DomainDeps, tx: Connection, caller: Caller, input
   const checkpoint = await findCheckpoint(tx, input.checkpointId);
   if (!checkpoint) throw unknownCheckpoint(input.checkpointId);
   const first = await requireRun(tx, checkpoint.runId);
+  const forbidden = forbids(first, 'FORK');
+  if (forbidden) throw new FluxError('INVALID_INPUT', forbidden, { details: { runId: first.id } });
   await requireTakeable(tx, checkpoint);
   const origin = {
     forkedFrom: first.id,

@@ -3,7 +3,9 @@ import { readForkedPlan } from '../db/forks.ts';
 import { findPipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
 import type { Run } from '../db/runs.ts';
+import { isFluxError } from '../errors.ts';
 import { hasForkableRecords } from './fork-run.ts';
+import { requireReprocessable } from './reprocess-rejected.ts';
 import { planResume } from './resume-plan.ts';
 import { forbids, type RunAction } from './run-actions.ts';
 
@@ -34,6 +36,7 @@ async function forbidding(tx: Connection, run: Run, action: RunAction): Promise<
   if (byState !== null || action === 'CANCEL') return byState;
   const agency = await readOwnAgency(tx);
   if (!agency?.enabled) return 'The agency is not enabled, so it starts no runs.';
+  if (action === 'REPROCESS') return reprocessingForbidden(tx, run);
   if (action === 'RESUME') return (await planResume(tx, run)).forbiddenBy?.message ?? null;
   const pipeline = await findPipeline(tx, run.pipelineName, null);
   if (!pipeline?.enabled) return `The pipeline ${run.pipelineName} is not enabled any more.`;
@@ -41,4 +44,14 @@ async function forbidding(tx: Connection, run: Run, action: RunAction): Promise<
     return 'It has no checkpoints yet, or the records before them were merged into the dataset or replaced since.';
   }
   return null;
+}
+
+async function reprocessingForbidden(tx: Connection, run: Run): Promise<string | null> {
+  try {
+    await requireReprocessable(tx, run);
+    return null;
+  } catch (cause) {
+    if (isFluxError(cause) && cause.class === 'VALIDATION') return cause.message;
+    throw cause;
+  }
 }

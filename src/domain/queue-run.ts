@@ -15,6 +15,8 @@ export interface QueuedRun {
   payload: Record<string, unknown>;
   reason: string | null;
   priority: number;
+  /** The run of an earlier stage whose parts it reads; null, or absent, when it reads a source. */
+  inputRun?: string | null;
   /** Where it came from, when not from a request of its own. */
   origin: RunOrigin | null;
 }
@@ -24,7 +26,7 @@ export async function queueRun(
   deps: Pick<DomainDeps, 'keys'>,
   tx: Connection,
   { principal, traceId }: Caller,
-  { pipeline, stage, payload, reason, priority, origin }: QueuedRun,
+  { pipeline, stage, payload, reason, priority, inputRun = null, origin }: QueuedRun,
 ): Promise<Run> {
   const queued = await insertRun(tx, {
     pipelineName: pipeline.name,
@@ -38,6 +40,7 @@ export async function queueRun(
     ...(await storePayload(deps, tx, principal.agency, withMaskedNotes(payload))),
     traceId,
     priority,
+    inputRun,
     ...(origin ? { origin } : {}),
   });
   await insertPlanPartition(tx, { runId: queued.id, stage, priority });
@@ -50,6 +53,7 @@ export async function queueRun(
         pipeline: { name: pipeline.name, version: pipeline.version },
         stage,
         priority,
+        ...(inputRun === null ? {} : { inputRun }),
         ...origin,
       },
     },

@@ -5,6 +5,7 @@ import { FluxError } from '../errors.ts';
 import type { Caller, DomainDeps } from './caller.ts';
 import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
+import { forbids } from './run-actions.ts';
 import { type ControlRun, requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
 import { auditedPayload, readPayload } from './run-payload.ts';
 
@@ -43,6 +44,8 @@ export async function rerunRun(deps: DomainDeps, caller: Caller, input: RerunRun
 async function queueAgain(deps: DomainDeps, tx: Connection, caller: Caller, input: RerunRun): Promise<Change<Run>> {
   await requireEnabledAgency(tx, caller);
   const first = await requireRun(tx, input.runId);
+  const forbidden = forbids(first, 'RERUN');
+  if (forbidden) throw new FluxError('INVALID_INPUT', forbidden, { details: { runId: first.id } });
   const pipeline = await choosePipeline(tx, first, input.pipeline ?? 'PINNED');
   const payload = await readPayload(deps, tx, first);
   const run = await queueRun(deps, tx, caller, {
@@ -51,6 +54,7 @@ async function queueAgain(deps: DomainDeps, tx: Connection, caller: Caller, inpu
     payload,
     reason: input.reason,
     priority: first.priority,
+    inputRun: first.inputRun,
     origin: { rerunOf: first.id },
   });
   return {

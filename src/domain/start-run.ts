@@ -9,6 +9,7 @@ import { requireNoPersonalData } from './no-personal-data.ts';
 import { type Change, perform } from './perform.ts';
 import { queueRun } from './queue-run.ts';
 import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
+import { stageInput } from './stage-input.ts';
 import { requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
 import { auditedPayload } from './run-payload.ts';
 import type { RunStage } from './run.ts';
@@ -33,6 +34,7 @@ export interface StartRun extends Asked {
  * @throws INVALID_INPUT the input or the payload breaks a rule, or asks for what is not offered
  * @throws DATA_ISOLATION the payload names another agency
  * @throws PIPELINE_NOT_FOUND, AMBIGUOUS_PIPELINE with the candidates
+ * @throws STAGE_INPUT_MISSING no earlier stage has left anything behind
  * @throws IDEMPOTENCY_CONFLICT
  */
 export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun): Promise<Run> {
@@ -68,15 +70,17 @@ async function queueWanted(
   await requireEnabledAgency(tx, caller);
   const pipeline = await resolvePipeline(tx, wanted);
   const payload = keptPayload(caller, pipeline, wanted);
+  const inputRun = await stageInput(tx, pipeline, wanted.stage);
   const run = await queueRun(deps, tx, caller, {
     pipeline,
     stage: wanted.stage,
+    inputRun,
     payload,
     reason: input.reason,
     priority: input.priority ?? 0,
     origin: null,
   });
-  const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage };
+  const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage, inputRun };
   return {
     value: run,
     resourceId: run.id,
@@ -96,9 +100,10 @@ function wantedOf(caller: Caller, input: StartRun): Wanted {
   }
   const wanted = pipeline === null ? wantedByPayload(caller, input) : wantedByName(caller, input, pipeline);
   requirePriority(input.priority ?? null);
-  requireOffered(wanted.payload, wanted.stage);
+  requireNoCheckpoint(wanted.payload);
   requirePathInside(wanted.payload.source ?? null);
   requireNoPersonalData('source', wanted.payload.source ?? null);
+  requireSourceOfStage(wanted);
   return wanted;
 }
 
@@ -166,22 +171,23 @@ export function requirePriority(priority: number | null): void {
   );
 }
 
-function requireOffered({ dry_run, checkpoint_id }: Wanted['payload'], stage: RunStage): void {
-  if (stage !== 'FULL') {
-    throw new FluxError(
-      'INVALID_INPUT',
-      `The stage ${stage} is not offered yet; offered: FULL. Leave the stage out, or ask for full.`,
-    );
-  }
-  if (dry_run) {
-    throw new FluxError('INVALID_INPUT', 'A dry run is not offered yet; offered: dryRun false. Leave it out.');
-  }
+function requireNoCheckpoint({ checkpoint_id }: Wanted['payload']): void {
   if (checkpoint_id !== null && checkpoint_id !== undefined) {
     throw new FluxError(
       'INVALID_INPUT',
       'A payload that names a checkpoint_id is not offered; fork the run instead: `forkRun`, or flux runs fork. Leave checkpoint_id out.',
     );
   }
+}
+
+/** TRANSFORM and EXPORT read what an earlier stage has left behind. */
+function requireSourceOfStage({ stage, payload }: Wanted): void {
+  if (stage === 'FULL' || stage === 'INGEST' || payload.source === null || payload.source === undefined) return;
+  throw new FluxError(
+    'INVALID_INPUT',
+    `Stage ${stage} reads the parts of an earlier stage and no source. Leave source out, or ask for stage ingest.`,
+    { details: { issues: [{ path: '/source', rule: 'stage', message: 'expected none' }] } },
+  );
 }
 
 /** The same rule as the pipeline's own path has; the worker checks the real path again. */
@@ -207,7 +213,7 @@ function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wan
     stage: stage.toLowerCase() as RunPayload['stage'],
     source: datedSource(payload.source ?? null, ownPath(pipeline), payload.metadata),
     checkpoint_id: null,
-    dry_run: false,
+    dry_run: payload.dry_run,
     metadata: payload.metadata,
   };
 }

@@ -4,22 +4,32 @@ import { FluxError } from '../errors.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { PipelineDefinition, RejectedRecord, StepDeclaration } from './engine-types.ts';
-import { outputColumns, type WrittenColumn } from './export/output-columns.ts';
+import { outputColumns } from './export/output-columns.ts';
 import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
 import { modelContract } from './ingest/contract-model.ts';
 import { reasonCountMax } from './ingest/limits.ts';
 import { openReader } from './ingest/open-reader.ts';
 import { rejectedMask } from './ingest/mask-rejected.ts';
+import { partExpression, PartsReader } from './ingest/parts-reader.ts';
 import { showRaw } from './ingest/raw-text.ts';
 import type { Chunk, Position, SourceReader } from './ingest/reader.ts';
 import { assembleRecord } from './ingest/record-shape.ts';
-import type { ChildJob, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
+import { WantedReader } from './ingest/wanted-reader.ts';
+import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
+import { sampleOf } from './sample.ts';
+import type { DryRunSample, StagedColumn } from './staged-types.ts';
 import { countSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
 import { ExpressionRules } from './transform/expression.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
 
 const recordsPerBatchDefault = 100_000;
+
+/** A column that is written, and the DuckDB expression that writes it. */
+interface Written {
+  name: string;
+  expression: string;
+}
 
 /**
  * One source, one contract, one chain of transforms, in one DuckDB: the whole of what a child process does. States: opened,
@@ -31,7 +41,8 @@ export class BatchSession {
   readonly #reader: SourceReader;
   readonly #validation: ValidationSql;
   readonly #chain: TransformChain;
-  readonly #output: readonly WrittenColumn[];
+  readonly #output: readonly Written[];
+  readonly #shape: Omit<OutputShape, 'steps'>;
   readonly #checkRecord: ((record: unknown) => RejectedRecord['reasons']) | null;
   #batchNo = 0;
 
@@ -42,7 +53,8 @@ export class BatchSession {
       reader: SourceReader;
       validation: ValidationSql;
       chain: TransformChain;
-      output: readonly WrittenColumn[];
+      output: readonly Written[];
+      shape: Omit<OutputShape, 'steps'>;
       checkRecord: ((record: unknown) => RejectedRecord['reasons']) | null;
     },
   ) {
@@ -52,6 +64,7 @@ export class BatchSession {
     this.#validation = made.validation;
     this.#chain = made.chain;
     this.#output = made.output;
+    this.#shape = made.shape;
     this.#checkRecord = made.checkRecord;
   }
 
@@ -59,56 +72,69 @@ export class BatchSession {
   static async open(job: ChildJob): Promise<BatchSession> {
     const session = await DuckDbSession.open({
       memoryMegabytes: job.memoryMegabytes,
-      paths: [job.objectPath],
+      paths: (job.staged?.parts.map(({ path }) => path) ?? [job.objectPath]).filter((path) => path !== ''),
       folders: [job.workFolder],
     });
     const contract = readContract(job.contract);
-    const reader = await openReader(session, job, contract);
+    const reader = await readerOf(session, job, contract);
     const { columns, checkRecords } = reader.columns;
     const validation = compileValidation(reader.columns, { rawJson: reader.rawJson });
     const sample = validation.validated(reader.sample);
     const rules = await ExpressionRules.load(session);
-    const chain = await compileTransforms({ session, rules }, job.definition.transforms ?? [], { columns, sample });
+    const chain = await compileTransforms({ session, rules }, transformsOf(job), { columns, sample });
     const described = await session.describe(
       `select ${chain.columns.map(({ name }) => ident(name)).join(', ')} from (${chain.wrap(sample)})`,
     );
-    const output = outputColumns(described);
-    checkKey(job.definition, output);
+    const { output, shape } = shapeOf(job, chain, described);
     return new BatchSession(job, {
       session,
       reader,
       validation,
       chain,
       output,
+      shape,
       checkRecord: checkRecords ? (contract?.check ?? null) : null,
     });
   }
 
   get #steps(): StepDeclaration[] {
-    return [
-      { stage: 'INGEST', step: 'read', kind: 'read' },
-      { stage: 'INGEST', step: 'validate', kind: 'validate' },
-      ...this.#chain.steps,
-      { stage: 'EXPORT', step: 'write', kind: 'write' },
-    ];
+    const { stage = 'FULL' } = this.#job;
+    const read: StepDeclaration[] =
+      stage === 'FULL' || stage === 'INGEST'
+        ? [
+            { stage: 'INGEST', step: 'read', kind: 'read' },
+            { stage: 'INGEST', step: 'validate', kind: 'validate' },
+          ]
+        : [{ stage, step: 'read_parts', kind: 'read' }];
+    const write: StepDeclaration = writesParts(this.#job)
+      ? { stage: stage === 'INGEST' ? stage : 'TRANSFORM', step: 'write_parts', kind: 'write' }
+      : { stage: 'EXPORT', step: 'write', kind: 'write' };
+    return [...read, ...this.#chain.steps, write];
   }
 
   get #recordsPerBatch(): number {
     return this.#job.definition.batch?.records ?? recordsPerBatchDefault;
   }
 
+  describe(): OutputShape {
+    return { ...this.#shape, steps: this.#steps };
+  }
+
   async survey(): Promise<SourceSurvey> {
     const { recordsTotal, marks } = await this.#reader.survey(this.#recordsPerBatch);
     return {
       recordsTotal,
-      columns: this.#output.map(({ name, type }) => ({ name, type })),
-      steps: this.#steps,
+      ...this.describe(),
       ranges: cutRanges(marks, recordsTotal),
     };
   }
 
   async start(range: Range, cursor: string | null): Promise<void> {
     const from = cursor === null ? range.from : readCursor(cursor, range.from);
+    if (this.#reader instanceof WantedReader) {
+      this.#reader.choose(range.clusters ?? []);
+      return this.#reader.start({ from, records: range.records });
+    }
     const passed = (from['record'] ?? from['row'] ?? 0) - range.record;
     if (passed < 0 || passed > range.records) {
       throw new FluxError(
@@ -120,10 +146,11 @@ export class BatchSession {
   }
 
   /** Prepares the next batch. The file of the batch before stays until the parent removes it. */
-  async next(): Promise<PreparedBatch> {
+  async next(records = this.#recordsPerBatch): Promise<PreparedBatch> {
     this.#batchNo += 1;
-    const chunk = await this.#reader.next(this.#recordsPerBatch);
-    const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.csv`);
+    const chunk = await this.#reader.next(records);
+    const extension = writesParts(this.#job) ? 'parquet' : 'csv';
+    const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.${extension}`);
     try {
       const refusedByAjv = await this.#materialise(chunk);
       const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
@@ -150,6 +177,17 @@ export class BatchSession {
     } catch (cause) {
       throw this.#nameFailure(cause);
     }
+  }
+
+  /** The first records of a range, and what they show. */
+  async sample(range: Range, records: number): Promise<DryRunSample> {
+    await this.start(range, null);
+    const batch = await this.next(Math.min(records, this.#recordsPerBatch));
+    return sampleOf(
+      this.#session,
+      batch,
+      this.#output.map(({ name }) => name),
+    );
   }
 
   close(): void {
@@ -237,9 +275,11 @@ export class BatchSession {
 
   async #writeGood(path: string): Promise<void> {
     const columns = ['_flux_record', ...this.#output.map(({ name }) => ident(name))].join(', ');
+    const [order, format] = writesParts(this.#job)
+      ? [' order by _flux_record', 'format parquet, compression zstd']
+      : ['', `format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''`];
     await this.#session.run(`
-      copy (select ${columns} from _flux_batch where _flux_state = 0)
-      to ${literal(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr '')`);
+      copy (select ${columns} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
   }
 
   /** The splitter and DuckDB are two readers of the same bytes; where they disagree, neither is to be believed. */
@@ -289,6 +329,46 @@ export class BatchSession {
   }
 }
 
+const writesParts = ({ stage }: ChildJob): boolean => stage === 'INGEST' || stage === 'TRANSFORM';
+
+function transformsOf({ stage = 'FULL', definition }: ChildJob): NonNullable<PipelineDefinition['transforms']> {
+  return stage === 'FULL' || stage === 'TRANSFORM' ? (definition.transforms ?? []) : [];
+}
+
+async function readerOf(
+  session: DuckDbSession,
+  job: ChildJob,
+  contract: ReturnType<typeof readContract>,
+): Promise<SourceReader> {
+  const { staged } = job;
+  if (staged) return new PartsReader(session, staged.columns, staged.parts, staged.byteCount);
+  const reader = await openReader(session, job, contract);
+  return job.wanted ? new WantedReader(reader) : reader;
+}
+
+/** @throws INVALID_INPUT what comes out does not fit a dataset, or lacks its key; parts of an ingest may hold anything */
+function shapeOf(
+  job: ChildJob,
+  chain: TransformChain,
+  described: readonly { name: string; type: string }[],
+): { output: readonly Written[]; shape: Omit<OutputShape, 'steps'> } {
+  if (!writesParts(job)) {
+    const output = outputColumns(described);
+    checkKey(job.definition, output);
+    return { output, shape: { columns: output.map(({ name, type }) => ({ name, type })), staged: null } };
+  }
+  const columns = job.stage === 'TRANSFORM' ? outputColumns(described).map(({ name, type }) => ({ name, type })) : [];
+  const staged = chain.columns.map(({ name, original }, at): StagedColumn => ({
+    name,
+    original,
+    type: described[at]?.type ?? 'VARCHAR',
+  }));
+  return {
+    output: staged.map((column) => ({ name: column.name, expression: partExpression(column) })),
+    shape: { columns, staged },
+  };
+}
+
 function readContract(document: ChildJob['contract']) {
   if (document === null || typeof document === 'boolean') return null;
   // The worker hands over what `validateContract` accepted at registration.
@@ -313,7 +393,7 @@ function readCursor(cursor: string, like: Position): Position {
   return value as Position;
 }
 
-function checkKey(definition: PipelineDefinition, output: readonly WrittenColumn[]): void {
+function checkKey(definition: PipelineDefinition, output: readonly Written[]): void {
   const missing = (definition.destination.key ?? []).filter((name) => !output.some((column) => column.name === name));
   if (missing.length === 0) return;
   throw new FluxError(

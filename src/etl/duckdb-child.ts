@@ -32,7 +32,9 @@ async function perform(request: ChildRequest): Promise<unknown> {
     return null;
   }
   if (session === null) throw new Error('asked before it was opened');
+  if (request.ask === 'describe') return session.describe();
   if (request.ask === 'survey') return session.survey();
   if (request.ask === 'start') return session.start(request.range, request.cursor);
+  if (request.ask === 'sample') return session.sample(request.range, request.records);
   return session.next();
 }

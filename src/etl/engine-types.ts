@@ -1,5 +1,8 @@
 import type { Issue } from '../errors.ts';
 import type { DataKey } from '../objects/file-store.ts';
+import type { DryRunReport, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
+
+export type * from './staged-types.ts';
 
 /**
  * What the worker asks of the ETL engine. The engine reads sources and pinned objects and prepares batches; it never touches
@@ -21,6 +24,28 @@ export interface EtlEngine {
    * @throws CONTRACT_INVALID the contract does not compile
    */
   planSource(request: PlanRequest): Promise<SourcePlan>;
+
+  /** What would come out of a source, without reading it to its end. @throws as planSource */
+  describeOutput(request: PlanRequest): Promise<Pick<SourcePlan, 'columns' | 'steps'>>;
+
+  /**
+   * Reads a source, or a stage's input, as a run would, and keeps nothing: the source is copied into the work folder and goes
+   * with it.
+   *
+   * @throws as pinSource, planSource and openBatches
+   */
+  dryRun(request: DryRunRequest): Promise<DryRunReport>;
+
+  /**
+   * Chosen records of a pinned object as ranges for `openBatches`.
+   *
+   * @param request.ranges those that the object was read in first
+   */
+  cutRecords(request: {
+    source: PipelineDefinition['source'];
+    records: readonly { recordNo: number; byteOffset: number | null }[];
+    ranges: SourcePlan['ranges'];
+  }): SourcePlan['ranges'];
 
   /**
    * Reads one range of a pinned object in batches, in the object's own order, from `cursor` on. Prepares at most one batch
@@ -46,15 +71,31 @@ export interface PlanRequest {
   definition: PipelineDefinition;
   /** The contract's document; null when the pipeline names none. */
   contract: Readonly<Record<string, unknown>> | boolean | null;
-  object: PinnedObject;
-  /** The agency's key for objects of a version, for an object that is sealed. */
+  /** FULL if absent. INGEST and TRANSFORM write parts, TRANSFORM and EXPORT read them. */
+  stage?: 'INGEST' | 'TRANSFORM' | 'EXPORT' | 'FULL';
+  /** Null where a stage reads parts. */
+  object: PinnedObject | null;
+  /** What an earlier stage has left behind; null, or absent, where a source is read. */
+  staged?: StagedInput | null;
+  /** The agency's key for objects of a version, for objects that are sealed. */
   dataKeyOf?: ((version: number) => Promise<DataKey>) | undefined;
   /** A folder of the run's own, which exists and may be filled; the worker removes it. */
   workFolder: string;
   signal: AbortSignal;
 }
 
+export interface DryRunRequest extends Omit<PlanRequest, 'object'> {
+  /** Null where a stage reads parts. */
+  pin: Omit<PinRequest, 'signal'> | null;
+  /** Records of the sample. */
+  sampleRecords: number;
+}
+
 export interface BatchesRequest extends PlanRequest {
+  /** Whose parts they become; needed where the stage writes parts. */
+  agency?: string;
+  /** The agency's newest key for objects; null, or absent, stores plain parts. */
+  dataKey?: DataKey | null;
   /** One of `SourcePlan.ranges`, as it was stored. */
   range: Readonly<Record<string, unknown>>;
   /** The cursor of the last committed batch; null reads the range from its beginning. */
@@ -129,6 +170,8 @@ export interface SourcePlan {
   /** At least one, without the `_flux_` columns. */
   columns: readonly OutputColumn[];
   steps: readonly StepDeclaration[];
+  /** What the parts of a stage hold; null, or absent, where it writes none. */
+  staged?: readonly StagedColumn[] | null;
   /** At least one. Each becomes a partition; JSON objects, opaque to the worker. */
   ranges: readonly Readonly<Record<string, unknown>>[];
 }
@@ -145,6 +188,8 @@ export interface Batch {
    * empty string a quoted one.
    */
   goodFile: string;
+  /** The good records as a stored part, in place of the file; null, or absent, where the stage writes none or none was good. */
+  part?: StagedPart | null;
   goodCount: number;
   rejected: readonly RejectedRecord[];
   /** One per declared step, in order. */

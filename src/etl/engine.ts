@@ -1,25 +1,28 @@
-import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createFileSource } from '../connectors/file-source.ts';
-import type { SourceConnector } from '../connectors/source.ts';
+import type { SourceConnector, SourceStream } from '../connectors/source.ts';
+import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
-import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
-import { corrupted } from '../objects/sealed-file.ts';
-import { sealedByteCount } from '../objects/sealed-format.ts';
+import type { ObjectStore } from '../objects/file-store.ts';
 import { EtlChild } from './child-process.ts';
 import type {
   Batch,
   BatchesRequest,
+  DryRunReport,
+  DryRunRequest,
   EtlEngine,
   PinnedObject,
   PinRequest,
-  PipelineDefinition,
   PlanRequest,
   SourcePlan,
+  StagedPart,
 } from './engine-types.ts';
-import { type PreparedBatch, type Range, sendSeal, type SourceSurvey } from './protocol.ts';
+import { type LocalObject, openInput, type OpenRequest, withPlaces } from './open-input.ts';
+import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
+import { cutWanted } from './wanted-records.ts';
 
 export interface EtlDeps {
   objects: ObjectStore;
@@ -52,6 +55,13 @@ export function createEtlEngine(deps: EtlDeps): EtlEngine {
     pinSource: (request) => pinSource(deps, connectors, request),
     planSource: (request) => planSource(deps, request),
     openBatches: (request) => openBatches(deps, request),
+    describeOutput: (request) =>
+      withChild(deps, request, (child) => child.ask<OutputShape>({ ask: 'describe' }, stepTimeoutMsDefault)),
+    dryRun: (request) => dryRun(deps, connectors, request),
+    cutRecords: ({ source, records, ranges }) =>
+      cutWanted(records, { ranges: ranges.map(readRange), byRow: source.format.type === 'parquet' }).map((range) => ({
+        ...range,
+      })),
   };
 }
 
@@ -60,7 +70,16 @@ async function pinSource(
   connectors: Readonly<Record<string, SourceConnector>>,
   request: PinRequest,
 ): Promise<PinnedObject> {
-  const { agency, connection, source, signal } = request;
+  const { source } = request;
+  const { origin, modifiedAt, bytes } = await openSource(connectors, request);
+  const stored = await deps.objects.put(request.agency, bytes, request.dataKey ?? null);
+  return { ...stored, origin, modifiedAt, mediaType: mediaTypes[source.format.type] ?? 'application/octet-stream' };
+}
+
+async function openSource(
+  connectors: Readonly<Record<string, SourceConnector>>,
+  { agency, connection, source, signal }: PinRequest,
+): Promise<SourceStream> {
   const connector = Object.hasOwn(connectors, connection.kind) ? connectors[connection.kind] : undefined;
   if (connector === undefined) {
     throw new FluxError(
@@ -68,30 +87,95 @@ async function pinSource(
       `Connection "${connection.name}" is of kind "${connection.kind}". Offered: ${Object.keys(connectors).join(', ')}.`,
     );
   }
-  const { origin, modifiedAt, bytes } = await connector.open({ agency, connection, path: source.path, signal });
-  const stored = await deps.objects.put(agency, bytes, request.dataKey ?? null);
-  return { ...stored, origin, modifiedAt, mediaType: mediaTypes[source.format.type] ?? 'application/octet-stream' };
+  return connector.open({ agency, connection, path: source.path, signal });
 }
 
 async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePlan> {
   return withChild(deps, request, async (child) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
-    const { recordsTotal, columns, steps, ranges } = survey;
+    const { recordsTotal, columns, steps, staged, ranges } = survey;
     return {
       recordsTotal,
-      bytesTotal: request.object.byteCount,
+      bytesTotal: bytesOf(request),
       columns,
       steps,
-      ranges: ranges.map((range) => ({ ...range })),
+      staged,
+      ranges: ranges.map((range) => ({ ...range, ...partsOf(request, range) })),
     };
   });
 }
 
+function bytesOf({ object, staged }: PlanRequest): number {
+  return staged ? staged.parts.reduce((sum, part) => sum + part.byteCount, 0) : (object?.byteCount ?? 0);
+}
+
+/** The parts of a stage's input that a range reads, each with the number of records before it. */
+function partsOf({ staged }: PlanRequest, { record, records }: Range): { parts?: (StagedPart & { before: number })[] } {
+  if (!staged) return {};
+  return { parts: withPlaces(staged.parts).filter((part) => part.before >= record && part.before < record + records) };
+}
+
+/** Reads the source into the work folder, surveys it, and looks at its first records. Nothing is kept. */
+async function dryRun(
+  deps: EtlDeps,
+  connectors: Readonly<Record<string, SourceConnector>>,
+  { pin, sampleRecords, ...request }: DryRunRequest,
+): Promise<DryRunReport> {
+  const folder = await mkdtemp(join(request.workFolder, 'dry-'));
+  try {
+    const copy = pin && (await copySource(connectors, { ...pin, signal: request.signal }, join(folder, 'source')));
+    const planned = { ...request, object: null, ...(copy ? { localObject: copy } : {}) };
+    return await withChild(deps, planned, async (child) => {
+      const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
+      const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, timeoutMs);
+      const [first] = survey.ranges;
+      const range = { ...(first ?? { from: {}, record: 0, records: 0 }), ...(first ? partsOf(planned, first) : {}) };
+      const ask = { ask: 'sample', range, records: sampleRecords } as const;
+      // Planning opens none of the parts.
+      const sample = await (planned.staged
+        ? withChild(deps, planned, (reader) => reader.ask<SampleReply>(ask, timeoutMs), range)
+        : child.ask<SampleReply>(ask, timeoutMs));
+      return {
+        origin: copy?.origin ?? 'parts of an earlier stage',
+        sha256: copy?.sha256 ?? null,
+        recordsTotal: survey.recordsTotal,
+        bytesTotal: copy?.byteCount ?? bytesOf(planned),
+        columns: (survey.staged ?? survey.columns).map(({ name, type }) => ({ name, type })),
+        steps: survey.steps,
+        partitions: survey.ranges.map(({ record, records }) => ({ record, records })),
+        sample,
+      };
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function copySource(
+  connectors: Readonly<Record<string, SourceConnector>>,
+  request: PinRequest,
+  path: string,
+): Promise<LocalObject> {
+  const { origin, bytes } = await openSource(connectors, request);
+  const hash = runningSha256();
+  let byteCount = 0;
+  const counted = async function* (): AsyncGenerator<Uint8Array> {
+    for await (const piece of bytes) {
+      hash.update(piece);
+      byteCount += piece.byteLength;
+      yield piece;
+    }
+  };
+  await pipeline(counted, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+  return { path, origin, sha256: hash.digest().toString('hex'), byteCount };
+}
+
 async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenerator<Batch, void, undefined> {
-  const { child, folder } = await openChild(deps, request);
+  const range = readRange(request.range);
+  const { child, folder } = await openChild(deps, request, range);
   try {
     const timeoutMs = deps.stepTimeoutMs ?? stepTimeoutMsDefault;
-    await child.ask({ ask: 'start', range: readRange(request.range), cursor: request.cursor }, timeoutMs);
+    await child.ask({ ask: 'start', range, cursor: request.cursor }, timeoutMs);
     const prepare = (): Promise<PreparedBatch> => {
       const promise = child.ask<PreparedBatch>({ ask: 'next' }, timeoutMs);
       // Awaited in the next turn; until then a failure must not count as unhandled.
@@ -102,7 +186,8 @@ async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenera
     for (;;) {
       const prepared = await ahead;
       if (!prepared.last) ahead = prepare();
-      yield { ...prepared, release: () => rm(prepared.goodFile, { force: true }) };
+      const part = await storePart(deps, request, prepared);
+      yield { ...prepared, part, release: () => rm(prepared.goodFile, { force: true }) };
       if (prepared.last) return;
     }
   } finally {
@@ -111,8 +196,24 @@ async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenera
   }
 }
 
-async function withChild<T>(deps: EtlDeps, request: PlanRequest, work: (child: EtlChild) => Promise<T>): Promise<T> {
-  const { child, folder } = await openChild(deps, request);
+/** A stage's good records leave the machine before the batch commits: what a committed batch names is there. */
+async function storePart(
+  { objects }: EtlDeps,
+  { stage = 'FULL', agency, dataKey = null }: BatchesRequest,
+  { goodFile, goodCount }: PreparedBatch,
+): Promise<StagedPart | null> {
+  if ((stage !== 'INGEST' && stage !== 'TRANSFORM') || goodCount === 0) return null;
+  if (agency === undefined) throw new FluxError('INTERNAL', `Stage ${stage} writes parts, and nobody said whose.`);
+  return { ...(await objects.put(agency, createReadStream(goodFile), dataKey)), records: goodCount };
+}
+
+async function withChild<T>(
+  deps: EtlDeps,
+  request: OpenRequest,
+  work: (child: EtlChild) => Promise<T>,
+  range: Range | null = null,
+): Promise<T> {
+  const { child, folder } = await openChild(deps, request, range);
   try {
     return await work(child);
   } finally {
@@ -121,21 +222,24 @@ async function withChild<T>(deps: EtlDeps, request: PlanRequest, work: (child: E
   }
 }
 
-async function openChild(deps: EtlDeps, request: PlanRequest): Promise<{ child: EtlChild; folder: string }> {
-  const { definition, contract, object, workFolder, signal } = request;
-  const pinned = await openPinned(deps, request);
+async function openChild(
+  deps: EtlDeps,
+  request: OpenRequest,
+  range: Range | null = null,
+): Promise<{ child: EtlChild; folder: string }> {
+  const { definition, contract, workFolder, signal, stage = 'FULL' } = request;
   const folder = await mkdtemp(join(workFolder, 'etl-'));
   let child: EtlChild | null = null;
   try {
-    const { path: objectPath, seal } = await readableObject(pinned, definition, folder);
+    const input = await openInput(deps.objects, request, { range, folder });
     child = new EtlChild(signal);
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
     const job = {
       definition,
       contract,
-      objectPath,
-      objectByteCount: object.byteCount,
-      seal: seal && sendSeal(seal),
+      stage,
+      wanted: range?.clusters !== undefined,
+      ...input,
       workFolder: folder,
       memoryMegabytes,
     };
@@ -148,57 +252,13 @@ async function openChild(deps: EtlDeps, request: PlanRequest): Promise<{ child: 
   }
 }
 
-interface Pinned {
-  path: string;
-  /** null: plain */
-  seal: ObjectSeal | null;
-}
-
-async function openPinned({ objects }: EtlDeps, { object, dataKeyOf }: PlanRequest): Promise<Pinned> {
-  const path = objects.pathOf(object.address);
-  const seal = await objects.sealOf(object.address, (version) => {
-    if (dataKeyOf) return dataKeyOf(version);
-    throw new FluxError(
-      'KEY_UNAVAILABLE',
-      `The pinned object of ${object.origin} is sealed, and this worker has no keys. Set FLUX_DATA_KEY and leave FLUX_ENCRYPTION on.`,
-    );
-  });
-  // Whoever can write to the store must not pass by the seal with a plain file, or with another object of the agency.
-  if (seal === null && object.keyVersion !== undefined && object.keyVersion !== null) {
-    throw corrupted(`the pinned object of ${object.origin} was sealed, and its file is plain`);
-  }
-  if (seal !== null && seal.sha256.toString('hex') !== object.sha256) {
-    throw corrupted(`the pinned object of ${object.origin} holds another content than the run pinned`);
-  }
-  await checkObject(path, object, seal === null ? object.byteCount : sealedByteCount(seal));
-  return { path, seal };
-}
-
-/** DuckDB reads Parquet from a plain file: one is made in the step's own folder, which goes with the step. */
-async function readableObject({ path, seal }: Pinned, { source }: PipelineDefinition, folder: string): Promise<Pinned> {
-  if (seal === null || source.format.type !== 'parquet') return { path, seal };
-  const copy = join(folder, 'source');
-  await pipeline(readSealed(path, seal), createWriteStream(copy, { flags: 'wx', mode: 0o600 }));
-  return { path: copy, seal: null };
-}
-
-async function checkObject(path: string, object: PinnedObject, byteCount: number): Promise<void> {
-  const found = await stat(path).catch(() => null);
-  if (found?.isFile() === true && found.size === byteCount) return;
-  throw new FluxError(
-    'SOURCE_UNAVAILABLE',
-    `The pinned object of ${object.origin} is ${found === null ? 'not there' : `${found.size} bytes long`}, expected ${byteCount} bytes. ` +
-      'Check that every worker sees the object store.',
-  );
-}
-
 function readRange(range: BatchesRequest['range']): Range {
-  const { from, record, records } = range as Partial<Range>;
+  const { from, record, records, clusters, parts } = range as Partial<Range>;
   if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
     throw new FluxError(
       'CHECKPOINT_INCOMPATIBLE',
       `Expected a range of this engine, found ${JSON.stringify(range).slice(0, 200)}. Start a new run.`,
     );
   }
-  return { from, record, records };
+  return { from, record, records, ...(clusters ? { clusters } : {}), ...(parts ? { parts } : {}) };
 }

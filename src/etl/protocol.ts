@@ -1,5 +1,7 @@
 import type { ErrorCode, ErrorDetails } from '../errors.ts';
 import type { ObjectSeal } from '../objects/sealed-format.ts';
+import type { LocalPart } from './ingest/parts-reader.ts';
+import type { DryRunSample, StagedColumn, StagedPart } from './staged-types.ts';
 import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepDeclaration } from './engine-types.ts';
 
 /**
@@ -7,15 +9,19 @@ import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepD
  * once, in order; it ends when its parent does.
  *
  *   open   -> ready            compiles the contract and the transforms against the source
+ *   describe -> OutputShape    says what comes out, without reading
  *   survey -> SourceSurvey     reads the source once from end to end
  *   start  -> ready            goes to the beginning of a range, or to a cursor in it
  *   next   -> PreparedBatch    prepares one batch
+ *   sample -> DryRunSample     reads the first records and says what it found
  */
 export type ChildRequest =
   | { id: number; ask: 'open'; job: ChildJob }
+  | { id: number; ask: 'describe' }
   | { id: number; ask: 'survey' }
   | { id: number; ask: 'start'; range: Range; cursor: string | null }
-  | { id: number; ask: 'next' };
+  | { id: number; ask: 'next' }
+  | { id: number; ask: 'sample'; range: Range; records: number };
 
 export type ChildReply =
   | { id: number; ok: true; value: unknown }
@@ -25,6 +31,12 @@ export type ChildReply =
 export interface ChildJob {
   definition: PipelineDefinition;
   contract: Readonly<Record<string, unknown>> | boolean | null;
+  /** FULL if absent. */
+  stage?: 'INGEST' | 'TRANSFORM' | 'EXPORT' | 'FULL';
+  /** What it reads in place of a source. */
+  staged?: { columns: readonly StagedColumn[]; parts: readonly LocalPart[]; byteCount: number } | null;
+  /** Only chosen records of the source are read. */
+  wanted?: boolean;
   objectPath: string;
   objectByteCount: number;
   /** How to read it when it is sealed: this one object's key, and none that opens another. Absent or null: it is plain. */
@@ -58,12 +70,33 @@ export interface Range {
   from: Readonly<Record<string, number>>;
   record: number;
   records: number;
+  /** Chosen records, in place of all. */
+  clusters?: readonly WantedCluster[];
+  /** The parts of an earlier stage that it reads, with the number of records before each. */
+  parts?: readonly (StagedPart & { before: number })[];
 }
 
-export interface SourceSurvey {
-  recordsTotal: number;
+/** Chosen records that lie close to each other. */
+export interface WantedCluster {
+  /** Where the first of them begins. */
+  from: Readonly<Record<string, number>>;
+  /** From there to the last of them, with what lies between. */
+  records: number;
+  /** Their numbers, in order. */
+  wanted: readonly number[];
+}
+
+export interface OutputShape {
   columns: OutputColumn[];
   steps: StepDeclaration[];
+  /** What the parts hold; null where the stage writes none. */
+  staged: StagedColumn[] | null;
+}
+
+export type SampleReply = DryRunSample;
+
+export interface SourceSurvey extends OutputShape {
+  recordsTotal: number;
   ranges: Range[];
 }
 

@@ -20,7 +20,7 @@ export function countSteps(
     let recordsFiltered = 0;
     if (step.kind === 'read') recordsRejected = chunk.unreadable.length;
     if (step.kind === 'validate') recordsRejected = chunk.refused.length + (states.get(1) ?? 0);
-    if (step.stage === 'TRANSFORM') {
+    if (step.stage === 'TRANSFORM' && (step.kind === 'row' || step.kind === 'filter')) {
       recordsFiltered = states.get(stateOfTransform(transform)) ?? 0;
       transform += 1;
     }

@@ -5,6 +5,8 @@ import { copyIntoLoad, type LoadTable } from '../db/lake.ts';
 import { advancePartition, finishPartition, insertPublishWhenDone, lockRun } from '../db/partitions.ts';
 import type { Connection } from '../db/pool.ts';
 import { insertRejectedRecords } from '../db/rejected-records.ts';
+import { refuseAgain } from '../db/reprocessing.ts';
+import { insertPart } from '../db/run-parts.ts';
 import { setStepCounts } from '../db/step-counts.ts';
 import { FluxError } from '../errors.ts';
 import type { Batch } from '../etl/engine-types.ts';
@@ -14,8 +16,10 @@ import { sealRejections } from './seal-rejections.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import type { Work } from './work.ts';
 
-/** Where a run's good records go. */
-export interface Destination {
+/** Where a run's good records go: into its load, or into parts for the stage that comes next. */
+export type Destination = LoadDestination | 'parts';
+
+export interface LoadDestination {
   table: LoadTable;
   /** The output columns in the order of the batches' files. */
   columns: readonly string[];
@@ -36,7 +40,8 @@ export async function commitBatch(
   const { claim, deps, definitions } = work;
   const position = advance(before, { ...batch, rejectedCount: batch.rejected.length });
   const { saved, lastEvent, published } = await fenced(work, async (tx) => {
-    await writeRecords(tx, work, destination, batch);
+    await writeRecords(tx, work, destination, { ...batch, version: position.version });
+    await keepRejected(tx, work, batch.rejected);
     await setStepCounts(tx, claim, position.steps);
     requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: true }));
     const saved = await savePosition(tx, claim, position, { definitions, last: batch.last });
@@ -67,21 +72,48 @@ function countBatch({ recordsRead, goodCount, rejected, steps }: Batch, saved: S
   );
 }
 
-async function writeRecords(tx: Connection, work: Work, { table, columns }: Destination, batch: Batch): Promise<void> {
-  if (batch.goodCount > 0) {
-    const written = await copyIntoLoad(tx, table, columns, batch.goodFile, work.lost);
-    if (written !== batch.goodCount) {
-      throw new FluxError(
-        'NOT_RECONCILED',
-        `The batch announced ${String(batch.goodCount)} records, and ${String(written)} were written.`,
-      );
-    }
-  }
-  await insertRejectedRecords(
-    tx,
-    work.claim,
-    work.definitions.contract,
-    await sealRejections(tx, work, batch.rejected),
+async function writeRecords(
+  tx: Connection,
+  work: Work,
+  destination: Destination,
+  batch: Batch & { version: number },
+): Promise<void> {
+  if (batch.goodCount === 0) return;
+  const written = await writeGood(tx, work, destination, batch);
+  if (written === batch.goodCount) return;
+  throw new FluxError(
+    'NOT_RECONCILED',
+    `The batch announced ${String(batch.goodCount)} records, and ${String(written)} were written.`,
+  );
+}
+
+async function writeGood(
+  tx: Connection,
+  { claim, lost }: Work,
+  destination: Destination,
+  { goodFile, part, version }: Batch & { version: number },
+): Promise<number> {
+  if (destination !== 'parts') return copyIntoLoad(tx, destination.table, destination.columns, goodFile, lost);
+  if (!part) return 0;
+  await insertPart(tx, claim, version, part);
+  return part.records;
+}
+
+/** Into the quarantine; a record that was there already stays where it is, with the new verdict. */
+async function keepRejected(tx: Connection, work: Work, rejected: Batch['rejected']): Promise<void> {
+  const { claim, run, definitions } = work;
+  const kept = await sealRejections(tx, work, rejected);
+  if (run.reprocessOf === null) return insertRejectedRecords(tx, claim, definitions.contract, kept);
+  const held = await refuseAgain(tx, claim, run.reprocessOf, definitions.contract, kept);
+  if (held !== rejected.length) throw takenOver(run.reprocessOf);
+}
+
+/** Another run reprocesses what was ours. */
+export function takenOver(firstRun: string): FluxError {
+  return new FluxError(
+    'RUN_CONFLICT',
+    `Another run has taken over the rejected records of run ${firstRun}, because this one was over. Nothing of it was published.`,
+    { details: { runId: firstRun } },
   );
 }
 

@@ -6,3 +6,8 @@ export function objectKeys({ deps, holder, claim }: Work): ((version: number) =>
   const { keys } = deps;
   return keys && ((version) => keys.ofVersion(holder, claim.agencyId, 'objects', version));
 }
+
+/** The agency's newest key for objects; null where the installation does not seal. */
+export async function newestObjectKey({ deps, holder, claim }: Work): Promise<DataKey | null> {
+  return deps.keys?.seals ? deps.keys.newest(holder, claim.agencyId, 'objects') : null;
+}

@@ -1,20 +1,27 @@
-import { stepStages } from '../db/run-vocabulary.ts';
+import { stepStages, type StepStage } from '../db/run-vocabulary.ts';
+import type { Run } from '../db/runs.ts';
 import type { SourceObject } from '../db/source-objects.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import type { NewRunEvent } from '../events/append.ts';
 import type { OpenedLoad } from './open-load.ts';
 
-/** What a run's history and the audit log say of a plan. */
-export function planEvents(object: SourceObject, plan: SourcePlan, load: OpenedLoad): NewRunEvent[] {
+/** The stages that a run goes through. */
+export function stagesOf({ stage }: Pick<Run, 'stage'>): readonly StepStage[] {
+  return stage === 'FULL' ? stepStages : [stage];
+}
+
+/** What a run's history says of a plan. */
+export function planEvents(run: Run, plan: SourcePlan, data: Record<string, unknown>): NewRunEvent[] {
   const size = plan.recordsTotal === null ? `${String(plan.bytesTotal)} bytes` : `${String(plan.recordsTotal)} records`;
+  const what = run.inputRun === null ? 'Source pinned' : `Parts of run ${run.inputRun} found`;
   return [
     {
       name: 'PlanMade',
-      message: `Source pinned: ${size} in ${String(plan.ranges.length)} partition${plan.ranges.length === 1 ? '' : 's'}.`,
+      message: `${what}: ${size} in ${String(plan.ranges.length)} partition${plan.ranges.length === 1 ? '' : 's'}.`,
       partitionNo: 0,
-      data: planData(object, plan, load),
+      data,
     },
-    ...stepStages.map((stage): NewRunEvent => ({
+    ...stagesOf(run).map((stage): NewRunEvent => ({
       name: 'StageStarted',
       stage,
       message: `${stage} started.`,
@@ -23,15 +30,17 @@ export function planEvents(object: SourceObject, plan: SourcePlan, load: OpenedL
   ];
 }
 
-export function planData(object: SourceObject, plan: SourcePlan, load: OpenedLoad): Record<string, unknown> {
+/** What the history and the audit log keep of a plan. */
+export function planData(
+  { inputRun }: Run,
+  { object, plan, load }: { object: SourceObject | null; plan: SourcePlan; load: OpenedLoad | null },
+): Record<string, unknown> {
   return {
     partitions: plan.ranges.length,
     recordsTotal: plan.recordsTotal,
     bytesTotal: plan.bytesTotal,
-    sha256: object.sha256,
-    origin: object.origin,
-    dataset: load.dataset,
-    load: Number(load.loadNo),
+    ...(object ? { sha256: object.sha256, origin: object.origin } : { inputRun }),
+    ...(load ? { dataset: load.dataset, load: Number(load.loadNo) } : {}),
     steps: plan.steps.map(({ stage, step, kind }) => ({ stage, step, kind })),
   };
 }

@@ -64,6 +64,7 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
     for (const partition of partitions) taken.push(...(await takeOver(tx, work, { point, forked, load }, partition)));
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
     const plan = planOf(forked, partitions);
+    const data = planData(run, { object, plan, load });
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',
@@ -71,13 +72,13 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
       resourceType: 'run',
       resourceId: claim.runId,
       success: true,
-      after: { ...planData(object, plan, load), forkedFrom: point },
+      after: { ...data, forkedFrom: point },
       traceId: run.traceId,
     });
     await lockRun(tx, claim);
     await insertPublishWhenDone(tx, claim);
     await setRunTotals(tx, claim, { records: plan.recordsTotal, bytes: plan.bytesTotal });
-    await appendEvents(tx, claim, [...planEvents(object, plan, load), ...taken]);
+    await appendEvents(tx, claim, [...planEvents(run, plan, data), ...taken]);
   });
   deps.announcer.run(claim.runId);
   deps.announcer.work();

@@ -1,26 +1,36 @@
 import { appendAudit } from '../audit/append.ts';
-import { findConnection } from '../db/connections.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
+import { setStagedColumns } from '../db/run-parts.ts';
 import { findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
-import { FluxError } from '../errors.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { objectKeys } from './object-keys.ts';
 import { openLoad } from './open-load.ts';
+import { pinSource } from './pin-source.ts';
 import { planData, planEvents } from './plan-data.ts';
+import { planDryRun } from './plan-dry-run.ts';
 import { forkPointOf, planFork } from './plan-fork.ts';
+import { planReprocess } from './plan-reprocess.ts';
+import { stagedInputOf } from './stage-input.ts';
 import type { Work } from './work.ts';
 
-/** PLAN: pins the source, finds out what it holds, and cuts the run into partitions. All its writes are one transaction. */
+/**
+ * PLAN: pins the source or finds the parts of the stage before, finds out what they hold, and cuts the run into partitions. All
+ * its writes are one transaction.
+ */
 export async function planRun(work: Work): Promise<void> {
+  if (work.run.payload['dry_run'] === true) return planDryRun(work);
   const forkPoint = forkPointOf(work);
   if (forkPoint) return planFork(work, forkPoint);
+  if (work.run.reprocessOf !== null) return planReprocess(work, work.run.reprocessOf);
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
-  const object = (await pinnedBefore(work)) ?? (await pin(work, signal));
-  const { definition, contract, folder: workFolder } = work;
+  const staged = await stagedInputOf(work, { parts: true });
+  const object = staged ? null : ((await pinnedBefore(work)) ?? (await pinSource(work, signal)));
+  const { definition, contract, folder: workFolder, run } = work;
   const dataKeyOf = objectKeys(work);
-  const plan = await work.deps.engine.planSource({ definition, contract, object, dataKeyOf, workFolder, signal });
+  const request = { definition, contract, stage: run.stage, object, staged, dataKeyOf, workFolder, signal };
+  const plan = await work.deps.engine.planSource(request);
   await commitPlan(work, object, plan);
   work.deps.announcer.run(work.claim.runId);
   work.deps.announcer.work();
@@ -31,28 +41,15 @@ async function pinnedBefore({ holder, claim, run }: Work): Promise<SourceObject 
   return run.rerunOf === null ? null : findSourceObject(holder, { ...claim, runId: run.rerunOf });
 }
 
-async function pin({ deps, holder, claim, definition }: Work, signal: AbortSignal): Promise<SourceObject> {
-  const { source } = definition;
-  const connection = await findConnection(holder, source.connection);
-  if (!connection)
-    throw new FluxError(
-      'SOURCE_INVALID',
-      `Connection ${source.connection} does not exist. Register it, then start a new run.`,
-    );
-  const { name, kind, config } = connection;
-  const dataKey = deps.keys?.seals ? await deps.keys.newest(holder, claim.agencyId, 'objects') : null;
-  const request = { agency: claim.agencyId, connection: { name, kind, config }, source, dataKey, signal };
-  return { ...(await deps.engine.pinSource(request)), connectionName: name };
-}
-
-async function commitPlan(work: Work, object: SourceObject, plan: SourcePlan): Promise<void> {
+async function commitPlan(work: Work, object: SourceObject | null, plan: SourcePlan): Promise<void> {
   const { claim, run, deps } = work;
   await fenced(work, async (tx) => {
-    await insertSourceObject(tx, claim, object);
-    const load = await openLoad(tx, work, plan.columns);
+    if (object) await insertSourceObject(tx, claim, object);
+    const load = plan.staged ? null : await openLoad(tx, work, plan.columns);
     const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
     await insertPartitions(tx, claim, partitions);
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
+    const data = planData(run, { object, plan, load });
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',
@@ -60,10 +57,11 @@ async function commitPlan(work: Work, object: SourceObject, plan: SourcePlan): P
       resourceType: 'run',
       resourceId: claim.runId,
       success: true,
-      after: planData(object, plan, load),
+      after: data,
       traceId: run.traceId,
     });
+    if (plan.staged) await setStagedColumns(tx, claim, [...plan.staged]);
     await setRunTotals(tx, claim, { records: plan.recordsTotal, bytes: plan.bytesTotal });
-    await appendEvents(tx, claim, planEvents(object, plan, load));
+    await appendEvents(tx, claim, planEvents(run, plan, data));
   });
 }

@@ -5,14 +5,18 @@ import { findLoad, lockDataset, publishLoad } from '../db/loads.ts';
 import { finishPartition } from '../db/partitions.ts';
 import type { Connection } from '../db/pool.ts';
 import { countRejectedRecords } from '../db/rejected-records.ts';
-import { stepStages } from '../db/run-vocabulary.ts';
+import { lockClaimed } from '../db/reprocessing.ts';
+import { countPartRecords } from '../db/run-parts.ts';
 import { sumStepCounts, type StepTotal } from '../db/step-counts.ts';
 import { FluxError } from '../errors.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
+import { landReprocessed } from './land-reprocessed.ts';
 import { placeLoad, type Placement } from './place-load.ts';
+import { stagesOf } from './plan-data.ts';
 import { findDifferences, sumOf } from './reconcile.ts';
+import { writesParts } from './stage-input.ts';
 import type { Work } from './work.ts';
 
 /** What a run did in all. */
@@ -23,26 +27,25 @@ interface Totals {
   filtered: number;
 }
 
+/** The load that became visible; null where a stage leaves parts behind. */
+type Published = (Placement & { dataset: string; load: number; mode: string }) | null;
+
 /**
- * PUBLISH: proves that every record is accounted for, then shows the whole load and ends the run, in one transaction.
+ * PUBLISH: proves that every record is accounted for, then shows the whole load, or lets the next stage see the parts, and ends
+ * the run, in one transaction.
  *
  * @throws NOT_RECONCILED the counts do not add up
  * @throws CONTRACT_VIOLATED more records were rejected than the pipeline allows
+ * @throws RUN_CONFLICT, DESTINATION_CONFLICT reprocessing: another run holds the records, or the dataset has lost the first load
  */
 export async function publishRun(work: Work): Promise<void> {
   const { claim, deps, run } = work;
   await fenced(work, async (tx) => {
-    const load = await findLoad(tx, claim);
-    if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has no load to publish.`);
-    await lockDataset(tx, claim, load.dataset);
-    const table = { schema: work.lake, dataset: load.dataset, loadNo: load.loadNo };
     const steps = await sumStepCounts(tx, claim);
-    const totals = await requireReconciled(tx, work, steps, await countLoad(tx, table));
-    requireContractHeld(work, totals);
-    const placement = await placeLoad(tx, work, table, load.mode);
-    requireHeld(claim, await publishLoad(tx, claim, totals.written - placement.duplicates));
+    const { totals, published } = writesParts(work)
+      ? await closeParts(tx, work, steps)
+      : await publishOpenLoad(tx, work, steps);
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
-    const published = { dataset: load.dataset, load: Number(load.loadNo), mode: load.mode, ...placement };
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',
@@ -74,9 +77,45 @@ async function tidy({ holder, claim, deps }: Work): Promise<void> {
   );
 }
 
+async function closeParts(
+  tx: Connection,
+  work: Work,
+  steps: StepTotal[],
+): Promise<{ totals: Totals; published: Published }> {
+  const totals = await requireReconciled(tx, work, steps, await countPartRecords(tx, work.claim));
+  requireContractHeld(work, totals);
+  return { totals, published: null };
+}
+
+async function publishOpenLoad(
+  tx: Connection,
+  work: Work,
+  steps: StepTotal[],
+): Promise<{ totals: Totals; published: Published }> {
+  const { claim, run, lake } = work;
+  const load = await findLoad(tx, claim);
+  if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has no load to publish.`);
+  await lockDataset(tx, claim, load.dataset);
+  const table = { schema: lake, dataset: load.dataset, loadNo: load.loadNo };
+  const totals = await requireReconciled(tx, work, steps, await countLoad(tx, table));
+  let mode = load.mode;
+  if (run.reprocessOf === null) requireContractHeld(work, totals);
+  else {
+    await landReprocessed(tx, work, run.reprocessOf, totals);
+    // Its records belong beside those of the first run, not in their place.
+    if (mode === 'replace') mode = 'append';
+  }
+  const placement = await placeLoad(tx, work, table, mode);
+  requireHeld(claim, await publishLoad(tx, claim, totals.written - placement.duplicates));
+  return { totals, published: { dataset: load.dataset, load: Number(load.loadNo), mode, ...placement } };
+}
+
 async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[], destination: number): Promise<Totals> {
   const { claim, run } = work;
-  const rejected = await countRejectedRecords(tx, claim);
+  const rejected =
+    run.reprocessOf === null
+      ? await countRejectedRecords(tx, claim)
+      : (await lockClaimed(tx, claim, run.reprocessOf)).refused;
   const recordsTotal = run.recordsTotal === null ? null : Number(run.recordsTotal);
   const differences = findDifferences({ steps, recordsTotal, destination, rejected });
   if (differences.length > 0) {
@@ -113,24 +152,28 @@ function endingEvents(
   { claim, run }: Work,
   steps: readonly StepTotal[],
   totals: Totals,
-  published: Placement & { dataset: string; load: number; mode: string },
+  published: Published,
 ): NewRunEvent[] {
   const { read, written, rejected, filtered } = totals;
   const counted = `${String(read)} read, ${String(written)} written, ${String(rejected)} rejected, ${String(filtered)} filtered`;
   return [
-    ...stepStages.map((stage): NewRunEvent => ({
+    ...stagesOf(run).map((stage): NewRunEvent => ({
       name: 'StageCompleted',
       stage,
       message: `${stage} completed.`,
       data: { steps: steps.filter((step) => step.stage === stage) },
     })),
-    {
-      name: 'LoadPublished',
-      stage: 'EXPORT',
-      message: `Load ${String(published.load)} of ${published.dataset} is visible.`,
-      partitionNo: claim.partitionNo,
-      data: { ...published, records: written - published.duplicates },
-    },
+    ...(published
+      ? [
+          {
+            name: 'LoadPublished',
+            stage: 'EXPORT',
+            message: `Load ${String(published.load)} of ${published.dataset} is visible.`,
+            partitionNo: claim.partitionNo,
+            data: { ...published, records: written - published.duplicates },
+          } satisfies NewRunEvent,
+        ]
+      : []),
     {
       name: 'RunCompleted',
       message: `Run of ${run.pipelineName} completed: ${counted}.`,

@@ -3,9 +3,11 @@ import { findResumption, type Resumption } from '../checkpoint/resume.ts';
 import type { Position } from '../checkpoint/position.ts';
 import { deleteCheckpointsAfter, recordsCommittedAfter } from '../db/checkpoints.ts';
 import { deleteFromLoad } from '../db/lake.ts';
+import type { Connection } from '../db/pool.ts';
 import { advancePartition } from '../db/partitions.ts';
 import { deleteRejectedRecords } from '../db/rejected-records.ts';
 import { setStepCounts } from '../db/step-counts.ts';
+import { deletePartsAfter } from '../db/run-parts.ts';
 import { appendEvents } from '../events/append.ts';
 import type { Destination } from './commit-batch.ts';
 import { fenced, requireHeld } from './fenced.ts';
@@ -25,16 +27,18 @@ export async function resumePartition(work: Work, destination: Destination): Pro
 
 async function undoAfter(
   work: Work,
-  { table }: Destination,
+  destination: Destination,
   { position, checkpointId, corrupted }: Resumption,
 ): Promise<void> {
   const { claim, deps, run } = work;
   await fenced(work, async (tx) => {
     // The checkpoints cannot be believed; the run's history says which records their batches held.
     const span = await recordsCommittedAfter(tx, claim, position.version);
-    const undone = span
-      ? { written: await deleteFromLoad(tx, table, span), rejected: await deleteRejectedRecords(tx, claim, span) }
-      : { written: 0, rejected: 0 };
+    const undone = {
+      written: await undoWritten(tx, work, destination, { span, version: position.version }),
+      // What a reprocessing run refused again stands in the first run's quarantine, and gets the same verdict once more.
+      rejected: span && run.reprocessOf === null ? await deleteRejectedRecords(tx, claim, span) : 0,
+    };
     await deleteCheckpointsAfter(tx, claim, position.version);
     await setStepCounts(tx, claim, position.steps);
     requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: false }));
@@ -69,4 +73,15 @@ async function undoAfter(
     ]);
   });
   deps.announcer.run(claim.runId);
+}
+
+/** @returns how many records */
+async function undoWritten(
+  tx: Connection,
+  { claim }: Work,
+  destination: Destination,
+  { span, version }: { span: { first: bigint; last: bigint } | null; version: number },
+): Promise<number> {
+  if (destination === 'parts') return deletePartsAfter(tx, claim, version);
+  return span ? deleteFromLoad(tx, destination.table, span) : 0;
 }

@@ -6,8 +6,9 @@ import { FluxError } from '../errors.ts';
 import type { Batch, BatchesRequest } from '../etl/engine-types.ts';
 import type { Position } from '../checkpoint/position.ts';
 import { commitBatch, type Destination } from './commit-batch.ts';
-import { objectKeys } from './object-keys.ts';
+import { newestObjectKey, objectKeys } from './object-keys.ts';
 import { resumePartition } from './resume-partition.ts';
+import { stagedInputOf, writesParts } from './stage-input.ts';
 import { within } from './within.ts';
 import type { Work } from './work.ts';
 
@@ -57,9 +58,10 @@ async function turnIsOver({ deps, claim, turn }: Work): Promise<boolean> {
 }
 
 /** `fail` ends the run at the first batch that holds a rejected record; the batch has committed, so that it can be seen. */
-function requireNoViolation({ definition }: Work, { rejected }: Batch): void {
+function requireNoViolation({ definition, run }: Work, { rejected }: Batch): void {
   const first = rejected[0];
-  if (definition.contract?.onViolation !== 'fail' || !first) return;
+  // That they were broken is why they are put through the contract again.
+  if (definition.contract?.onViolation !== 'fail' || !first || run.reprocessOf !== null) return;
   const { name, version } = definition.contract;
   throw new FluxError(
     'CONTRACT_VIOLATED',
@@ -75,19 +77,24 @@ function ruleOf({ reasons }: Batch['rejected'][number]): string {
   return first ? `rule ${first.rule} at ${first.path === '' ? 'the record' : first.path}` : 'no reason given';
 }
 
-async function findDestination({ holder, claim, lake }: Work): Promise<Destination> {
+async function findDestination(work: Work): Promise<Destination> {
+  if (writesParts(work)) return 'parts';
+  const { holder, claim, lake } = work;
   const load = await findLoad(holder, claim);
   if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has partitions but no load.`);
   return { table: { schema: lake, dataset: load.dataset, loadNo: load.loadNo }, columns: load.columns };
 }
 
 async function toRequest(work: Work, position: Position, signal: AbortSignal): Promise<BatchesRequest> {
-  const { holder, claim, definition, contract, folder: workFolder } = work;
-  const object = await findSourceObject(holder, claim);
-  if (!object) throw new FluxError('INTERNAL', `Run ${claim.runId} has partitions but no pinned source.`);
+  const { holder, claim, definition, contract, folder: workFolder, run } = work;
+  const staged = await stagedInputOf(work, { parts: false });
+  const object = staged ? null : await findSourceObject(holder, claim);
+  if (!staged && !object) throw new FluxError('INTERNAL', `Run ${claim.runId} has partitions but no pinned source.`);
   const range = await readPartitionRange(holder, claim);
   const dataKeyOf = objectKeys(work);
-  return { definition, contract, object, dataKeyOf, range, cursor: position.cursor, workFolder, signal };
+  const dataKey = writesParts(work) ? await newestObjectKey(work) : null;
+  const input = { definition, contract, stage: run.stage, object, staged, agency: claim.agencyId, dataKey, dataKeyOf };
+  return { ...input, range, cursor: position.cursor, workFolder, signal };
 }
 
 /** The next batch, unless the worker is told to stop before it comes. */

@@ -408,6 +408,8 @@ async function workOn(runId: string): Promise<void> {
       select encode(sha256(${body}), 'hex') as hash from saved
     `);
     hash = rows[0]?.hash ?? null;
+    const saved = { name: 'CheckpointSaved', message: 'Saved.', partitionNo: 1, data: { version, hash } } as const;
+    await append(database, 'nasa', runId, [saved]);
   }
   await admin.query(sql`update flux.checkpoints set body = body || ' '::bytea where run_id = ${runId} and version = 2`);
 }

@@ -48,6 +48,9 @@ export function listEngine(reach: (point: string) => void): EtlEngine {
   return {
     pinSource: (request) => of(request).pinSource(request),
     planSource: (request) => of(request.definition).planSource(request),
+    describeOutput: () => Promise.reject(new Error('a list is never reprocessed')),
+    dryRun: () => Promise.reject(new Error('a list has no dry run')),
+    cutRecords: () => [],
     openBatches: (request) => of(request.definition).openBatches(request),
   };
 }

@@ -182,14 +182,13 @@ describe('starting a run', () => {
       'INVALID_INPUT',
       /stage/,
     ],
-    ['a stage that is not offered', { pipeline: 'temperatures', stage: 'INGEST' }, 'INVALID_INPUT', /offered: FULL/],
+    ['a stage without the one before', { pipeline: 'temperatures', stage: 'EXPORT' }, 'STAGE_INPUT_MISSING', /INGEST/],
     [
       'two stages',
       { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', stage: 'full' }, stage: 'INGEST' },
       'INVALID_INPUT',
       /one stage/,
     ],
-    ['a dry run', { pipeline: 'temperatures', dryRun: true }, 'INVALID_INPUT', /not offered yet/],
     [
       'a fork',
       { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', checkpoint_id: 'x' } },

@@ -49,6 +49,11 @@ export function fakeEngine(source: FakeSource): EtlEngine {
       };
     },
     planSource: () => Promise.resolve(planOf(source)),
+    describeOutput: () => Promise.resolve(planOf(source)),
+    dryRun: () => Promise.reject(new Error('a list has no dry run')),
+    cutRecords: () => {
+      throw new Error('a list has no places');
+    },
     openBatches: (request) => batchesOf(source, request),
   };
 }

@@ -23,6 +23,8 @@ export type ErrorCode =
   | 'IDEMPOTENCY_CONFLICT'
   /** The run’s state does not allow this. */
   | 'INVALID_TRANSITION'
+  /** No completed run of an earlier stage has left anything for this one to read. */
+  | 'STAGE_INPUT_MISSING'
   /** The cursor lies below the retention floor. */
   | 'CURSOR_EXPIRED'
   /** The request passes a limit that the message names. */

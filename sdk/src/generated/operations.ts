@@ -32,6 +32,7 @@ import {
   RemoveScheduleDocument,
   ReplayRunDocument,
   ReplayWebhookDeliveryDocument,
+  ReprocessRejectedDocument,
   RerunRunDocument,
   ResumeBackfillDocument,
   ResumePlanDocument,
@@ -91,6 +92,7 @@ import {
   type RemoveScheduleMutationVariables,
   type ReplayRunMutationVariables,
   type ReplayWebhookDeliveryMutationVariables,
+  type ReprocessRejectedMutationVariables,
   type RerunRunMutationVariables,
   type ResumeBackfillMutationVariables,
   type ResumePlanQueryVariables,
@@ -342,6 +344,15 @@ export function replayWebhookDelivery(
   options: CallOptions = {},
 ) {
   return client.mutate(ReplayWebhookDeliveryDocument, { input }, 'replayWebhookDelivery', options);
+}
+
+/** Queues a new run that puts the rejected records of a completed one through the pipeline’s current version again, read from the source that the first run pinned. What is good now lands beside what the first run wrote, each record once, however often this is asked for; what is broken still stays rejected, with the new reasons. */
+export function reprocessRejected(
+  client: Operations,
+  input: ReprocessRejectedMutationVariables['input'],
+  options: CallOptions = {},
+) {
+  return client.mutate(ReprocessRejectedDocument, { input }, 'reprocessRejected', options);
 }
 
 /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
@@ -626,6 +637,9 @@ export function bindOperations(client: Operations) {
     /** Makes a delivery again that was delivered or given up, under the same id and with all its attempts. */
     replayWebhookDelivery: (input: ReplayWebhookDeliveryMutationVariables['input'], options: CallOptions = {}) =>
       replayWebhookDelivery(client, input, options),
+    /** Queues a new run that puts the rejected records of a completed one through the pipeline’s current version again, read from the source that the first run pinned. What is good now lands beside what the first run wrote, each record once, however often this is asked for; what is broken still stays rejected, with the new reasons. */
+    reprocessRejected: (input: ReprocessRejectedMutationVariables['input'], options: CallOptions = {}) =>
+      reprocessRejected(client, input, options),
     /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
     rerunRun: (input: RerunRunMutationVariables['input'], options: CallOptions = {}) =>
       rerunRun(client, input, options),

@@ -25,7 +25,10 @@ const runFields = /* GraphQL */ `
 `;
 
 /** The mutation of a verb: each takes one input and answers the run, or why not. */
-function mutationOf(verb: 'cancelRun' | 'resumeRun' | 'rerunRun' | 'forkRun', input: string): string {
+function mutationOf(
+  verb: 'cancelRun' | 'resumeRun' | 'rerunRun' | 'forkRun' | 'reprocessRejected',
+  input: string,
+): string {
   return `mutation Cli_${verb}($input: ${input}!) { ${verb}(input: $input) { ${runFields} } }`;
 }
 
@@ -112,7 +115,7 @@ interface ControlOptions extends ApiOptions {
   watch?: boolean;
 }
 
-/** The verbs for a run that there is: cancel, resume, rerun, fork, replay. */
+/** The verbs for a run that there is: cancel, resume, rerun, fork, reprocess, replay. */
 export function addRunControl(runs: Command): void {
   verb(runs, 'cancel', 'id', 'the run’s id')
     .description(
@@ -146,6 +149,12 @@ export function addRunControl(runs: Command): void {
     .requiredOption('--reason <text>', 'why, for the audit log')
     .action((id: string, options: ControlOptions) =>
       control(options, mutationOf('forkRun', 'ForkRunInput'), { checkpointId: id }, sayQueued),
+    );
+  verb(runs, 'reprocess', 'id', 'the id of the run that rejected them')
+    .description('Put a completed run’s rejected records through the pipeline’s current version again, each once.')
+    .requiredOption('--reason <text>', 'why, for the audit log')
+    .action((id: string, options: ControlOptions) =>
+      control(options, mutationOf('reprocessRejected', 'ReprocessRejectedInput'), { runId: id }, sayQueued),
     );
   withApiOptions(runs.command('replay'))
     .description('Derive a run’s state from its events alone and compare; exit code 1 when they differ.')

@@ -1,11 +1,12 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 
-import type { Flux, RunStatus } from '#sdk';
+import type { Flux, RunStage, RunStatus } from '#sdk';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
 import { watchToEnd } from '../watch-run.ts';
+import { showDryRun } from './dry-run.ts';
 import { addCheckpoints } from './run-checkpoints.ts';
 import { addRunControl } from './run-control.ts';
 
@@ -16,6 +17,7 @@ interface StartOptions extends ApiOptions {
   reason?: string;
   idempotencyKey?: string;
   dryRun?: boolean;
+  stage?: string;
   priority?: number;
   watch?: boolean;
 }
@@ -32,7 +34,15 @@ export function addRuns(program: Command): void {
     .description('Start a run of a pipeline, or of a payload (run-payload.schema.json).')
     .argument('[pipeline]', 'the pipeline’s name')
     .option('--payload <file>', 'a payload instead of a name, or - for standard input')
-    .option('--dry-run', 'read and check, write nothing')
+    .addOption(
+      new Option('--stage <stage>', 'one stage alone, on what the stage before has left').choices([
+        'ingest',
+        'transform',
+        'export',
+        'full',
+      ]),
+    )
+    .option('--dry-run', 'read and check, write nothing; waits for the plan and prints it')
     .option('--priority <number>', 'from -100 to 100: the agency’s runs with more are taken first', priority)
     .option('--reason <text>', 'why, for the audit log')
     .option('--idempotency-key <key>', 'repeating the command with the same key returns the first run')
@@ -68,8 +78,11 @@ async function start(pipeline: string | undefined, options: StartOptions, comman
         reason: options.reason ?? null,
         idempotencyKey: options.idempotencyKey ?? null,
         ...(options.dryRun ? { dryRun: true } : {}),
+        stage: (options.stage?.toUpperCase() ?? null) as RunStage | null,
+        priority: options.priority ?? null,
       }),
     );
+    if (options.dryRun && !options.watch) return showDryRun(api, run.id, options);
     if (!options.watch) {
       if (options.json) return printJson(run);
       return print(

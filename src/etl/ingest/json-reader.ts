@@ -130,7 +130,11 @@ export class JsonReader implements SourceReader {
     this.#endRecord = this.#record + records;
     this.#offset = from['offset'] ?? this.#begin;
     const range = { start: this.#offset, end: this.#size };
-    this.#walk = this.#layout.lines ? this.#lines(this.#offset) : elements(new JsonSplitter(this.#file, range), false);
+    // A record's own place is behind the comma that a position between records still has in front of it.
+    const atRecord = from['exact'] === 1;
+    this.#walk = this.#layout.lines
+      ? this.#lines(this.#offset)
+      : elements(new JsonSplitter(this.#file, range), atRecord);
     return Promise.resolve();
   }
 

@@ -1,0 +1,125 @@
+import { createWriteStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+
+import { FluxError } from '../errors.ts';
+import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
+import { corrupted } from '../objects/sealed-file.ts';
+import { sealedByteCount } from '../objects/sealed-format.ts';
+import type { PinnedObject, PipelineDefinition, PlanRequest, StagedPart } from './engine-types.ts';
+import type { LocalPart } from './ingest/parts-reader.ts';
+import { type ChildJob, type Range, sendSeal } from './protocol.ts';
+
+/** A source's bytes beside the work, for as long as the work takes. */
+export interface LocalObject {
+  path: string;
+  origin: string;
+  sha256: string;
+  byteCount: number;
+}
+
+/** What a child is opened for; a dry run's source stands in no store. */
+export type OpenRequest = PlanRequest & { localObject?: LocalObject };
+
+type Input = Pick<ChildJob, 'objectPath' | 'objectByteCount' | 'seal' | 'staged'>;
+
+/**
+ * What a child reads: one object, or the parts of a range; of a stage's input as a whole only the numbers, because a plan reads none.
+ *
+ * @param folder the step's own; copies that DuckDB needs go there
+ * @throws KEY_UNAVAILABLE, OBJECT_CORRUPTED, SOURCE_UNAVAILABLE
+ */
+export async function openInput(
+  objects: ObjectStore,
+  request: OpenRequest,
+  { range, folder }: { range: Range | null; folder: string },
+): Promise<Input> {
+  const { object, staged, localObject, definition } = request;
+  if (staged)
+    return { objectPath: '', objectByteCount: 0, staged: await openParts(objects, request, { range, folder }) };
+  if (localObject) return { objectPath: localObject.path, objectByteCount: localObject.byteCount };
+  if (!object) throw new FluxError('INTERNAL', 'The ETL engine was asked to read, and nobody said what.');
+  const { path, seal } = await readableObject(await openPinned(objects, object, request), definition, folder);
+  return { objectPath: path, objectByteCount: object.byteCount, seal: seal && sendSeal(seal) };
+}
+
+async function openParts(
+  objects: ObjectStore,
+  request: OpenRequest,
+  { range, folder }: { range: Range | null; folder: string },
+): Promise<NonNullable<ChildJob['staged']>> {
+  const { columns, parts } = request.staged ?? { columns: [], parts: [] };
+  const read = range?.parts ?? [];
+  const local: LocalPart[] = range
+    ? []
+    : withPlaces(parts).map(({ records, before }) => ({ path: '', rows: records, before }));
+  for (const [at, part] of read.entries()) {
+    const pinned = await openPinned(objects, { ...part, origin: 'an earlier stage' }, request);
+    const { path } = await plainCopy(pinned, join(folder, `part-${String(at)}`));
+    local.push({ path, rows: part.records, before: part.before });
+  }
+  return { columns, parts: local, byteCount: (range ? read : parts).reduce((sum, part) => sum + part.byteCount, 0) };
+}
+
+/** Each part with the number of records before it. */
+export function withPlaces(parts: readonly StagedPart[]): (StagedPart & { before: number })[] {
+  let before = 0;
+  return parts.map((part) => {
+    const place = { ...part, before };
+    before += part.records;
+    return place;
+  });
+}
+
+interface Pinned {
+  path: string;
+  /** null: plain */
+  seal: ObjectSeal | null;
+}
+
+async function openPinned(
+  objects: ObjectStore,
+  object: Pick<PinnedObject, 'address' | 'sha256' | 'byteCount' | 'origin' | 'keyVersion'>,
+  { dataKeyOf }: PlanRequest,
+): Promise<Pinned> {
+  const path = objects.pathOf(object.address);
+  const seal = await objects.sealOf(object.address, (version) => {
+    if (dataKeyOf) return dataKeyOf(version);
+    throw new FluxError(
+      'KEY_UNAVAILABLE',
+      `The pinned object of ${object.origin} is sealed, and this worker has no keys. Set FLUX_DATA_KEY and leave FLUX_ENCRYPTION on.`,
+    );
+  });
+  // Whoever can write to the store must not pass by the seal with a plain file, or with another object of the agency.
+  if (seal === null && object.keyVersion !== undefined && object.keyVersion !== null) {
+    throw corrupted(`the pinned object of ${object.origin} was sealed, and its file is plain`);
+  }
+  if (seal !== null && seal.sha256.toString('hex') !== object.sha256) {
+    throw corrupted(`the pinned object of ${object.origin} holds another content than the run pinned`);
+  }
+  await checkObject(path, object, seal === null ? object.byteCount : sealedByteCount(seal));
+  return { path, seal };
+}
+
+/** DuckDB reads Parquet from a plain file: one is made in the step's own folder, which goes with the step. */
+async function readableObject(pinned: Pinned, { source }: PipelineDefinition, folder: string): Promise<Pinned> {
+  return source.format.type === 'parquet' ? plainCopy(pinned, join(folder, 'source')) : pinned;
+}
+
+async function plainCopy(pinned: Pinned, copy: string): Promise<Pinned> {
+  const { path, seal } = pinned;
+  if (seal === null) return pinned;
+  await pipeline(readSealed(path, seal), createWriteStream(copy, { flags: 'wx', mode: 0o600 }));
+  return { path: copy, seal: null };
+}
+
+async function checkObject(path: string, object: Pick<PinnedObject, 'origin'>, byteCount: number): Promise<void> {
+  const found = await stat(path).catch(() => null);
+  if (found?.isFile() === true && found.size === byteCount) return;
+  throw new FluxError(
+    'SOURCE_UNAVAILABLE',
+    `The pinned object of ${object.origin} is ${found === null ? 'not there' : `${found.size} bytes long`}, expected ${byteCount} bytes. ` +
+      'Check that every worker sees the object store.',
+  );
+}

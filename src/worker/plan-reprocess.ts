@@ -1,0 +1,68 @@
+import { appendAudit } from '../audit/append.ts';
+import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
+import { claimRejected, listRanges } from '../db/reprocessing.ts';
+import { findSourceObject, insertSourceObject } from '../db/source-objects.ts';
+import { FluxError } from '../errors.ts';
+import type { SourcePlan } from '../etl/engine-types.ts';
+import { appendEvents } from '../events/append.ts';
+import { fenced, requireHeld } from './fenced.ts';
+import { objectKeys } from './object-keys.ts';
+import { openLoad } from './open-load.ts';
+import { planData, planEvents } from './plan-data.ts';
+import type { Work } from './work.ts';
+
+/**
+ * PLAN of a run that reprocesses rejected records: takes those that are open for itself, and cuts them into ranges by their places
+ * in the source that the first run pinned. One transaction.
+ *
+ * @throws RUN_CONFLICT all of them have landed meanwhile, or another run holds them
+ */
+export async function planReprocess(work: Work, firstRun: string): Promise<void> {
+  const { claim, deps, holder, run, definition, contract, folder: workFolder } = work;
+  const first = { agencyId: claim.agencyId, runId: firstRun };
+  const object = await findSourceObject(holder, { ...claim, runId: firstRun });
+  if (!object) throw new FluxError('INTERNAL', `Run ${firstRun} has rejected records but no pinned source.`);
+  const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
+  const dataKeyOf = objectKeys(work);
+  const shape = await deps.engine.describeOutput({ definition, contract, object, dataKeyOf, workFolder, signal });
+  const ranges = await listRanges(holder, first);
+  await fenced(work, async (tx) => {
+    const records = await claimRejected(tx, claim, firstRun);
+    if (records.length === 0) throw nothingLeft(firstRun);
+    await insertSourceObject(tx, claim, object);
+    const load = await openLoad(tx, work, shape.columns);
+    const plan: SourcePlan = {
+      ...shape,
+      recordsTotal: records.length,
+      bytesTotal: object.byteCount,
+      ranges: deps.engine.cutRecords({ source: definition.source, records, ranges }),
+    };
+    const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
+    await insertPartitions(tx, claim, partitions);
+    requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
+    const data = { ...planData(run, { object, plan, load }), reprocessOf: firstRun };
+    await appendAudit(tx, {
+      actor: `worker:${deps.config.id}`,
+      role: 'worker',
+      action: 'run.plan',
+      resourceType: 'run',
+      resourceId: claim.runId,
+      success: true,
+      after: data,
+      traceId: run.traceId,
+    });
+    // How much of the source lies between the records is not known, so there is no share of its bytes.
+    await setRunTotals(tx, claim, { records: records.length, bytes: object.byteCount });
+    await appendEvents(tx, claim, planEvents(run, plan, data));
+  });
+  deps.announcer.run(claim.runId);
+  deps.announcer.work();
+}
+
+function nothingLeft(runId: string): FluxError {
+  return new FluxError(
+    'RUN_CONFLICT',
+    `No rejected record of run ${runId} is left to reprocess: all have landed, or another run holds them.`,
+    { details: { runId } },
+  );
+}

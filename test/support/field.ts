@@ -1,0 +1,111 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import { afterAll, beforeAll } from 'vitest';
+
+import type { Context } from '../../resolvers/context.ts';
+import type { Run } from '../../src/db/runs.ts';
+import { ident, sql } from '../../src/db/sql.ts';
+import { registerConnection } from '../../src/domain/register-connection.ts';
+import { registerContract } from '../../src/domain/register-contract.ts';
+import { registerPipeline } from '../../src/domain/register-pipeline.ts';
+import { type StartRun, startRun } from '../../src/domain/start-run.ts';
+import { createEtlEngine } from '../../src/etl/engine.ts';
+import type { EtlEngine } from '../../src/etl/engine-types.ts';
+import { createFileStore } from '../../src/objects/file-store.ts';
+import type { Outcome } from '../../src/worker/work.ts';
+import { contextOf } from './api.ts';
+import type { TestDatabase } from './database.ts';
+import type { WorkerBench } from './worker.ts';
+
+const asked = { reason: null, idempotencyKey: null };
+
+/** An agency whose files go through the real engine, from the request to the lake. */
+export interface Field {
+  readonly engine: EtlEngine;
+  ctx(): Context;
+  put(name: string, content: string | Uint8Array): Promise<void>;
+  /** Registers the next version. @returns its number */
+  contract(name: string, properties: Record<string, unknown>, more?: Record<string, unknown>): Promise<number>;
+  pipeline(name: string, more?: Record<string, unknown>): Promise<void>;
+  start(pipeline: string, more?: Partial<StartRun>): Promise<Run>;
+  drain(engine?: EtlEngine): Promise<Outcome[]>;
+  /** A dataset's rows as its readers see them. */
+  rows(dataset: string, columns: string): Promise<Record<string, unknown>[]>;
+  /** Files of the object store, with what is half written. */
+  objects(): Promise<string[]>;
+}
+
+export function useField(database: TestDatabase, bench: WorkerBench, agency: string): Field {
+  let folder: string;
+  let engine: EtlEngine;
+  const admin = (): Context => contextOf(database, agency, { role: 'admin', clearance: 5 });
+
+  beforeAll(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), 'flux field '));
+    await mkdir(path.join(folder, 'sources'));
+    engine = createEtlEngine({
+      objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey: Buffer.alloc(32, 7) }),
+      sourceRoots: { [agency]: [path.join(folder, 'sources')] },
+    });
+    await database.addAgency(agency);
+    const definition = { name: 'files', kind: 'file', title: 'Files', config: { roots: ['.'] } };
+    await registerConnection(admin().api, admin(), { definition, ...asked });
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  return {
+    get engine() {
+      return engine;
+    },
+    ctx: () => contextOf(database, agency),
+    put: (name, content) => writeFile(path.join(folder, 'sources', name), content),
+    async contract(name, properties, more = {}) {
+      const document = {
+        $schema: 'https://json-schema.org/draft/2020-12/schema',
+        title: name,
+        type: 'object',
+        properties,
+        ...more,
+      };
+      const { version } = await registerContract(admin().api, admin(), { name, document, ...asked });
+      return version;
+    },
+    async pipeline(name, more = {}) {
+      const definition = {
+        name,
+        title: name,
+        contentType: 'text',
+        useCase: 'research',
+        destination: { type: 'postgres', dataset: name.replaceAll('-', '_'), mode: 'replace' },
+        ...more,
+      };
+      await registerPipeline(admin().api, admin(), { definition, ...asked });
+    },
+    start: (pipeline, more = {}) =>
+      startRun(admin().api, contextOf(database, agency), {
+        pipeline,
+        payload: null,
+        stage: null,
+        dryRun: null,
+        metadata: null,
+        ...asked,
+        ...more,
+      }),
+    drain: async (other = engine) => bench.drain(await bench.deps(other)),
+    async rows(dataset, columns) {
+      const names = columns.split(' ').map((name) => ident(name));
+      const { rows } = await database.agencyPool(agency, 'ro').query<Record<string, unknown>>(sql`
+        select ${names.slice(1).reduce((list, name) => sql`${list}, ${name}`, names[0] ?? sql``)}
+        from ${ident(`lake_${agency}`, dataset)}
+        order by _flux_record
+      `);
+      return rows;
+    },
+    async objects() {
+      const found = await readdir(path.join(folder, 'objects'), { recursive: true }).catch(() => []);
+      return found.sort();
+    },
+  };
+}
