@@ -439,6 +439,9 @@ create table flux.rejected_records (
   raw text,
   created_at timestamp with time zone not null default clock_timestamp(),
   sealed bytea,
+  claimed_by uuid,
+  refused_by uuid,
+  landed_by uuid,
   constraint rejected_records_agency_id_run_id_partition_no_fkey FOREIGN KEY (agency_id, run_id, partition_no) REFERENCES flux.run_partitions(agency_id, run_id, partition_no),
   constraint rejected_records_pkey PRIMARY KEY (agency_id, run_id, record_no),
   constraint rejected_records_record_no_check CHECK ((record_no >= 1))
@@ -524,6 +527,25 @@ create table flux.run_partitions (
 ); -- owner flux_owner
 comment on table flux.run_partitions is 'Units of claim. epoch rises at each taking and fences every write; takings counts takings since the last committed batch.';
 
+create table flux.run_parts (
+  agency_id text collate "C" not null,
+  run_id uuid not null,
+  partition_no integer not null,
+  version integer not null,
+  address text not null,
+  sha256 bytea not null,
+  byte_count bigint not null,
+  key_version integer,
+  record_count bigint not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint run_parts_agency_id_run_id_partition_no_fkey FOREIGN KEY (agency_id, run_id, partition_no) REFERENCES flux.run_partitions(agency_id, run_id, partition_no),
+  constraint run_parts_pkey PRIMARY KEY (agency_id, run_id, partition_no, version),
+  constraint run_parts_record_count_check CHECK ((record_count >= 1)),
+  constraint run_parts_sha256_check CHECK ((length(sha256) = 32)),
+  constraint run_parts_version_check CHECK ((version >= 1))
+); -- owner flux_owner
+comment on table flux.run_parts is 'Typed records of a single stage as Parquet in the object store, one part for each batch that let records out; version is the batch number.';
+
 create table flux.runs (
   agency_id text collate "C" not null,
   run_id uuid not null default flux.uuid_v7(),
@@ -557,14 +579,20 @@ create table flux.runs (
   forked_partition integer,
   forked_version integer,
   payload_sealed bytea,
+  input_run uuid,
+  reprocess_of uuid,
+  staged_columns jsonb,
+  dry_run_plan jsonb,
   feed_seq bigint,
   constraint failure_when_failed CHECK (((failure_code IS NOT NULL) = (status = 'FAILED'::text))),
   constraint finished_when_over CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))),
   constraint forked_from_checkpoint CHECK ((((forked_from IS NULL) = (forked_partition IS NULL)) AND ((forked_from IS NULL) = (forked_version IS NULL)))),
-  constraint one_origin CHECK (((rerun_of IS NULL) OR (forked_from IS NULL))),
+  constraint one_origin CHECK ((num_nonnulls(rerun_of, forked_from, reprocess_of) <= 1)) NOT VALID,
   constraint runs_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
   constraint runs_agency_id_forked_from_fkey FOREIGN KEY (agency_id, forked_from) REFERENCES flux.runs(agency_id, run_id) NOT VALID,
+  constraint runs_agency_id_input_run_fkey FOREIGN KEY (agency_id, input_run) REFERENCES flux.runs(agency_id, run_id) NOT VALID,
   constraint runs_agency_id_pipeline_name_pipeline_version_fkey FOREIGN KEY (agency_id, pipeline_name, pipeline_version) REFERENCES flux.pipelines(agency_id, name, version),
+  constraint runs_agency_id_reprocess_of_fkey FOREIGN KEY (agency_id, reprocess_of) REFERENCES flux.runs(agency_id, run_id) NOT VALID,
   constraint runs_agency_id_rerun_of_fkey FOREIGN KEY (agency_id, rerun_of) REFERENCES flux.runs(agency_id, run_id) NOT VALID,
   constraint runs_classification_check CHECK (((classification >= 0) AND (classification <= 5))),
   constraint runs_pkey PRIMARY KEY (agency_id, run_id),
@@ -762,6 +790,7 @@ CREATE UNIQUE INDEX loads_run ON flux.loads USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX migrations_pkey ON flux.migrations USING btree (version);
 CREATE UNIQUE INDEX pipelines_pkey ON flux.pipelines USING btree (agency_id, name, version);
 CREATE INDEX pipelines_purpose ON flux.pipelines USING btree (agency_id, content_type, use_case);
+CREATE INDEX rejected_records_open ON flux.rejected_records USING btree (agency_id, run_id, record_no) WHERE (landed_by IS NULL);
 CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (agency_id, run_id, record_no);
 CREATE UNIQUE INDEX revocations_pkey ON flux.revocations USING btree (agency_id, revocation_id);
 CREATE INDEX run_events_checkpoints ON flux.run_events USING btree (agency_id, run_id, partition_no, seq) WHERE (name = ANY (ARRAY['CheckpointSaved'::text, 'CheckpointRejected'::text]));
@@ -771,13 +800,16 @@ CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency
 CREATE INDEX run_partitions_cancelled ON flux.run_partitions USING btree (agency_id, cancel_by) WHERE ((status = 'EXECUTING'::text) AND (cancel_by IS NOT NULL));
 CREATE INDEX run_partitions_leased ON flux.run_partitions USING btree (agency_id, lease_expires_at) WHERE (status = 'EXECUTING'::text);
 CREATE UNIQUE INDEX run_partitions_pkey ON flux.run_partitions USING btree (agency_id, run_id, partition_no);
+CREATE UNIQUE INDEX run_parts_pkey ON flux.run_parts USING btree (agency_id, run_id, partition_no, version);
 CREATE INDEX runs_by_pipeline ON flux.runs USING btree (agency_id, pipeline_name, run_id);
 CREATE INDEX runs_by_status ON flux.runs USING btree (agency_id, status, run_id);
 CREATE UNIQUE INDEX runs_feed ON flux.runs USING btree (agency_id, feed_seq) WHERE (feed_seq > 0);
 CREATE INDEX runs_finished ON flux.runs USING btree (agency_id, finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX runs_forked_from ON flux.runs USING btree (agency_id, forked_from) WHERE (forked_from IS NOT NULL);
 CREATE UNIQUE INDEX runs_pkey ON flux.runs USING btree (agency_id, run_id);
+CREATE INDEX runs_reprocess_of ON flux.runs USING btree (agency_id, reprocess_of) WHERE (reprocess_of IS NOT NULL);
 CREATE INDEX runs_rerun_of ON flux.runs USING btree (agency_id, rerun_of) WHERE (rerun_of IS NOT NULL);
+CREATE INDEX runs_stage_outputs ON flux.runs USING btree (agency_id, pipeline_name, stage, run_id) WHERE ((status = 'COMPLETED'::text) AND (stage = ANY (ARRAY['INGEST'::text, 'TRANSFORM'::text])));
 CREATE INDEX runs_unnumbered ON flux.runs USING btree (agency_id, run_id) WHERE (feed_seq IS NULL);
 CREATE UNIQUE INDEX schedule_ticks_pkey ON flux.schedule_ticks USING btree (agency_id, schedule_id, tick_at);
 CREATE UNIQUE INDEX schedule_ticks_run ON flux.schedule_ticks USING btree (agency_id, started_run) WHERE (started_run IS NOT NULL);
@@ -992,6 +1024,10 @@ create policy definer_claims on flux.run_partitions as permissive for all to flu
 create policy own_agency on flux.run_partitions as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.run_parts enable row level security, force row level security;
+create policy own_agency on flux.run_parts as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.runs enable row level security, force row level security;
 create policy cleared on flux.runs as restrictive for all to public
   using ((classification <= ( SELECT flux.current_clearance() AS current_clearance)))
@@ -1074,6 +1110,7 @@ CREATE TRIGGER grows_only BEFORE UPDATE ON flux.audit_tiles FOR EACH ROW EXECUTE
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_tiles FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER keep_agenda AFTER INSERT OR UPDATE ON flux.backfills FOR EACH ROW EXECUTE FUNCTION flux.keep_agenda();
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
+CREATE TRIGGER guard_landed BEFORE UPDATE OF claimed_by, refused_by, landed_by ON flux.rejected_records FOR EACH ROW WHEN (old.landed_by IS NOT NULL) EXECUTE FUNCTION flux.guard_landed();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER queue_webhooks AFTER INSERT ON flux.run_events FOR EACH ROW WHEN (new.name = ANY (ARRAY['RunCompleted'::text, 'RunFailed'::text, 'RunCancelled'::text])) EXECUTE FUNCTION flux.queue_webhooks();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
@@ -1656,6 +1693,10 @@ AS $function$
 begin
   execute format('grant execute on function flux.expected_checkpoint(uuid, int), flux.checkpoint_problem(flux.checkpoints)
     to %I', p_rw);
+  execute format('grant select, insert, delete on flux.run_parts to %I', p_rw);
+  execute format('grant update (claimed_by, refused_by, landed_by, reasons, raw, sealed, contract_name, contract_version)
+    on flux.rejected_records to %I', p_rw);
+  execute format('grant update (staged_columns, dry_run_plan) on flux.runs to %I', p_rw);
 end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_runs(p_rw name) is 'Grants an agency''s worker login what stages, reprocessing and the checking of checkpoints need.';
@@ -1742,6 +1783,18 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.guard_checkpoint() is 'Refuses a batch of a partition that is completed, failed or cancelled (FX002).';
+
+CREATE OR REPLACE FUNCTION flux.guard_landed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception 'record % of run % has landed by run % and lands only once', old.record_no, old.run_id, old.landed_by
+    using errcode = 'FX002';
+end
+$function$; -- owner flux_owner
+comment on function flux.guard_landed() is 'Refuses every change of a rejected record that has landed (FX002).';
 
 CREATE OR REPLACE FUNCTION flux.guard_run()
  RETURNS trigger

@@ -63,6 +63,21 @@ export type CatchUp =
   /** They are skipped. */
   | 'NONE';
 
+/** What is wrong with a checkpoint. */
+export type CheckpointProblem =
+  /** It does not follow the version before it, or that one is gone. */
+  | 'CHAIN'
+  /** Its bytes do not have its SHA-256. */
+  | 'DIGEST'
+  /** The run’s history did not save it, or saved another one in its place. */
+  | 'HISTORY'
+  /** The event that it names as its last is not the one of the run’s history. */
+  | 'LAST_EVENT'
+  /** The run’s history saved it, and it is not stored. */
+  | 'LOST'
+  /** Its bytes are those of another agency, run, partition, version or epoch. */
+  | 'PLACE';
+
 /** Where the partition stood when the checkpoint was saved. */
 export type CheckpointStatus =
   /** The partition’s last. */
@@ -322,6 +337,16 @@ export type ReplayWebhookDeliveryInput = {
   reason?: string | null | undefined;
 };
 
+/** Whose rejected records are to be put through the contract again, and why. */
+export type ReprocessRejectedInput = {
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the run’s history and in the audit log. 1 to 2000 characters. */
+  reason: string;
+  /** The run that rejected them, by global id or UUID. It has completed. */
+  runId: string;
+};
+
 /** Which run to repeat. */
 export type RerunRunInput = {
   /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
@@ -483,7 +508,7 @@ export type StartBackfillInput = {
 
 /** What to run: `pipeline` or `payload`, exactly one of them. */
 export type StartRunInput = {
-  /** Read and check, write nothing. */
+  /** Read and check, write nothing: the run ends with `Run.dryRunPlan`, and touches neither dataset, object store nor quarantine. */
   dryRun?: boolean | null | undefined;
   /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
   idempotencyKey?: string | null | undefined;
@@ -497,7 +522,7 @@ export type StartRunInput = {
   priority?: number | null | undefined;
   /** Why; kept with the run and in the audit log. At most 2000 characters. */
   reason?: string | null | undefined;
-  /** What to do; FULL if absent. */
+  /** What to do; FULL if absent. INGEST and TRANSFORM leave typed parts behind; TRANSFORM and EXPORT read those of the last completed run of the stage before. */
   stage?: RunStage | null | undefined;
 };
 
@@ -1854,6 +1879,503 @@ export type ReplayWebhookDeliveryMutation = {
         runId: string;
         status: WebhookDeliveryStatus;
         type: string;
+      };
+};
+
+export type ReprocessRejectedMutationVariables = Exact<{
+  input: ReprocessRejectedInput;
+}>;
+
+export type ReprocessRejectedMutation = {
+  reprocessRejected:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Run';
+        attempt: number;
+        cancelDeadline: string | null;
+        classification: Classification;
+        contentType: ContentType;
+        createdAt: string;
+        dryRun: boolean;
+        finishedAt: string | null;
+        id: string;
+        isTerminal: boolean;
+        lastSeq: string;
+        priority: number;
+        reason: string | null;
+        requestedBy: string;
+        runId: string;
+        stage: RunStage;
+        startedAt: string | null;
+        status: RunStatus;
+        traceId: string | null;
+        useCase: UseCase;
+        version: string;
+        checkpointVerification: {
+          checkpointCount: number;
+          verified: boolean;
+          faults: Array<{ partitionNo: number; problem: CheckpointProblem; version: number }>;
+        };
+        dryRunPlan: {
+          bytesTotal: string;
+          origin: string;
+          recordsTotal: string | null;
+          sha256: string | null;
+          columns: Array<{ name: string; type: string }>;
+          destination: {
+            dataset: string;
+            exists: boolean;
+            fits: boolean;
+            loads: number;
+            mode: string;
+            records: string;
+            supersededLoads: number;
+          } | null;
+          estimate: { recordsFiltered: string | null; recordsRejected: string | null; recordsWritten: string | null };
+          partitions: Array<{ records: string; recordsBefore: string }>;
+          sample: { recordsFiltered: number; recordsGood: number; recordsRead: number; recordsRejected: number };
+          steps: Array<{ kind: string; stage: string; step: string }>;
+        } | null;
+        failure: { class: string; code: string; message: string } | null;
+        lineage: {
+          forkedFromCheckpoint: { id: string; status: CheckpointStatus; version: number } | null;
+          resumedFrom:
+            | {
+                __typename: 'BatchCommitted';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'CancelAcknowledged';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'CancelRequested';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'CheckpointRejected';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'CheckpointSaved';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'LoadPublished';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'PackageWritten';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'PartitionClaimed';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'PartitionRetried';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'PartitionTakenOver';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'PartitionYielded';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'PlanMade';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RecordsRejected';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RunCancelled';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RunCompleted';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RunFailed';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RunQueued';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RunResumed';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'RunStarted';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'StageCompleted';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | {
+                __typename: 'StageStarted';
+                at: string;
+                attempt: number;
+                cursor: string;
+                id: string;
+                message: string;
+                name: string;
+                partitionNo: number | null;
+                runId: string;
+                seq: string;
+                stage: RunStage | null;
+                step: string | null;
+                traceId: string | null;
+              }
+            | null;
+        };
+        load: {
+          dataset: string;
+          loadNo: string;
+          mode: string;
+          openedAt: string;
+          publishedAt: string | null;
+          recordCount: string | null;
+          status: string;
+        } | null;
+        partitions: Array<{
+          bytesRead: string;
+          epoch: number;
+          finishedAt: string | null;
+          kind: PartitionKind;
+          leaseExpiresAt: string | null;
+          partitionNo: number;
+          recordsFiltered: string;
+          recordsRead: string;
+          recordsRejected: string;
+          recordsWritten: string;
+          stage: RunStage;
+          startedAt: string | null;
+          status: PartitionStatus;
+          takings: number;
+          updatedAt: string;
+          worker: string | null;
+        }>;
+        pipeline: { id: string; name: string; title: string; version: number } | null;
+        progress: {
+          bytesRead: string;
+          bytesTotal: string | null;
+          estimateSource: EstimateSource;
+          etaAt: string | null;
+          fraction: number | null;
+          ratePerSecond: number | null;
+          recordsFiltered: string;
+          recordsRead: string;
+          recordsRejected: string;
+          recordsTotal: string | null;
+          recordsWritten: string;
+          runId: string;
+          stage: RunStage;
+          status: RunStatus;
+          step: string | null;
+          updatedAt: string;
+        } | null;
+        reconciliation: {
+          balanced: boolean;
+          destinationCount: string | null;
+          differences: Array<string>;
+          recordsFiltered: string;
+          recordsRead: string;
+          recordsRejected: string;
+          recordsWritten: string;
+          steps: Array<{
+            kind: string;
+            position: number;
+            recordsFiltered: string;
+            recordsIn: string;
+            recordsOut: string;
+            recordsRejected: string;
+            stage: string;
+            step: string;
+          }>;
+        } | null;
+        resumePlan: {
+          attempt: number;
+          forbiddenBy: { code: string; message: string } | null;
+          partitions: Array<{
+            corruptedVersions: Array<number>;
+            disposition: ResumeDisposition;
+            kind: PartitionKind;
+            partitionNo: number;
+            recordsKept: string;
+          }>;
+        } | null;
+        waitingReason: {
+          code: WaitingCode;
+          message: string;
+          queuePosition: number | null;
+          until: string | null;
+        } | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
       };
 };
 
@@ -4572,6 +5094,13 @@ export const ReplayWebhookDeliveryDocument = /*#__PURE__*/ typedDocument<
 >(
   'mutation ReplayWebhookDelivery($input: ReplayWebhookDeliveryInput!) { replayWebhookDelivery(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookDelivery { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } }',
   'sha256:6b87db7c08c24548986a309b3bc89926ccc6baf18f756e8bb845e1614b3281ba',
+);
+export const ReprocessRejectedDocument = /*#__PURE__*/ typedDocument<
+  ReprocessRejectedMutation,
+  ReprocessRejectedMutationVariables
+>(
+  'mutation ReprocessRejected($input: ReprocessRejectedInput!) { reprocessRejected(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Run { attempt cancelDeadline checkpointVerification { checkpointCount faults { partitionNo problem version } verified } classification contentType createdAt dryRun dryRunPlan { bytesTotal columns { name type } destination { dataset exists fits loads mode records supersededLoads } estimate { recordsFiltered recordsRejected recordsWritten } origin partitions { records recordsBefore } recordsTotal sample { recordsFiltered recordsGood recordsRead recordsRejected } sha256 steps { kind stage step } } failure { class code message } finishedAt id isTerminal lastSeq lineage { forkedFromCheckpoint { id status version } resumedFrom { __typename at attempt cursor id message name partitionNo runId seq stage step traceId } } load { dataset loadNo mode openedAt publishedAt recordCount status } partitions { bytesRead epoch finishedAt kind leaseExpiresAt partitionNo recordsFiltered recordsRead recordsRejected recordsWritten stage startedAt status takings updatedAt worker } pipeline { id name title version } priority progress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } reason reconciliation { balanced destinationCount differences recordsFiltered recordsRead recordsRejected recordsWritten steps { kind position recordsFiltered recordsIn recordsOut recordsRejected stage step } } requestedBy resumePlan { attempt forbiddenBy { code message } partitions { corruptedVersions disposition kind partitionNo recordsKept } } runId stage startedAt status traceId useCase version waitingReason { code message queuePosition until } } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:7de6bb331751a8aa2b5b7db655ad38bf165487c9f60b3372a2edadee0a431786',
 );
 export const ResumeBackfillDocument = /*#__PURE__*/ typedDocument<
   ResumeBackfillMutation,
