@@ -3,33 +3,27 @@ import { compileContract, type Contract } from '../contracts/contract.ts';
 import { FluxError } from '../errors.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
-import type { PipelineDefinition, RejectedRecord, StepDeclaration } from './engine-types.ts';
-import { outputColumns } from './export/output-columns.ts';
+import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
 import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
 import { modelContract } from './ingest/contract-model.ts';
 import { reasonCountMax } from './ingest/limits.ts';
 import { openReader } from './ingest/open-reader.ts';
 import { rejectedMask } from './ingest/mask-rejected.ts';
-import { partExpression, PartsReader } from './ingest/parts-reader.ts';
+import { PartsReader } from './ingest/parts-reader.ts';
 import { showRaw } from './ingest/raw-text.ts';
 import type { Chunk, Position, SourceReader } from './ingest/reader.ts';
 import { assembleRecord } from './ingest/record-shape.ts';
 import { WantedReader } from './ingest/wanted-reader.ts';
 import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
+import { shapeOf, transformsOf, writesParts, type Written } from './output-shape.ts';
 import { sampleOf } from './sample.ts';
-import type { DryRunSample, StagedColumn } from './staged-types.ts';
+import type { DryRunSample } from './staged-types.ts';
 import { countSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
 import { ExpressionRules } from './transform/expression.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
 
 const recordsPerBatchDefault = 100_000;
-
-/** A column that is written, and the DuckDB expression that writes it. */
-interface Written {
-  name: string;
-  expression: string;
-}
 
 /**
  * One source, one contract, one chain of transforms, in one DuckDB: the whole of what a child process does. States: opened,
@@ -329,12 +323,6 @@ export class BatchSession {
   }
 }
 
-const writesParts = ({ stage }: ChildJob): boolean => stage === 'INGEST' || stage === 'TRANSFORM';
-
-function transformsOf({ stage = 'FULL', definition }: ChildJob): NonNullable<PipelineDefinition['transforms']> {
-  return stage === 'FULL' || stage === 'TRANSFORM' ? (definition.transforms ?? []) : [];
-}
-
 async function readerOf(
   session: DuckDbSession,
   job: ChildJob,
@@ -344,29 +332,6 @@ async function readerOf(
   if (staged) return new PartsReader(session, staged.columns, staged.parts, staged.byteCount);
   const reader = await openReader(session, job, contract);
   return job.wanted ? new WantedReader(reader) : reader;
-}
-
-/** @throws INVALID_INPUT what comes out does not fit a dataset, or lacks its key; parts of an ingest may hold anything */
-function shapeOf(
-  job: ChildJob,
-  chain: TransformChain,
-  described: readonly { name: string; type: string }[],
-): { output: readonly Written[]; shape: Omit<OutputShape, 'steps'> } {
-  if (!writesParts(job)) {
-    const output = outputColumns(described);
-    checkKey(job.definition, output);
-    return { output, shape: { columns: output.map(({ name, type }) => ({ name, type })), staged: null } };
-  }
-  const columns = job.stage === 'TRANSFORM' ? outputColumns(described).map(({ name, type }) => ({ name, type })) : [];
-  const staged = chain.columns.map(({ name, original }, at): StagedColumn => ({
-    name,
-    original,
-    type: described[at]?.type ?? 'VARCHAR',
-  }));
-  return {
-    output: staged.map((column) => ({ name: column.name, expression: partExpression(column) })),
-    shape: { columns, staged },
-  };
 }
 
 function readContract(document: ChildJob['contract']) {
@@ -391,15 +356,4 @@ function readCursor(cursor: string, like: Position): Position {
     );
   }
   return value as Position;
-}
-
-function checkKey(definition: PipelineDefinition, output: readonly Written[]): void {
-  const missing = (definition.destination.key ?? []).filter((name) => !output.some((column) => column.name === name));
-  if (missing.length === 0) return;
-  throw new FluxError(
-    'INVALID_INPUT',
-    `The destination's key names ${missing.join(', ')}, which the records do not have in the end. ` +
-      `Columns: ${output.map(({ name }) => name).join(', ')}. Correct the pipeline.`,
-    { details: { candidates: output.map(({ name }) => name) } },
-  );
 }
