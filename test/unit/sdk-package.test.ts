@@ -1,6 +1,6 @@
 /** The SDK as it is published: built, checked by those who check packages, and bundled for a browser. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -11,7 +11,8 @@ import { formatMessage } from 'publint/utils';
 import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-const checkout = path.join(import.meta.dirname, '..', '..');
+import { installSdk } from '../support/sdk-package.ts';
+
 /** Everything, and a client that only watches runs: gzipped bytes with graphql-ws, minified. */
 const budget = { everything: 16_000, watching: 9_000 };
 
@@ -20,22 +21,7 @@ let packed: string;
 
 beforeAll(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'flux-sdk-'));
-  // Laid out as npm installs it: with its dependency beside it, and no sources of this checkout in reach.
-  packed = path.join(folder, 'node_modules', '@flux-etl', 'sdk');
-  mkdirSync(packed, { recursive: true });
-  const { status, stdout } = spawnSync(
-    process.execPath,
-    [path.join(checkout, 'node_modules/typescript/bin/tsc'), '-p', 'sdk', '--outDir', path.join(packed, 'dist')],
-    { cwd: checkout, encoding: 'utf8' },
-  );
-  expect([status, stdout]).toEqual([0, '']);
-  for (const name of ['package.json', 'README.md', 'generated']) {
-    cpSync(path.join(checkout, 'sdk', name), path.join(packed, name), { recursive: true });
-  }
-  cpSync(path.join(checkout, 'schema/schema.graphql'), path.join(packed, 'dist/schema.graphql'));
-  for (const name of ['graphql-ws', 'graphql']) {
-    cpSync(path.join(checkout, 'node_modules', name), path.join(folder, 'node_modules', name), { recursive: true });
-  }
+  packed = installSdk(folder);
 }, 60_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
