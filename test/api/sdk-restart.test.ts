@@ -3,7 +3,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { createFlux, type Flux, type RunEventItem, successOf } from '#sdk';
 import { localIssuer } from '../../src/auth/local-issuer.ts';
+import { ensureKeys } from '../../src/domain/manage-keys.ts';
+import { localKeyEncryption } from '../../src/keys/key-encryption.ts';
 import { useDatabase } from '../support/database.ts';
+import { testDataKey } from '../support/encryption.ts';
 import { type FluxProcess, freePort, startFlux, temporaryFolder } from '../support/flux.ts';
 import { definitions, history, storedSeqs } from '../support/served-api.ts';
 
@@ -21,6 +24,7 @@ async function serve(): Promise<void> {
       FLUX_METRICS_PORT: '0',
       FLUX_API_DATABASE_URL: database.apiUrl,
       FLUX_CONTEXT_KEY: database.contextKey.toString('hex'),
+      FLUX_DATA_KEY: testDataKey.toString('hex'),
     },
   });
   await server.says(/API is ready/);
@@ -28,6 +32,9 @@ async function serve(): Promise<void> {
 
 beforeAll(async () => {
   await database.addAgency('nasa');
+  // The processes seal what they store, as an installation does.
+  const { adminUrl, contextKey } = database;
+  await ensureKeys({ adminUrl, contextKey, actor: 'operator:test', encryption: localKeyEncryption(testDataKey) });
   home = await temporaryFolder('sdk-restart');
   port = await freePort();
   await serve();
