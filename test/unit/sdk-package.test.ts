@@ -13,8 +13,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { installSdk } from '../support/sdk-package.ts';
 
-/** Everything, and a client that only watches runs: gzipped bytes with graphql-ws, minified. */
-const budget = { everything: 16_000, watching: 9_000 };
+/**
+ * Gzipped bytes with graphql-ws, minified. A client that only watches runs is the face itself and must not grow with the schema; everything
+ * grows by some 150 bytes for each operation, of which there are 60.
+ */
+const budget = { everything: 20_000, watching: 9_000 };
 
 let folder: string;
 let packed: string;
