@@ -58,6 +58,7 @@ export async function perform<T, Checked>(
   try {
     requireFitting(ask);
     const checked = ask.check();
+    requireNoNul(ask.request);
     return await inTenant(deps.pool, caller.sealed(), (tx) => changeOnce(tx, caller, ask, checked));
   } catch (cause) {
     const error = toFluxError(cause);
@@ -155,6 +156,22 @@ function requireFitting({ idempotencyKey, reason }: Asked): void {
       `reason has ${String(reason.length)} characters; pass at most ${String(reasonLengthMax)}, of text that is valid Unicode without NUL.`,
     );
   }
+}
+
+/**
+ * Asked of the request itself and not left to the database: what is sealed before it is stored is bytes to PostgreSQL, and a NUL
+ * in it would surface only where somebody reads it.
+ */
+function requireNoNul(request: unknown): void {
+  JSON.stringify(request, (name, part: unknown) => {
+    if (hasNul(name) || (typeof part === 'string' && hasNul(part))) {
+      throw new FluxError(
+        'INVALID_INPUT',
+        'A text of the input holds a NUL character, which cannot be stored. Remove it.',
+      );
+    }
+    return part;
+  });
 }
 
 /** PostgreSQL's text cannot hold it. */

@@ -66,7 +66,7 @@ describe('flux up', () => {
   test('works from a checkout with a space in its path', async () => {
     const copy = path.join(folder, 'check out');
     await mkdir(copy);
-    for (const part of ['src', 'schema', 'resolvers', 'schemas', 'migrations', 'package.json']) {
+    for (const part of ['src', 'sdk', 'schema', 'resolvers', 'schemas', 'migrations', 'package.json']) {
       await cp(path.join(checkout, part), path.join(copy, part), { recursive: true });
     }
     await symlink(path.join(checkout, 'node_modules'), path.join(copy, 'node_modules'));
