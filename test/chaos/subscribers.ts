@@ -25,16 +25,19 @@ export function createSubscribers(arena: Arena, random: () => number): Subscribe
     while (!stopping.signal.aborted) {
       const connection = AbortSignal.any([stopping.signal, AbortSignal.timeout(300 + Math.floor(random() * 3_000))]);
       reconnects += 1;
+      let ended = false;
       try {
         const request = { sealed: () => arena.sealed(agency), runId, afterSeq: seqs.at(-1) ?? 0n, signal: connection };
         for await (const item of follow({ pool: arena.api, hints, logger: quiet }, request)) {
+          ended = 'kind' in item;
           if ('kind' in item) break;
           seqs.push(item.seq);
         }
       } catch {
         // The server is away; the client comes back with its cursor.
       }
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      // A run that is over may be resumed; who waits for that need not ask all the time.
+      await new Promise((resolve) => setTimeout(resolve, ended ? 2_000 : 100));
     }
   };
   return {
