@@ -142,6 +142,10 @@ export type Columns = Column[];
  */
 export type Encoding = 'utf-8';
 /**
+ * How the whole file is compressed; not at all when absent. The file is kept as it came; byte positions count in its decompressed content.
+ */
+export type Compression = 'gzip';
+/**
  * JSON Pointer to the list of records; the empty string is the whole document.
  */
 export type RecordPath = string;
@@ -297,6 +301,7 @@ export interface CsvFormat {
    */
   quote?: '"' | "'" | null;
   encoding?: Encoding;
+  compression?: Compression;
 }
 /**
  * One JSON document that holds an array of records.
@@ -305,6 +310,7 @@ export interface JsonFormat {
   type: 'json';
   recordPath?: RecordPath;
   encoding?: Encoding;
+  compression?: Compression;
 }
 /**
  * One JSON record a line.
@@ -312,6 +318,7 @@ export interface JsonFormat {
 export interface NdjsonFormat {
   type: 'ndjson';
   encoding?: Encoding;
+  compression?: Compression;
 }
 export interface ParquetFormat {
   type: 'parquet';
@@ -351,6 +358,7 @@ export interface FixedFormat {
    */
   recordLength?: number;
   encoding?: Encoding;
+  compression?: Compression;
 }
 /**
  * EBCDIC records described by a COBOL copybook with one record. ACCT-ID is the contract's acct_id; elements of tables end in their numbers. Fields that the contract does not name are not decoded.
@@ -369,6 +377,7 @@ export interface MainframeFormat {
    * fixed when absent: records of the copybook's length. variable: each behind a record descriptor word (RDW).
    */
   records?: 'fixed' | 'variable';
+  compression?: Compression;
 }
 export interface RenameTransform {
   type: 'rename';

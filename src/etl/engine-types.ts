@@ -166,6 +166,7 @@ export interface StepCount extends StepDeclaration {
 
 export interface SourcePlan {
   recordsTotal: number | null;
+  /** Of the content: of a compressed source, decompressed, as its batches count what they read. */
   bytesTotal: number;
   /** At least one, without the `_flux_` columns. */
   columns: readonly OutputColumn[];

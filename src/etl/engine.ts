@@ -8,6 +8,7 @@ import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
 import type { ObjectStore } from '../objects/file-store.ts';
 import { EtlChild } from './child-process.ts';
+import { type GrowthLimits, growthLimitsDefault } from './decompressed-copy.ts';
 import type {
   Batch,
   BatchesRequest,
@@ -34,6 +35,8 @@ export interface EtlDeps {
   surveyTimeoutMs?: number;
   /** DuckDB's memory limit in each child; 256 by default. */
   memoryMegabytes?: number;
+  /** How far a compressed source may grow; to 64 GiB, and to 250 times its size, by default. */
+  growthLimits?: GrowthLimits;
 }
 
 const stepTimeoutMsDefault = 120_000;
@@ -91,22 +94,18 @@ async function openSource(
 }
 
 async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePlan> {
-  return withChild(deps, request, async (child) => {
+  return withChild(deps, request, async (child, contentBytes) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, staged, ranges } = survey;
     return {
       recordsTotal,
-      bytesTotal: bytesOf(request),
+      bytesTotal: contentBytes,
       columns,
       steps,
       staged,
       ranges: ranges.map((range) => ({ ...range, ...partsOf(request, range) })),
     };
   });
-}
-
-function bytesOf({ object, staged }: PlanRequest): number {
-  return staged ? staged.parts.reduce((sum, part) => sum + part.byteCount, 0) : (object?.byteCount ?? 0);
 }
 
 /** The parts of a stage's input that a range reads, each with the number of records before it. */
@@ -125,7 +124,7 @@ async function dryRun(
   try {
     const copy = pin && (await copySource(connectors, { ...pin, signal: request.signal }, join(folder, 'source')));
     const planned = { ...request, object: null, ...(copy ? { localObject: copy } : {}) };
-    return await withChild(deps, planned, async (child) => {
+    return await withChild(deps, planned, async (child, contentBytes) => {
       const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
       const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, timeoutMs);
       const [first] = survey.ranges;
@@ -139,7 +138,7 @@ async function dryRun(
         origin: copy?.origin ?? 'parts of an earlier stage',
         sha256: copy?.sha256 ?? null,
         recordsTotal: survey.recordsTotal,
-        bytesTotal: copy?.byteCount ?? bytesOf(planned),
+        bytesTotal: contentBytes,
         columns: (survey.staged ?? survey.columns).map(({ name, type }) => ({ name, type })),
         steps: survey.steps,
         partitions: survey.ranges.map(({ record, records }) => ({ record, records })),
@@ -210,12 +209,12 @@ async function storePart(
 async function withChild<T>(
   deps: EtlDeps,
   request: OpenRequest,
-  work: (child: EtlChild) => Promise<T>,
+  work: (child: EtlChild, contentBytes: number) => Promise<T>,
   range: Range | null = null,
 ): Promise<T> {
-  const { child, folder } = await openChild(deps, request, range);
+  const { child, folder, contentBytes } = await openChild(deps, request, range);
   try {
-    return await work(child);
+    return await work(child, contentBytes);
   } finally {
     await child.stop();
     await rm(folder, { recursive: true, force: true });
@@ -226,12 +225,13 @@ async function openChild(
   deps: EtlDeps,
   request: OpenRequest,
   range: Range | null = null,
-): Promise<{ child: EtlChild; folder: string }> {
+): Promise<{ child: EtlChild; folder: string; contentBytes: number }> {
   const { definition, contract, workFolder, signal, stage = 'FULL' } = request;
   const folder = await mkdtemp(join(workFolder, 'etl-'));
+  const limits = deps.growthLimits ?? growthLimitsDefault;
   let child: EtlChild | null = null;
   try {
-    const input = await openInput(deps.objects, request, { range, folder });
+    const input = await openInput(deps.objects, request, { range, folder, limits });
     child = new EtlChild(signal);
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
     const job = {
@@ -244,7 +244,7 @@ async function openChild(
       memoryMegabytes,
     };
     await child.ask({ ask: 'open', job }, deps.stepTimeoutMs ?? stepTimeoutMsDefault);
-    return { child, folder };
+    return { child, folder, contentBytes: input.staged?.byteCount ?? input.objectByteCount };
   } catch (cause) {
     await child?.stop();
     await rm(folder, { recursive: true, force: true });

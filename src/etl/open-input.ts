@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -7,6 +7,7 @@ import { FluxError } from '../errors.ts';
 import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
 import { corrupted } from '../objects/sealed-file.ts';
 import { sealedByteCount } from '../objects/sealed-format.ts';
+import { decompressTo, type GrowthLimits } from './decompressed-copy.ts';
 import type { PinnedObject, PipelineDefinition, PlanRequest, StagedPart } from './engine-types.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
 import { type ChildJob, type Range, sendSeal } from './protocol.ts';
@@ -25,23 +26,36 @@ export type OpenRequest = PlanRequest & { localObject?: LocalObject };
 type Input = Pick<ChildJob, 'objectPath' | 'objectByteCount' | 'seal' | 'staged'>;
 
 /**
- * What a child reads: one object, or the parts of a range; of a stage's input as a whole only the numbers, because a plan reads none.
+ * What a child reads: one object (of a compressed one its content, in the step's own folder), or the parts of a range; of a stage's input as a whole only the numbers, because a plan reads none.
  *
  * @param folder the step's own; copies that DuckDB needs go there
- * @throws KEY_UNAVAILABLE, OBJECT_CORRUPTED, SOURCE_UNAVAILABLE
+ * @throws KEY_UNAVAILABLE, OBJECT_CORRUPTED, SOURCE_UNAVAILABLE; SOURCE_INVALID the content cannot be decompressed
  */
 export async function openInput(
   objects: ObjectStore,
   request: OpenRequest,
-  { range, folder }: { range: Range | null; folder: string },
+  { range, folder, limits }: { range: Range | null; folder: string; limits: GrowthLimits },
 ): Promise<Input> {
   const { object, staged, localObject, definition } = request;
   if (staged)
     return { objectPath: '', objectByteCount: 0, staged: await openParts(objects, request, { range, folder }) };
-  if (localObject) return { objectPath: localObject.path, objectByteCount: localObject.byteCount };
-  if (!object) throw new FluxError('INTERNAL', 'The ETL engine was asked to read, and nobody said what.');
-  const { path, seal } = await readableObject(await openPinned(objects, object, request), definition, folder);
-  return { objectPath: path, objectByteCount: object.byteCount, seal: seal && sendSeal(seal) };
+  const source = localObject ?? object;
+  if (!source) throw new FluxError('INTERNAL', 'The ETL engine was asked to read, and nobody said what.');
+  const pinned = object && !localObject ? await openPinned(objects, object, request) : null;
+  const found = pinned ?? { path: localObject?.path ?? '', seal: null };
+  if (definition.source.format['compression'] === 'gzip') {
+    const objectPath = join(folder, 'content');
+    const { byteCount, origin } = source;
+    const bytes = found.seal ? readSealed(found.path, found.seal) : createReadStream(found.path);
+    const objectByteCount = await decompressTo(
+      objectPath,
+      { bytes, byteCount, origin },
+      { limits, signal: request.signal },
+    );
+    return { objectPath, objectByteCount };
+  }
+  const { path, seal } = await readableObject(found, definition, folder);
+  return { objectPath: path, objectByteCount: source.byteCount, seal: seal && sendSeal(seal) };
 }
 
 async function openParts(

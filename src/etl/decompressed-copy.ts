@@ -1,0 +1,77 @@
+import { createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+
+import { FluxError } from '../errors.ts';
+
+/** How far a compressed source may grow. */
+export interface GrowthLimits {
+  /** Bytes of the content. */
+  byteCountMax: number;
+  /** Bytes of the content for each byte of the source. Text with much repetition stays below 200, a bomb comes near 1,000. */
+  ratioMax: number;
+}
+
+export const growthLimitsDefault: GrowthLimits = { byteCountMax: 64 * 2 ** 30, ratioMax: 250 };
+
+/** Up to here the ratio says nothing: a short file of one value shrinks as far as a bomb does. */
+const ratioFreeBytes = 16 * 2 ** 20;
+
+/**
+ * Writes what a gzip source holds (RFC 1952) to a new file that only this user may read. A source of several members is one
+ * content, in their order. Nothing is guessed: a source that ends early, fails its checksum, or goes on behind its last member
+ * is refused, and so is one that grows beyond the limits, as soon as it does. The part that was written goes with the folder.
+ *
+ * @param source its bytes and how many there are
+ * @param copy a path at which nothing stands
+ * @returns bytes of the content
+ * @throws SOURCE_INVALID as above, or it holds nothing; whatever the source's bytes throw; the signal's reason
+ */
+export async function decompressTo(
+  copy: string,
+  source: { bytes: AsyncIterable<Uint8Array>; byteCount: number; origin: string },
+  { limits, signal }: { limits: GrowthLimits; signal: AbortSignal },
+): Promise<number> {
+  const gunzip = createGunzip();
+  let byteCount = 0;
+  const measured = async function* (pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of pieces) {
+      byteCount += piece.byteLength;
+      checkGrowth(source, byteCount, limits);
+      yield piece;
+    }
+  };
+  try {
+    await pipeline(source.bytes, gunzip, measured, createWriteStream(copy, { flags: 'wx', mode: 0o600 }), { signal });
+  } catch (cause) {
+    signal.throwIfAborted();
+    const { code } = cause as { code?: unknown };
+    if (typeof code !== 'string' || !code.startsWith('Z_')) throw cause;
+    throw invalid(source.origin, `is not whole gzip data (${(cause as Error).message}). Send it again.`, cause);
+  }
+  // zlib passes over padding behind the last member, and with it over anything that a zero byte begins.
+  if (gunzip.bytesWritten !== source.byteCount) {
+    const surplus = source.byteCount - gunzip.bytesWritten;
+    throw invalid(source.origin, `goes on for ${surplus} bytes behind its last gzip member. Cut them off.`);
+  }
+  if (byteCount === 0)
+    throw invalid(source.origin, 'holds nothing (0 bytes decompressed). Expected at least one record.');
+  return byteCount;
+}
+
+function checkGrowth(source: { byteCount: number; origin: string }, byteCount: number, limits: GrowthLimits): void {
+  const { byteCountMax, ratioMax } = limits;
+  if (byteCount > byteCountMax) {
+    throw invalid(source.origin, `decompresses to more than ${byteCountMax} bytes. Split it into smaller files.`);
+  }
+  if (byteCount > ratioFreeBytes && byteCount > source.byteCount * ratioMax) {
+    throw invalid(
+      source.origin,
+      `decompresses to more than ${ratioMax} times its ${source.byteCount} bytes, which only a decompression bomb does. Send it uncompressed if it is none.`,
+    );
+  }
+}
+
+function invalid(origin: string, what: string, cause?: unknown): FluxError {
+  return new FluxError('SOURCE_INVALID', `${origin} ${what}`, cause === undefined ? {} : { cause });
+}
