@@ -1,14 +1,21 @@
 /**
- * The API in a process of its own, for benches: `flux` is ours, `plain` the same schema behind graphql-ws' own server, which executes
- * once per subscriber. Both read the run's live end once and listen to the same hints. Told its work and asked for its memory by IPC.
+ * The API in a process of its own, for benches: `flux` is ours, and three peers serve the same schema from the same database:
+ * `plain` is graphql-ws' own server, which executes once per subscriber; `express` is Apollo on Express and `mercurius` Mercurius
+ * with its JIT, both for queries, with nothing of ours around them: no limits, no gate, no request log. All listen to the same hints.
+ * Asked for its memory by IPC.
  */
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
+import { ApolloServer } from '@apollo/server';
+import { expressMiddleware } from '@as-integrations/express5';
+import express from 'express';
+import Fastify from 'fastify';
 import { useServer } from 'graphql-ws/use/ws';
+import mercurius from 'mercurius';
 import { WebSocketServer } from 'ws';
 
-import { createContext } from '../resolvers/context.ts';
+import { type Context, createContext } from '../resolvers/context.ts';
 import { schema } from '../schema/schema.ts';
 import type { Principal } from '../src/auth/principal.ts';
 import { createRequestContext } from '../src/auth/request-context.ts';
@@ -29,13 +36,14 @@ const hints = startHints({ url: databaseUrl, logger });
 const api = { pool, cursorKey: cursorKeyOf(benchContextKey), hints, logger, activity: rememberActivity() };
 const seal = sealKey(benchContextKey);
 
-/** Here a token is the subject's name: what a token costs is not what is measured. */
+/** Here a token is the subject's name, an administrator's where it begins so: what a token costs is not what is measured. */
 function principalOf(subject: string): Principal {
+  const role: Role = subject.startsWith('admin') ? 'admin' : 'operator';
   return {
     subject,
     agency: benchAgency,
-    role: 'operator' satisfies Role,
-    scopes: scopesOf('operator'),
+    role,
+    scopes: scopesOf(role),
     clearance: 0,
     tokenId: subject,
     expiresAt: new Date(Date.now() + 3_600_000),
@@ -60,33 +68,56 @@ async function serveFlux(): Promise<string> {
   return url;
 }
 
-async function servePlain(): Promise<string> {
-  const server = createServer();
-  const sockets = new WebSocketServer({ server, path: '/v1/graphql' });
-  useServer(
-    {
-      schema,
-      context: ({ connectionParams }) =>
-        createContext(
-          api,
-          createRequestContext({
-            principal: principalOf(String(connectionParams?.['authorization']).slice('Bearer '.length)),
-            seal,
-            requestId: 'bench',
-            traceId: '0'.repeat(32),
-            ip: '127.0.0.1',
-            userAgent: null,
-            signal: new AbortController().signal,
-          }),
-        ),
-    },
-    sockets,
+function peerContext(authorization: unknown): Context {
+  return createContext(
+    api,
+    createRequestContext({
+      principal: principalOf(String(authorization).slice('Bearer '.length)),
+      seal,
+      requestId: 'bench',
+      traceId: '0'.repeat(32),
+      ip: '127.0.0.1',
+      userAgent: null,
+      signal: new AbortController().signal,
+    }),
   );
+}
+
+async function listen(server: Server): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
 }
 
-const url = kind === 'plain' ? await servePlain() : await serveFlux();
+async function servePlain(): Promise<string> {
+  const server = createServer();
+  const sockets = new WebSocketServer({ server, path: '/v1/graphql' });
+  useServer({ schema, context: ({ connectionParams }) => peerContext(connectionParams?.['authorization']) }, sockets);
+  return listen(server);
+}
+
+async function serveExpress(): Promise<string> {
+  const apollo = new ApolloServer<Context>({ schema, introspection: false, includeStacktraceInErrorResponses: false });
+  await apollo.start();
+  const app = express();
+  const context = ({ req }: { req: express.Request }): Promise<Context> =>
+    Promise.resolve(peerContext(req.headers.authorization));
+  app.use('/v1/graphql', express.json(), expressMiddleware(apollo, { context }));
+  return listen(createServer(app));
+}
+
+async function serveMercurius(): Promise<string> {
+  const app = Fastify();
+  await app.register(mercurius, {
+    schema,
+    path: '/v1/graphql',
+    jit: 1,
+    context: ({ headers }) => peerContext(headers.authorization),
+  });
+  return app.listen({ host: '127.0.0.1', port: 0 });
+}
+
+const serve = { flux: serveFlux, plain: servePlain, express: serveExpress, mercurius: serveMercurius };
+const url = await serve[kind as keyof typeof serve]();
 await hints.listening();
 process.on('message', (message) => {
   if (message === 'memory') {

@@ -19,6 +19,7 @@ export const benchContextKey = Buffer.alloc(32, 7);
 export interface ScratchDatabase {
   apiUrl: string;
   workerUrl: string;
+  sealerUrl: string;
   admin: Pool;
   /** As the agency's worker. */
   agency: Pool;
@@ -67,6 +68,7 @@ export async function startScratchDatabase(): Promise<ScratchDatabase> {
   return {
     apiUrl: urlFor(roles.api),
     workerUrl: urlFor(roles.worker),
+    sealerUrl: urlFor(roles.sealer),
     admin,
     agency,
     append,

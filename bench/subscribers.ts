@@ -4,10 +4,10 @@ import { WebSocket } from 'ws';
 import { summarize } from './latency.ts';
 
 export interface Order {
-  open?: { url: string; runId: string; count: number; name: string; stalled?: boolean };
-  /** Waits until every reading subscriber has this event. */
-  until?: number;
-  /** Times since commit, of events for which `commits` has the milliseconds. */
+  open?: { url: string; runId: string; count: number; name: string; stalled?: boolean; events: number };
+  /** Waits until every reading subscriber has this event, at most so many milliseconds. */
+  until?: { seq: number; withinMs: number };
+  /** Times since commit of what has arrived, of events for which `commits` has the milliseconds. */
   report?: { commits: [seq: number, at: number][] };
   close?: boolean;
 }
@@ -24,22 +24,42 @@ interface Subscriber {
 let reading: Subscriber[] = [];
 let stalled: WebSocket[] = [];
 let deliveries = 0;
+let deliveredAt = 0;
 let wanted: { seq: number; left: Set<Subscriber>; done: () => void } | undefined;
 
-async function open({ url, runId, count, name, stalled: stall = false }: NonNullable<Order['open']>): Promise<void> {
+async function open({
+  url,
+  runId,
+  count,
+  name,
+  stalled: stall = false,
+  events,
+}: NonNullable<Order['open']>): Promise<void> {
   const batch = 100;
   for (let from = 0; from < count; from += batch) {
     const some = Array.from({ length: Math.min(batch, count - from) }, (_, i) =>
-      subscribe(`${url.replace('http', 'ws')}/v1/graphql`, runId, `${name}${String(from + i)}`, stall),
+      subscribe(`${url.replace('http', 'ws')}/v1/graphql`, {
+        runId,
+        subject: `${name}${String(from + i)}`,
+        stall,
+        events,
+      }),
     );
     await Promise.all(some);
   }
 }
 
-function subscribe(url: string, runId: string, subject: string, stall: boolean): Promise<void> {
+interface Subscription {
+  runId: string;
+  subject: string;
+  stall: boolean;
+  events: number;
+}
+
+function subscribe(url: string, { runId, subject, stall, events }: Subscription): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, 'graphql-transport-ws', { perMessageDeflate: false });
-    const subscriber: Subscriber = { socket, last: 0, arrivals: new Float64Array(150_000) };
+    const subscriber: Subscriber = { socket, last: 0, arrivals: new Float64Array(stall ? 0 : events + 2) };
     socket.on('error', reject);
     socket.on('open', () =>
       socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${subject}` } })),
@@ -67,21 +87,39 @@ function subscribe(url: string, runId: string, subject: string, stall: boolean):
       }
       if (!stall) {
         deliveries += 1;
-        subscriber.arrivals[seq] = now();
+        deliveredAt = now();
+        subscriber.arrivals[seq] = deliveredAt;
         if (wanted && seq >= wanted.seq && wanted.left.delete(subscriber) && wanted.left.size === 0) wanted.done();
       }
     });
   });
 }
 
-async function until(seq: number): Promise<void> {
+async function until({ seq, withinMs }: NonNullable<Order['until']>): Promise<void> {
   const left = new Set(reading.filter(({ last }) => last < seq));
-  if (left.size > 0) await new Promise<void>((done) => (wanted = { seq, left, done }));
+  if (left.size > 0) {
+    await new Promise<void>((done) => {
+      const timer = setTimeout(done, withinMs);
+      wanted = {
+        seq,
+        left,
+        done() {
+          clearTimeout(timer);
+          done();
+        },
+      };
+    });
+  }
   wanted = undefined;
 }
 
 function report(commits: [number, number][]) {
-  const times = reading.flatMap(({ arrivals }) => commits.map(([seq, at]) => (arrivals[seq] as number) - at));
+  const times = reading.flatMap(({ arrivals }) =>
+    commits.flatMap(([seq, at]) => {
+      const arrival = arrivals[seq];
+      return arrival ? [arrival - at] : [];
+    }),
+  );
   return summarize(times);
 }
 
@@ -97,7 +135,12 @@ process.on('message', (order: Order) => {
       deliveries = 0;
     }
     const stillStalled = stalled.filter((socket) => socket.readyState === socket.OPEN).length;
-    process.send?.({ at: now(), deliveries, stillStalled, latency: order.report && report(order.report.commits) });
+    process.send?.({
+      at: deliveredAt,
+      deliveries,
+      stillStalled,
+      latency: order.report && report(order.report.commits),
+    });
   })();
 });
 process.on('disconnect', () => process.exit(0));
