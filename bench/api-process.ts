@@ -111,7 +111,8 @@ async function serveMercurius(): Promise<string> {
     schema,
     path: '/v1/graphql',
     jit: 1,
-    context: ({ headers }) => peerContext(headers.authorization),
+    // Mercurius adds to it, and ours is frozen.
+    context: ({ headers }) => ({ ...peerContext(headers.authorization) }),
   });
   return app.listen({ host: '127.0.0.1', port: 0 });
 }

@@ -1,4 +1,4 @@
-import { hmacSha256 } from '../crypto/mac.ts';
+import { hmacSha256Kept } from '../crypto/mac.ts';
 
 /** What a sealed context says; migrations/0001 reads it back. */
 export interface TenantContext {
@@ -18,7 +18,7 @@ export function sealContext(seal: { keyId: string; key: Buffer }, context: Tenan
   const text = [context.agency, context.role, String(context.clearance), String(context.expiresAt), seal.keyId].join(
     '|',
   );
-  return `${text}|${hmacSha256(seal.key, text).toString('hex')}`;
+  return `${text}|${hmacSha256Kept(seal.key, text).toString('hex')}`;
 }
 
 /** How long a seal for the writing of audit entries holds, seconds: as long as a transaction may take. */

@@ -1,4 +1,4 @@
-import { equalSecrets, hmacSha256 } from '../crypto/mac.ts';
+import { equalSecrets, hmacSha256, hmacSha256Kept } from '../crypto/mac.ts';
 import { FluxError } from '../errors.ts';
 
 /**
@@ -51,5 +51,5 @@ export function decodeEventCursor(key: Buffer, of: { agency: string; runId: stri
 }
 
 function sign(key: Buffer, { kind, agency }: CursorScope, text: string): Buffer {
-  return hmacSha256(key, [kind, agency, text].join('\0')).subarray(0, macByteCount);
+  return hmacSha256Kept(key, [kind, agency, text].join('\0')).subarray(0, macByteCount);
 }
