@@ -29,7 +29,7 @@ export const inventory: readonly InventoryEntry[] = [
     ],
   },
   {
-    exports: ['hmacSha256'],
+    exports: ['hmacSha256', 'hmacSha256Kept'],
     algorithm: 'HMAC-SHA-256',
     standard: 'FIPS 198-1',
     bits: '256',

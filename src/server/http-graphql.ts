@@ -85,8 +85,9 @@ function putText(request: FastifyRequest, documents: TrustedDocuments): void {
     if (typeof asked !== 'object' || asked === null) return;
     const text = documents.textOf(asked);
     if (text !== undefined) asked.query = text;
-    // The id has been followed; Apollo would look for it in a store that it does not have.
-    delete asked.extensions;
+    // The id has been followed; Apollo would look for it in a store that it does not have. What is no object is Apollo's to refuse.
+    const { extensions } = asked;
+    if (typeof extensions === 'object' && extensions !== null && !Array.isArray(extensions)) delete asked.extensions;
     return;
   }
   const asked = request.query as AskedDocument;
