@@ -48,7 +48,10 @@ export const metrics = {
   ),
   streamDeliveries: counter('flux_stream_deliveries_total', 'Results of shared streams that were sent to subscribers.'),
   untrustedDocuments: counter('flux_untrusted_documents_total', 'Documents that no manifest of trusted ones has.'),
-  notificationsMissed: counter('flux_notifications_missed_total', 'Events that a poll found and no hint had told.'),
+  notificationsMissed: counter(
+    'flux_notifications_missed_total',
+    'Events and changed runs that a poll found and no hint had told.',
+  ),
 };
 
 // A series that appears with its first failure cannot show the increase from none to one.

@@ -167,6 +167,38 @@ describe('the feed of changed runs', () => {
     expect((using.hints as ReturnType<typeof silentHints>).waiters).toBe(0);
   });
 
+  it('counts a change that its poll finds and no hint tells', async () => {
+    const hints = silentHints();
+    const from = await endOfFeed();
+    const runId = await newRun();
+    const stream = open({ afterSeq: from, using: { ...deps(), hints } });
+    await next(stream);
+    await begin(runId);
+    expect(await next(stream)).toMatchObject({ run: { id: runId, status: 'IN_PROGRESS' } });
+    await expect.poll(() => hints.finds).toBe(1);
+  });
+
+  it('counts no change that a hint has told', async () => {
+    let tell = (): void => undefined;
+    const hints = Object.assign(silentHints(), {
+      on(_runId: string, wake: () => void) {
+        tell = wake;
+        return () => undefined;
+      },
+    });
+    const from = await endOfFeed();
+    const runId = await newRun();
+    const stream = open({ afterSeq: from, using: { ...deps(), hints, pollMs: 60_000 } });
+    await next(stream);
+    await begin(runId);
+    tell();
+    expect(await next(stream)).toMatchObject({ run: { id: runId, status: 'IN_PROGRESS' } });
+    await end(runId);
+    tell();
+    expect(await next(stream)).toMatchObject({ run: { id: runId, status: 'COMPLETED' } });
+    expect(hints.finds).toBe(0);
+  });
+
   it('does not count what was there before it as changed', async () => {
     const runId = await newRun();
     await database.admin().query(sql`update flux.runs set feed_seq = 0 where run_id = ${runId}`);
