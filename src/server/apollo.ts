@@ -1,4 +1,5 @@
 import { ApolloServer, type ApolloServerPlugin, type GraphQLRequestListener } from '@apollo/server';
+import { ApolloServerPluginCacheControlDisabled } from '@apollo/server/plugin/disabled';
 import { GraphQLError, type GraphQLSchema, OperationTypeNode } from 'graphql';
 
 import type { RequestContext } from '../auth/request-context.ts';
@@ -33,7 +34,8 @@ export function createApollo<Context extends RequestContext>(options: ApolloOpti
     includeStacktraceInErrorResponses: false,
     stopOnTerminationSignals: false,
     formatError: (_formatted, error) => formatError(error, { hideSuggestions: production }),
-    plugins: [operationPlugin<Context>(options)],
+    // Apollo wraps every resolver for cache hints; here every answer is no-store (security-headers.ts).
+    plugins: [ApolloServerPluginCacheControlDisabled(), operationPlugin<Context>(options)],
     logger: apolloLogger(logger),
   });
 }
