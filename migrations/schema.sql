@@ -204,6 +204,54 @@ create table flux.backfills (
 ); -- owner flux_owner
 comment on table flux.backfills is 'One run for each date of a range, some at a time.';
 
+create table flux.bulk_items (
+  agency_id text collate "C" not null,
+  operation_id uuid not null,
+  "position" integer not null,
+  run_id uuid not null,
+  status text not null default 'PENDING'::text,
+  attempts integer not null default 0,
+  error_code text,
+  error_message text,
+  finished_at timestamp with time zone,
+  constraint bulk_items_agency_id_operation_id_fkey FOREIGN KEY (agency_id, operation_id) REFERENCES flux.bulk_operations(agency_id, operation_id) ON DELETE CASCADE,
+  constraint bulk_items_agency_id_run_id_fkey FOREIGN KEY (agency_id, run_id) REFERENCES flux.runs(agency_id, run_id) ON DELETE CASCADE,
+  constraint bulk_items_pkey PRIMARY KEY (agency_id, operation_id, "position"),
+  constraint bulk_items_position_check CHECK (("position" >= 1)),
+  constraint bulk_items_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'DONE'::text, 'SKIPPED'::text, 'FAILED'::text]))),
+  constraint error_when_not_done CHECK (((error_code IS NOT NULL) = (status = ANY (ARRAY['SKIPPED'::text, 'FAILED'::text]))))
+); -- owner flux_owner
+comment on table flux.bulk_items is 'The runs that an operation means, frozen when it was asked for, and what became of each.';
+
+create table flux.bulk_operations (
+  agency_id text collate "C" not null,
+  operation_id uuid not null default flux.uuid_v7(),
+  action text not null,
+  status text not null default 'RUNNING'::text,
+  filter jsonb not null,
+  reason text not null,
+  grace_seconds integer,
+  requested_by text not null,
+  role text not null,
+  clearance smallint not null,
+  trace_id text,
+  ip text,
+  user_agent text,
+  total integer not null,
+  leased_by text,
+  lease_expires_at timestamp with time zone,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  finished_at timestamp with time zone,
+  constraint bulk_operations_action_check CHECK ((action = ANY (ARRAY['CANCEL'::text, 'RESUME'::text]))),
+  constraint bulk_operations_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint bulk_operations_clearance_check CHECK (((clearance >= 0) AND (clearance <= 5))),
+  constraint bulk_operations_pkey PRIMARY KEY (agency_id, operation_id),
+  constraint bulk_operations_status_check CHECK ((status = ANY (ARRAY['RUNNING'::text, 'COMPLETED'::text, 'ABORTED'::text]))),
+  constraint bulk_operations_total_check CHECK ((total >= 0)),
+  constraint finished_when_over CHECK (((finished_at IS NOT NULL) = (status <> 'RUNNING'::text)))
+); -- owner flux_owner
+comment on table flux.bulk_operations is 'Cancels and resumes of many runs, done one after the other by an API process under a lease, in the name of who asked.';
+
 create table flux.checkpoints (
   agency_id text collate "C" not null,
   run_id uuid not null,
@@ -771,6 +819,10 @@ CREATE INDEX backfill_dates_open ON flux.backfill_dates USING btree (agency_id, 
 CREATE UNIQUE INDEX backfill_dates_pkey ON flux.backfill_dates USING btree (agency_id, backfill_id, date);
 CREATE UNIQUE INDEX backfill_dates_run ON flux.backfill_dates USING btree (agency_id, started_run) WHERE (started_run IS NOT NULL);
 CREATE UNIQUE INDEX backfills_pkey ON flux.backfills USING btree (agency_id, backfill_id);
+CREATE UNIQUE INDEX bulk_items_pkey ON flux.bulk_items USING btree (agency_id, operation_id, "position");
+CREATE INDEX bulk_items_run ON flux.bulk_items USING btree (agency_id, run_id);
+CREATE UNIQUE INDEX bulk_operations_pkey ON flux.bulk_operations USING btree (agency_id, operation_id);
+CREATE INDEX bulk_operations_running ON flux.bulk_operations USING btree (agency_id, lease_expires_at) WHERE (status = 'RUNNING'::text);
 CREATE INDEX checkpoints_expiry ON flux.checkpoints USING btree (agency_id, expires_at) WHERE (expires_at IS NOT NULL);
 CREATE UNIQUE INDEX checkpoints_id ON flux.checkpoints USING btree (agency_id, checkpoint_id);
 CREATE UNIQUE INDEX checkpoints_pkey ON flux.checkpoints USING btree (agency_id, run_id, partition_no, version);
@@ -909,6 +961,27 @@ create policy cleared on flux.backfills as restrictive for all to public
   using ((classification <= ( SELECT flux.current_clearance() AS current_clearance)))
   with check ((classification <= ( SELECT flux.current_clearance() AS current_clearance)));
 create policy own_agency on flux.backfills as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.bulk_items enable row level security, force row level security;
+create policy cleared on flux.bulk_items as restrictive for all to flux_api
+  using ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = bulk_items.agency_id) AND (r.run_id = bulk_items.run_id)))))
+  with check ((EXISTS ( SELECT
+   FROM flux.runs r
+  WHERE ((r.agency_id = bulk_items.agency_id) AND (r.run_id = bulk_items.run_id)))));
+create policy own_agency on flux.bulk_items as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.bulk_operations enable row level security, force row level security;
+create policy cleared on flux.bulk_operations as restrictive for all to flux_api
+  using ((clearance <= ( SELECT flux.current_clearance() AS current_clearance)))
+  with check ((clearance <= ( SELECT flux.current_clearance() AS current_clearance)));
+create policy definer_claims on flux.bulk_operations as permissive for all to flux_definer
+  using (true)
+  with check (true);
+create policy own_agency on flux.bulk_operations as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.checkpoints enable row level security, force row level security;
@@ -1329,6 +1402,30 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.checkpoint_problem(c flux.checkpoints) is 'What is wrong with a stored checkpoint: DIGEST, PLACE, CHAIN, HISTORY or LAST_EVENT; null when nothing is.';
+
+CREATE OR REPLACE FUNCTION flux.claim_bulk_operation(p_holder text, p_lease_ms integer)
+ RETURNS TABLE(agency_id text, operation_id uuid, role text, clearance smallint)
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  with next as (
+    select o.agency_id, o.operation_id
+    from flux.bulk_operations o
+    where o.status = 'RUNNING' and (o.lease_expires_at is null or o.lease_expires_at < clock_timestamp())
+    -- The one that has waited longest, so that a long one does not keep another agency's short one waiting.
+    order by o.lease_expires_at nulls first, o.operation_id
+    limit 1
+    for update skip locked
+  )
+  update flux.bulk_operations o
+  set leased_by = p_holder,
+      lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+  from next
+  where o.agency_id = next.agency_id and o.operation_id = next.operation_id
+  returning o.agency_id, o.operation_id, o.role, o.clearance
+$function$; -- owner flux_definer
+comment on function flux.claim_bulk_operation(p_holder text, p_lease_ms integer) is 'Takes a bulk operation of any agency that nobody works on; no row when there is none.';
 
 CREATE OR REPLACE FUNCTION flux.claim_partition(p_worker text, p_lease_ms integer, p_quantum integer DEFAULT 10)
  RETURNS TABLE(agency_id text, run_id uuid, partition_no integer, kind text, stage text, epoch integer, takings integer, taken_over boolean, rw_role name)
@@ -2483,6 +2580,7 @@ grant execute on function flux.cancel_requested(p_agency text, p_run_id uuid, p_
 grant execute on function flux.charge_turn(p_agency text, p_batches integer) to flux_worker;
 grant execute on function flux.checkpoint_intact(c flux.checkpoints) to flux_api;
 grant execute on function flux.checkpoint_problem(c flux.checkpoints) to flux_api;
+grant execute on function flux.claim_bulk_operation(p_holder text, p_lease_ms integer) to flux_api;
 grant execute on function flux.claim_partition(p_worker text, p_lease_ms integer, p_quantum integer) to flux_worker;
 grant execute on function flux.current_agency() to public;
 grant execute on function flux.current_clearance() to public;
@@ -2531,6 +2629,9 @@ grant select on table flux.audit_tiles to flux_api;
 grant insert, select, update on table flux.audit_tiles to flux_definer;
 grant insert, select, update (status, attempt, started_run, message, updated_at) on table flux.backfill_dates to flux_api;
 grant insert, select, update (status, updated_at, finished_at) on table flux.backfills to flux_api;
+grant insert, select, update (status, attempts, error_code, error_message, finished_at) on table flux.bulk_items to flux_api;
+grant insert, select, update (status, leased_by, lease_expires_at, finished_at) on table flux.bulk_operations to flux_api;
+grant select, update on table flux.bulk_operations to flux_definer;
 grant select on table flux.checkpoints to flux_api;
 grant delete, select on table flux.checkpoints to flux_definer;
 grant insert, select, update (title, config, version, updated_at) on table flux.connections to flux_api;

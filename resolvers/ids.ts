@@ -25,6 +25,13 @@ export function subscriptionIdOf(id: string): string | null {
   return type === 'LiveSubscription' && isUuid(key) ? key : null;
 }
 
+/** A bulk operation's id from its global id or as a UUID; null when it is neither. */
+export function bulkOperationIdOf(id: string): string | null {
+  if (isUuid(id)) return id;
+  const [type, key = ''] = Buffer.from(id, 'base64url').toString('utf8').split(':');
+  return type === 'BulkOperation' && isUuid(key) ? key : null;
+}
+
 /** `name@version`, as the ids of contracts and pipelines hold it; null when it is something else. */
 export function versionedNameOf(key: string): { name: string; version: number } | null {
   const parts = /^([a-z0-9][a-z0-9-]{0,62})@([1-9][0-9]{0,8})$/.exec(key);

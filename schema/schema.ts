@@ -7,6 +7,7 @@ import './agency.ts';
 import './backfill.ts';
 import './schedule.ts';
 import './audit-entry.ts';
+import './bulk-operation.ts';
 import './checkpoint.ts';
 import './classification.ts';
 import './connection.ts';

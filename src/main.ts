@@ -5,6 +5,7 @@
 import path from 'node:path';
 
 import { type Config, requireIssuers } from './config.ts';
+import { randomUuid } from './crypto/random.ts';
 import { appliedVersion } from './db/installation.ts';
 import { readMigrations, sealKey } from './db/migrate.ts';
 import { operationCounts } from './db/operation-counts.ts';
@@ -14,6 +15,7 @@ import { FluxError } from './errors.ts';
 import { localKeyEncryption } from './keys/key-encryption.ts';
 import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
 import type { WebhookPolicy } from './domain/webhook-address.ts';
+import type { BulkWorker } from './domain/work-bulk.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import type { HealthCheck } from './telemetry/health-checks.ts';
@@ -49,6 +51,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { createRevocations, refuseRevoked },
     { createLiveSubscriptions },
     { createIssuerRegistry },
+    { startBulkWorker },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -64,6 +67,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./domain/revocations.ts'),
     import('./domain/live-subscriptions.ts'),
     import('./domain/issuer-registry.ts'),
+    import('./domain/work-bulk.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -80,8 +84,10 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
   const revocations = createRevocations({ pool, seal, hints, logger });
   const liveSubscriptions = createLiveSubscriptions({ pool, seal, logger });
   let metricsServer: MetricsServer | undefined;
+  let bulk: BulkWorker | undefined;
   const close = async (): Promise<void> => {
     await metricsServer?.stop();
+    await bulk?.stop();
     await liveSubscriptions.stop();
     await revocations.stop();
     await hints.stop();
@@ -122,6 +128,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       },
       logger,
     });
+    bulk = startBulkWorker({ pool, keys, logger, seal, holder: `api ${randomUuid()}` });
     watchPool('api', pool);
     watchOperations(() => operationCounts(pool));
     metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {

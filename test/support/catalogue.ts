@@ -48,6 +48,7 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
   'issuers.owner_reads': { role: 'owner', reason: 'an admin without superuser lists issuers as the owner' },
   'webhooks.definer_delivers': { role: 'definer', reason: 'due_webhooks() looks for work in every agency' },
   'webhook_deliveries.definer_delivers': { role: 'definer', reason: 'due_webhooks() looks for work in every agency' },
+  'bulk_operations.definer_claims': { role: 'definer', reason: 'claim_bulk_operation() looks for work in every agency' },
   'agencies.owner_reads': { role: 'owner', reason: 'an admin without superuser lists agencies as the owner' },
 };
 
@@ -57,6 +58,11 @@ const narrowingPolicies: Record<string, { role: 'api'; condition: string; reason
     role: 'api',
     condition: "(purpose = 'records'::text)",
     reason: 'the API shows payloads and refused records, and never unwraps the key of a pinned object',
+  },
+  'bulk_operations.cleared': {
+    role: 'api',
+    condition: '(clearance <= ( SELECT flux.current_clearance() AS current_clearance))',
+    reason: 'it counts runs that its asker was cleared for',
   },
 };
 
@@ -96,6 +102,7 @@ const definerFunctions = {
   cancel_requested: 'worker',
   overdue_cancels: 'worker',
   due_webhooks: 'worker',
+  claim_bulk_operation: 'api',
 };
 
 /**

@@ -19,6 +19,7 @@ export interface Filled {
   runs: string[];
   checkpoints: string[];
   subscriptions: string[];
+  bulkOperations: string[];
 }
 
 /** Fills an agency with a row of everything that the API can show, every text of it marked. */
@@ -76,10 +77,21 @@ export async function fillAgency(database: TestDatabase, slug: string, api: ApiD
     input: { subject: `gone-${canary}@example.gov`, reason },
   });
   const subscriptions = await idsOf(database, slug, 'live_subscriptions', 'subscription_id');
+  await ask(`mutation($input: ResumeRunsInput!) { resumeRuns(input: $input) { __typename } }`, {
+    input: { filter: { pipeline: `none-${slug}` }, reason },
+  });
+  await database.admin().query(sql`
+    with operation as (
+      update flux.bulk_operations set total = 1 where agency_id = ${slug} returning operation_id
+    )
+    insert into flux.bulk_items (agency_id, operation_id, position, run_id, status, error_code, error_message)
+    select ${slug}, operation_id, 1, ${runs[0] as string}, 'FAILED', 'INTERNAL', ${canary} from operation
+  `);
+  const bulkOperations = await idsOf(database, slug, 'bulk_operations', 'operation_id');
   const anchor = await scratchAnchor();
   await sealAll(database, anchor);
   await anchor.remove();
-  return { slug, canary, runs, checkpoints, subscriptions };
+  return { slug, canary, runs, checkpoints, subscriptions, bulkOperations };
 }
 
 async function fillRun(
@@ -192,6 +204,12 @@ export function namingFor(
           uuids(({ subscriptions }) => subscriptions),
         ),
         (id) => [id],
+      );
+    }
+    if (place === 'Query.bulkOperation.id' || place === 'AbortBulkOperationInput.id') {
+      return eitherWay(
+        'BulkOperation',
+        uuids(({ bulkOperations }) => bulkOperations),
       );
     }
     if (name === 'runId' || place === 'Query.run.id') return eitherWay('Run', runs);

@@ -4,6 +4,16 @@ type Exact<T extends { [key: string]: unknown }> = { [K in keyof T]: T[K] };
 /** Internal type. DO NOT USE DIRECTLY. */
 export type Incremental<T> = T | { [P in keyof T]?: P extends ' $fragmentName' | '__typename' ? T[P] : never };
 import { typedDocument } from '../document.ts';
+/** Which bulk operation is to stop, and why. */
+export type AbortBulkOperationInput = {
+  /** Global id or UUID. */
+  id: string;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason: string;
+};
+
 /** Which entries; all that is given must hold. */
 export type AuditFilter = {
   /** Exactly this action. */
@@ -42,6 +52,22 @@ export type BackfillStep =
   /** The first of each month. */
   | 'MONTH';
 
+/** What is done to each run. */
+export type BulkAction =
+  /** It is asked to stop. */
+  | 'CANCEL'
+  /** Its next attempt begins. */
+  | 'RESUME';
+
+/** Where a bulk operation stands. */
+export type BulkStatus =
+  /** Stopped on request; what was done stays done. */
+  | 'ABORTED'
+  /** Every run had its turn. */
+  | 'COMPLETED'
+  /** Runs are pending. */
+  | 'RUNNING';
+
 /** Which run is to stop, and why. */
 export type CancelRunInput = {
   /** How long its workers have to acknowledge before it is ended by force: 1 to 3600; 30 if absent. */
@@ -52,6 +78,18 @@ export type CancelRunInput = {
   reason: string;
   /** The run, by global id or UUID. */
   runId: string;
+};
+
+/** Which runs are to stop, and why. */
+export type CancelRunsInput = {
+  /** Which runs; at least one condition. At most 10,000 runs. */
+  filter: RunFilter;
+  /** How long the workers of each run have to acknowledge: 1 to 3600; 30 if absent. */
+  graceSeconds?: number | null | undefined;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason: string;
 };
 
 /** What becomes of ticks that were missed because no worker was there: more than a minute late. */
@@ -378,6 +416,16 @@ export type ResumeRunInput = {
   reason: string;
   /** The run, by global id or UUID. */
   runId: string;
+};
+
+/** Which runs are to go on, and why. */
+export type ResumeRunsInput = {
+  /** Which runs; at least one condition. At most 10,000 runs. */
+  filter: RunFilter;
+  /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
+  idempotencyKey?: string | null | undefined;
+  /** Why; kept in the audit log. At most 2000 characters. */
+  reason: string;
 };
 
 /** Whose subscriptions end: `subject` or `subscriptionIds`, exactly one of them. */
@@ -758,6 +806,7 @@ export type AuditEntryQuery = {
         cursor: string;
       }
     | { __typename: 'Backfill'; id: string }
+    | { __typename: 'BulkOperation'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
     | { __typename: 'LiveSubscription'; id: string }
@@ -1223,6 +1272,61 @@ export type BackfillsQuery = {
   };
 };
 
+export type BulkOperationQueryVariables = Exact<{
+  id: string;
+}>;
+
+export type BulkOperationQuery = {
+  bulkOperation: {
+    action: BulkAction;
+    createdAt: string;
+    done: number;
+    failed: number;
+    filter: unknown;
+    finishedAt: string | null;
+    id: string;
+    operationId: string;
+    pending: number;
+    reason: string;
+    requestedBy: string;
+    skipped: number;
+    status: BulkStatus;
+    total: number;
+  } | null;
+};
+
+export type BulkOperationsQueryVariables = Exact<{
+  after?: string | null | undefined;
+  before?: string | null | undefined;
+  first?: number | null | undefined;
+  last?: number | null | undefined;
+}>;
+
+export type BulkOperationsQuery = {
+  bulkOperations: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        action: BulkAction;
+        createdAt: string;
+        done: number;
+        failed: number;
+        filter: unknown;
+        finishedAt: string | null;
+        id: string;
+        operationId: string;
+        pending: number;
+        reason: string;
+        requestedBy: string;
+        skipped: number;
+        status: BulkStatus;
+        total: number;
+      };
+    }>;
+    pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
+  };
+};
+
 export type LiveSubscriptionsQueryVariables = Exact<{
   after?: string | null | undefined;
   before?: string | null | undefined;
@@ -1263,6 +1367,7 @@ export type NodesQuery = {
     | { __typename: 'Agency'; id: string }
     | { __typename: 'AuditEntry'; id: string }
     | { __typename: 'Backfill'; id: string }
+    | { __typename: 'BulkOperation'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
     | { __typename: 'LiveSubscription'; id: string }
@@ -1393,6 +1498,69 @@ export type WebhooksQuery = {
   };
 };
 
+export type AbortBulkOperationMutationVariables = Exact<{
+  input: AbortBulkOperationInput;
+}>;
+
+export type AbortBulkOperationMutation = {
+  abortBulkOperation:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'BulkOperation';
+        action: BulkAction;
+        createdAt: string;
+        done: number;
+        failed: number;
+        filter: unknown;
+        finishedAt: string | null;
+        id: string;
+        operationId: string;
+        pending: number;
+        reason: string;
+        requestedBy: string;
+        skipped: number;
+        status: BulkStatus;
+        total: number;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
 export type CancelBackfillMutationVariables = Exact<{
   input: ControlBackfillInput;
 }>;
@@ -1434,6 +1602,69 @@ export type CancelBackfillMutation = {
           running: number;
           total: number;
         };
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
+export type CancelRunsMutationVariables = Exact<{
+  input: CancelRunsInput;
+}>;
+
+export type CancelRunsMutation = {
+  cancelRuns:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'BulkOperation';
+        action: BulkAction;
+        createdAt: string;
+        done: number;
+        failed: number;
+        filter: unknown;
+        finishedAt: string | null;
+        id: string;
+        operationId: string;
+        pending: number;
+        reason: string;
+        requestedBy: string;
+        skipped: number;
+        status: BulkStatus;
+        total: number;
       }
     | {
         __typename: 'DataIsolationError';
@@ -2420,6 +2651,69 @@ export type ResumeBackfillMutation = {
           running: number;
           total: number;
         };
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ message: string; path: string; rule: string }>;
+      };
+};
+
+export type ResumeRunsMutationVariables = Exact<{
+  input: ResumeRunsInput;
+}>;
+
+export type ResumeRunsMutation = {
+  resumeRuns:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        errorId: string;
+        message: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'BulkOperation';
+        action: BulkAction;
+        createdAt: string;
+        done: number;
+        failed: number;
+        filter: unknown;
+        finishedAt: string | null;
+        id: string;
+        operationId: string;
+        pending: number;
+        reason: string;
+        requestedBy: string;
+        skipped: number;
+        status: BulkStatus;
+        total: number;
       }
     | {
         __typename: 'DataIsolationError';
@@ -5018,6 +5312,14 @@ export const BackfillsDocument = /*#__PURE__*/ typedDocument<BackfillsQuery, Bac
   'query Backfills($after: String, $before: String, $first: Int, $last: Int) { backfills(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
   'sha256:92817298fa14963507392c9a5db8094aab2fe8d71777f4633c139181772660c7',
 );
+export const BulkOperationDocument = /*#__PURE__*/ typedDocument<BulkOperationQuery, BulkOperationQueryVariables>(
+  'query BulkOperation($id: ID!) { bulkOperation(id: $id) { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } }',
+  'sha256:edfe34eb00705e4b8ca9ae88244279fd8962c37295f431b41cfb80c2dae2795c',
+);
+export const BulkOperationsDocument = /*#__PURE__*/ typedDocument<BulkOperationsQuery, BulkOperationsQueryVariables>(
+  'query BulkOperations($after: String, $before: String, $first: Int, $last: Int) { bulkOperations(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
+  'sha256:a80ffc2f7a0976a6a298ec6783471603f16c32c5af8a31106da92f769ae97b3a',
+);
 export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   LiveSubscriptionsQuery,
   LiveSubscriptionsQueryVariables
@@ -5048,12 +5350,23 @@ export const WebhooksDocument = /*#__PURE__*/ typedDocument<WebhooksQuery, Webho
   'query Webhooks($after: String, $before: String, $first: Int, $last: Int) { webhooks(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { createdAt createdBy description enabled id types updatedAt url version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
   'sha256:2a90e776616478e7178261039adda86bb40b56253cc83063c9ea2d02067ca357',
 );
+export const AbortBulkOperationDocument = /*#__PURE__*/ typedDocument<
+  AbortBulkOperationMutation,
+  AbortBulkOperationMutationVariables
+>(
+  'mutation AbortBulkOperation($input: AbortBulkOperationInput!) { abortBulkOperation(input: $input) { __typename ... on BulkOperation { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:36dfcf3b610b6acec4e7a658c29f12976953bd400ddc85c823b284bef1965e62',
+);
 export const CancelBackfillDocument = /*#__PURE__*/ typedDocument<
   CancelBackfillMutation,
   CancelBackfillMutationVariables
 >(
   'mutation CancelBackfill($input: ControlBackfillInput!) { cancelBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:a7b2d5ff8d925dad237adec636be6146e613d5db6a7c0164dd1f617b5f214921',
+);
+export const CancelRunsDocument = /*#__PURE__*/ typedDocument<CancelRunsMutation, CancelRunsMutationVariables>(
+  'mutation CancelRuns($input: CancelRunsInput!) { cancelRuns(input: $input) { __typename ... on BulkOperation { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:a1200337fde69f33d7284a982569359e986500e086d2f6f0e57ece2242b701cc',
 );
 export const CreateScheduleDocument = /*#__PURE__*/ typedDocument<
   CreateScheduleMutation,
@@ -5108,6 +5421,10 @@ export const ResumeBackfillDocument = /*#__PURE__*/ typedDocument<
 >(
   'mutation ResumeBackfill($input: ControlBackfillInput!) { resumeBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
   'sha256:bbf76107bc6ab43e55d91911904b5e9cbde7b8a118daa209a82f76f9c84989b9',
+);
+export const ResumeRunsDocument = /*#__PURE__*/ typedDocument<ResumeRunsMutation, ResumeRunsMutationVariables>(
+  'mutation ResumeRuns($input: ResumeRunsInput!) { resumeRuns(input: $input) { __typename ... on BulkOperation { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
+  'sha256:1e685aba7430502acdf6fc4f05458db8862370fba535cfdba015f0fe3e456ac5',
 );
 export const ResumeScheduleDocument = /*#__PURE__*/ typedDocument<
   ResumeScheduleMutation,

@@ -4,6 +4,7 @@ import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { type ApiClient, successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 import { watchToEnd } from '../watch-run.ts';
+import { addBulk, type BulkOptions, controlAll, withBulkOptions } from './run-bulk.ts';
 
 const runFields = /* GraphQL */ `
   __typename
@@ -117,25 +118,19 @@ interface ControlOptions extends ApiOptions {
 
 /** The verbs for a run that there is: cancel, resume, rerun, fork, reprocess, replay. */
 export function addRunControl(runs: Command): void {
-  verb(runs, 'cancel', 'id', 'the run’s id')
+  withBulkOptions(verb(runs, 'cancel', 'id', 'the run’s id', { optional: true }))
     .description(
       'Ask a run to stop; it is CANCELLED when its workers have acknowledged, at the latest at the deadline.',
     )
     .requiredOption('--reason <text>', 'why, for the run’s history and the audit log')
     .option('--grace <seconds>', 'how long its workers have, 1 to 3600', seconds)
-    .action((id: string, options: ControlOptions & { grace?: number }) =>
-      control(
-        options,
-        mutationOf('cancelRun', 'CancelRunInput'),
-        { runId: id, graceSeconds: options.grace ?? null },
-        sayCancelled,
-      ),
-    );
-  verb(runs, 'resume', 'id', 'the run’s id')
+    .action(cancel);
+  withBulkOptions(verb(runs, 'resume', 'id', 'the run’s id', { optional: true }))
     .description('Begin the next attempt of a run that failed or was cancelled, from its checkpoints.')
     .option('--reason <text>', 'why, for the run’s history and the audit log; needed unless --plan')
     .option('--plan', 'show what it would keep and do, and do nothing')
     .action(resume);
+  addBulk(runs);
   verb(runs, 'rerun', 'id', 'the run’s id')
     .description('Start a new run with the same inputs as another, down to the bytes of its source.')
     .option('--reason <text>', 'why, for the audit log')
@@ -176,16 +171,46 @@ async function replay(id: string, options: ControlOptions): Promise<void> {
   });
 }
 
-function verb(runs: Command, name: string, argument: string, description: string): Command {
+function verb(runs: Command, name: string, argument: string, description: string, { optional = false } = {}): Command {
   return withApiOptions(runs.command(name))
-    .argument(`<${argument}>`, description)
+    .argument(optional ? `[${argument}]` : `<${argument}>`, description)
     .option('--idempotency-key <key>', 'repeating the command with the same key does it once')
     .option('--watch', 'follow the run to its end; exit code 1 unless it completes');
 }
 
-async function resume(id: string, options: ControlOptions & { plan?: boolean }, command: Command): Promise<void> {
-  if (options.plan) return withApi(options, (api) => showPlan(api, id, options));
+/** One run, or with --all those that a filter means. */
+function requireOneOrAll(
+  id: string | undefined,
+  { all = false, status, pipeline }: BulkOptions,
+  command: Command,
+): void {
+  if ((id === undefined) !== all) command.error('error: name a run or say --all, one of the two');
+  if (!all && (status ?? pipeline) !== undefined) command.error('error: --status and --pipeline go with --all');
+}
+
+type VerbOptions = ControlOptions & BulkOptions;
+
+async function cancel(
+  id: string | undefined,
+  options: VerbOptions & { grace?: number },
+  command: Command,
+): Promise<void> {
+  requireOneOrAll(id, options, command);
+  const graceSeconds = options.grace ?? null;
+  if (options.all) return controlAll('cancel', options, { graceSeconds });
+  return control(options, mutationOf('cancelRun', 'CancelRunInput'), { runId: id, graceSeconds }, sayCancelled);
+}
+
+async function resume(
+  id: string | undefined,
+  options: VerbOptions & { plan?: boolean },
+  command: Command,
+): Promise<void> {
+  requireOneOrAll(id, options, command);
+  if (options.plan && id === undefined) command.error('error: --plan looks at one run');
+  if (options.plan && id !== undefined) return withApi(options, (api) => showPlan(api, id, options));
   if (options.reason === undefined) command.error('error: say why with --reason, or look first with --plan');
+  if (options.all) return controlAll('resume', options);
   return control(options, mutationOf('resumeRun', 'ResumeRunInput'), { runId: id }, sayResumed);
 }
 
