@@ -9,7 +9,7 @@ import { schema } from '../../schema/schema.ts';
 import { sealKey } from '../../src/db/migrate.ts';
 import { sql } from '../../src/db/sql.ts';
 import { startBulkWorker, workOneBulk } from '../../src/domain/work-bulk.ts';
-import { apiDeps, auditOf, type CallerOptions, contextOf } from '../support/api.ts';
+import { auditOf, type CallerOptions, contextOf } from '../support/api.ts';
 import { type ApiServer, startApiServer } from '../support/api-server.ts';
 import { useDatabase } from '../support/database.ts';
 import { flux } from '../support/flux.ts';
@@ -41,8 +41,8 @@ const fields = `
     operationId status total pending done skipped failed requestedBy
     items { edges { node { position runId status errorCode errorMessage run { status } } } }
   }
-  ... on Error { code message }
 `;
+const refusal = '... on Error { code message }';
 interface Operation {
   __typename: string;
   code?: string;
@@ -72,14 +72,14 @@ async function ask<T>(
 }
 const many = (verb: 'cancelRuns' | 'resumeRuns', input: object, agency?: string, who?: CallerOptions) =>
   ask<Operation>(
-    `mutation ($input: ${verb === 'cancelRuns' ? 'CancelRunsInput' : 'ResumeRunsInput'}!) { done: ${verb}(input: $input) { ${fields} } }`,
+    `mutation ($input: ${verb === 'cancelRuns' ? 'CancelRunsInput' : 'ResumeRunsInput'}!) { done: ${verb}(input: $input) { ${fields} ${refusal} } }`,
     { input: { reason: 'wrong day', ...input } },
     agency,
     who,
   );
 const abort = (id: string, agency?: string) =>
   ask<Operation>(
-    `mutation ($input: AbortBulkOperationInput!) { done: abortBulkOperation(input: $input) { ${fields} } }`,
+    `mutation ($input: AbortBulkOperationInput!) { done: abortBulkOperation(input: $input) { ${fields} ${refusal} } }`,
     { input: { id, reason: 'stop' } },
     agency,
   );
