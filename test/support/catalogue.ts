@@ -48,7 +48,10 @@ export const crossingPolicies: Record<string, { role: 'definer' | 'owner'; reaso
   'issuers.owner_reads': { role: 'owner', reason: 'an admin without superuser lists issuers as the owner' },
   'webhooks.definer_delivers': { role: 'definer', reason: 'due_webhooks() looks for work in every agency' },
   'webhook_deliveries.definer_delivers': { role: 'definer', reason: 'due_webhooks() looks for work in every agency' },
-  'bulk_operations.definer_claims': { role: 'definer', reason: 'claim_bulk_operation() looks for work in every agency' },
+  'bulk_operations.definer_claims': {
+    role: 'definer',
+    reason: 'claim_bulk_operation() looks for work in every agency',
+  },
   'agencies.owner_reads': { role: 'owner', reason: 'an admin without superuser lists agencies as the owner' },
 };
 
