@@ -1,5 +1,3 @@
-import { userInfo } from 'node:os';
-
 import { localIssuer } from '../../auth/local-issuer.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import { addAgency, listAgencies, updateAgency } from '../../domain/provision-agency.ts';
@@ -7,6 +5,7 @@ import { FluxError } from '../../errors.ts';
 import { type Stack, startStack } from '../../supervisor/stack.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { type ApiClient, createApiClient } from '../client.ts';
+import { keyOperator } from '../commands/keys.ts';
 import { print } from '../output.ts';
 import { stoppingText, stopSignal } from '../stop-signal.ts';
 import { createAssassin } from './kill-worker.ts';
@@ -115,7 +114,7 @@ async function runAll(
 }
 
 async function provision(stack: Stack, config: Config, samples: readonly AgencySamples[]): Promise<void> {
-  const deps = { adminUrl: stack.adminUrl, contextKey: config.contextKey, actor: `operator:${userInfo().username}` };
+  const deps = keyOperator(config, stack.adminUrl);
   const present = new Set((await listAgencies(stack.adminUrl)).map(({ slug }) => slug));
   for (const { slug, manifest } of samples) {
     await (present.has(slug) ? updateAgency(deps, manifest) : addAgency(deps, manifest));
