@@ -105,6 +105,25 @@ function normalized(answer: string, variables: Record<string, unknown>): string 
     .replaceAll(/"(errorId[^"]*|traceId[^"]*|requestId[^"]*)":("[^"]*"|null)/g, '"$1":"<id>"');
 }
 
+/** For comparing two answers: a thing that a mutation has made just now has an id and times of its own. */
+function comparable(answer: string, variables: Record<string, unknown>): string {
+  return normalized(answer, variables).replaceAll(
+    /"((?:id|operationId|createdAt|finishedAt)(?:_[^"]*)?)":"[^"]*"/g,
+    '"$1":"<new>"',
+  );
+}
+
+/** The same with a key of its own for each asking: a key that comes again with another request is refused, whatever it names. */
+function ownKeyed<T>(value: T, suffix: string): T {
+  if (Array.isArray(value) || typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, part]: [string, unknown]) => [
+      name,
+      name === 'idempotencyKey' && typeof part === 'string' ? `${part}${suffix}` : ownKeyed(part, suffix),
+    ]),
+  ) as T;
+}
+
 function sentTexts(value: unknown): string[] {
   if (typeof value === 'string') {
     const decoded = Buffer.from(value, 'base64url').toString('utf8');
@@ -116,7 +135,8 @@ function sentTexts(value: unknown): string[] {
 
 /** What of the other agency stands in an answer, whatever it was asked. */
 function leaks(answer: string, foreign: Filled, variables: Record<string, unknown>): string[] {
-  const text = normalized(answer, variables);
+  // A bulk operation tells the filter that it was asked with: the caller's own words of an earlier turn.
+  const text = normalized(answer, variables).replaceAll(/"filter(_[^"]*)?":\{[^{}]*\}/g, '"filter":"<asked>"');
   const secrets = [foreign.canary, foreign.slug, ...foreign.runs, ...foreign.checkpoints, ...foreign.subscriptions];
   return secrets.flatMap((secret) =>
     [secret, ...['Run', 'Checkpoint', 'LiveSubscription', 'Agency'].map((type) => encoded(type, secret))].filter(
@@ -157,11 +177,11 @@ async function attack({ own: _own, foreign, ask, naming, seed: laneSeed, operati
     const kinds: Whose[] = operation.names ? ['own', 'foreign', 'unknown'] : ['own'];
     const wanted = operation.names && random.chance(0.7) ? kinds.slice(1) : kinds;
     for (const whose of wanted) {
-      const variables = operation.variables(whose);
+      const variables = ownKeyed(operation.variables(whose), `-${String(laneSeed)}-${String(turn)}-${whose}`);
       const answer = await ask(operation, variables, whose);
       tally.operations += 1;
       if (answer.includes('"LIMIT_EXCEEDED"') || answer.includes('"GRAPHQL')) tally.refused += 1;
-      answers.set(whose, normalized(answer, variables));
+      answers.set(whose, (operation.kind === 'mutation' ? comparable : normalized)(answer, variables));
       const place = `${operation.kind} ${operation.field}`;
       tally.asked.set(place, (tally.asked.get(place) ?? new Set()).add(whose));
       const leaked = leaks(answer, foreign, variables);
