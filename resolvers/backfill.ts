@@ -40,7 +40,8 @@ export async function backfill(ctx: Context, id: string): Promise<Backfill | nul
 
 export function backfills(ctx: Context, args: PageArgs): Promise<Page<Backfill>> {
   return pageOf(ctx, 'backfills', args, {
-    read: (position, limit) => read(ctx, (tx) => listBackfills(tx, { after: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listBackfills(tx, { after: position?.[0] ?? null, limit, backward })),
     positionOf: ({ id }) => [id],
   });
 }
@@ -59,7 +60,8 @@ export function datesOf(
   { status = null, ...page }: DatesArgs,
 ): Promise<Page<BackfillDate>> {
   return pageOf(ctx, `dates:${id}:${status ?? ''}`, page, {
-    read: (position, limit) => read(ctx, (tx) => listDates(tx, { id, status, after: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listDates(tx, { id, status, after: position?.[0] ?? null, limit, backward })),
     positionOf: ({ date }) => [date],
   });
 }

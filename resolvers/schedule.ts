@@ -27,7 +27,8 @@ export async function scheduleById(ctx: Context, id: string): Promise<Schedule |
 
 export function schedules(ctx: Context, args: PageArgs): Promise<Page<Schedule>> {
   return pageOf(ctx, 'schedules', args, {
-    read: (position, limit) => read(ctx, (tx) => listSchedules(tx, { after: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listSchedules(tx, { after: position?.[0] ?? null, limit, backward })),
     positionOf: ({ name }) => [name],
   });
 }
@@ -38,9 +39,9 @@ export function pipelineOf(ctx: Context, { pipelineName }: { pipelineName: strin
 
 export function ticksOf(ctx: Context, { id }: Schedule, args: PageArgs): Promise<Page<ScheduleTick>> {
   return pageOf(ctx, `ticks:${id}`, args, {
-    read: (position, limit) => {
+    read: (position, limit, backward) => {
       const after = position?.[0] === undefined ? null : new Date(position[0]);
-      return read(ctx, (tx) => listTicks(tx, { scheduleId: id, after, limit }));
+      return read(ctx, (tx) => listTicks(tx, { scheduleId: id, after, limit, backward }));
     },
     positionOf: ({ tickAt }) => [tickAt.toISOString()],
   });

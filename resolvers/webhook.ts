@@ -27,7 +27,8 @@ export async function webhook(ctx: Context, id: string): Promise<Webhook | null>
 
 export function webhooks(ctx: Context, args: PageArgs): Promise<Page<Webhook>> {
   return pageOf(ctx, 'webhooks', args, {
-    read: (position, limit) => read(ctx, (tx) => listWebhooks(tx, { after: position?.[0] ?? null, limit })),
+    read: (position, limit, backward) =>
+      read(ctx, (tx) => listWebhooks(tx, { after: position?.[0] ?? null, limit, backward })),
     positionOf: ({ id }) => [id],
   });
 }
@@ -38,9 +39,9 @@ export function deliveries(
 ): Promise<Page<WebhookDelivery>> {
   const uuid = keyOf('Webhook', webhookId) ?? '00000000-0000-0000-0000-000000000000';
   return pageOf(ctx, `webhook deliveries ${uuid} ${status ?? ''}`, args, {
-    read: (position, limit) =>
+    read: (position, limit, backward) =>
       read(ctx, (tx) =>
-        listDeliveries(tx, { webhookId: uuid, status: status ?? null, after: position?.[0] ?? null, limit }),
+        listDeliveries(tx, { webhookId: uuid, status: status ?? null, after: position?.[0] ?? null, limit, backward }),
       ),
     positionOf: ({ id }) => [id],
   });

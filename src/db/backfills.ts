@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import type { BackfillDateStatus, BackfillStatus, BackfillStep } from './schedule-vocabulary.ts';
 import { sql } from './sql.ts';
@@ -137,14 +138,15 @@ export async function takeBackfill(tx: Queryable, id: string): Promise<Backfill 
 /** Newest first. @param limit rows, 1 to 201 */
 export async function listBackfills(
   db: Queryable,
-  { after, limit }: { after: string | null; limit: number },
+  { after, limit, backward }: { after: string | null; limit: number; backward: boolean },
 ): Promise<Backfill[]> {
+  const { against, reverse } = direction(backward);
   const { rows } = await db.query<Backfill>(sql`
     select ${columns}
     from flux.backfills
     where agency_id = (select flux.current_agency())
-      and (${after}::uuid is null or backfill_id < ${after}::uuid)
-    order by backfill_id desc
+      and (${after}::uuid is null or backfill_id ${against} ${after}::uuid)
+    order by backfill_id ${reverse}
     limit ${limit}
   `);
   return rows;
@@ -278,16 +280,23 @@ export async function countDates(db: Queryable, id: string): Promise<DateCounts>
 /** In the order of the dates. @param limit rows, 1 to 201 */
 export async function listDates(
   db: Queryable,
-  { id, status, after, limit }: { id: string; status: BackfillDateStatus | null; after: string | null; limit: number },
+  {
+    id,
+    status,
+    after,
+    limit,
+    backward,
+  }: { id: string; status: BackfillDateStatus | null; after: string | null; limit: number; backward: boolean },
 ): Promise<BackfillDate[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<BackfillDate>(sql`
     select ${dateColumns}
     from flux.backfill_dates
     where agency_id = (select flux.current_agency())
       and backfill_id = ${id}
       and (${status}::text is null or status = ${status})
-      and (${after}::date is null or date > ${after}::date)
-    order by backfill_dates.date
+      and (${after}::date is null or date ${from} ${after}::date)
+    order by backfill_dates.date ${order}
     limit ${limit}
   `);
   return rows;

@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import type { CatchUp, Overlap, ScheduleStatus, TickStatus } from './schedule-vocabulary.ts';
 import { type Sql, sql } from './sql.ts';
@@ -158,15 +159,16 @@ export async function takeSchedule(tx: Queryable, id: string): Promise<Schedule 
 /** By name. @param limit rows, 1 to 201 */
 export async function listSchedules(
   db: Queryable,
-  { after, limit }: { after: string | null; limit: number },
+  { after, limit, backward }: { after: string | null; limit: number; backward: boolean },
 ): Promise<Schedule[]> {
+  const { from, order } = direction(backward);
   const { rows } = await db.query<Schedule>(sql`
     select ${columns}
     from flux.schedules
     where agency_id = (select flux.current_agency())
       and status <> 'REMOVED'
-      and (${after}::text is null or name > ${after})
-    order by name
+      and (${after}::text is null or name ${from} ${after})
+    order by name ${order}
     limit ${limit}
   `);
   return rows;
@@ -276,16 +278,17 @@ export async function readOverlap(
 /** Newest first. @param after the last tick of the page before @param limit rows, 1 to 201 */
 export async function listTicks(
   db: Queryable,
-  { scheduleId, after, limit }: { scheduleId: string; after: Date | null; limit: number },
+  { scheduleId, after, limit, backward }: { scheduleId: string; after: Date | null; limit: number; backward: boolean },
 ): Promise<ScheduleTick[]> {
-  const before: Sql = after === null ? sql`` : sql`and tick_at < ${after}`;
+  const { against, reverse } = direction(backward);
+  const beyond: Sql = after === null ? sql`` : sql`and tick_at ${against} ${after}`;
   const { rows } = await db.query<ScheduleTick>(sql`
     select ${tickColumns}
     from flux.schedule_ticks
     where agency_id = (select flux.current_agency())
       and schedule_id = ${scheduleId}
-      ${before}
-    order by tick_at desc
+      ${beyond}
+    order by tick_at ${reverse}
     limit ${limit}
   `);
   return rows;

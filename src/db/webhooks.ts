@@ -1,3 +1,4 @@
+import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
 import { type Sql, sql } from './sql.ts';
 
@@ -74,10 +75,14 @@ export async function findWebhook(db: Queryable, id: string, { lock = false } = 
 }
 
 /** By time of registration. @param limit rows, 1 to 201 */
-export async function listWebhooks(db: Queryable, page: { after: string | null; limit: number }): Promise<Webhook[]> {
-  const beyond = page.after === null ? sql`` : sql`and webhook_id > ${page.after}`;
+export async function listWebhooks(
+  db: Queryable,
+  { after, limit, backward }: { after: string | null; limit: number; backward: boolean },
+): Promise<Webhook[]> {
+  const { from, order } = direction(backward);
+  const beyond = after === null ? sql`` : sql`and webhook_id ${from} ${after}`;
   const { rows } = await db.query<Webhook>(sql`
-    select ${columns} from flux.webhooks where ${ownAgency} ${beyond} order by webhook_id limit ${page.limit}
+    select ${columns} from flux.webhooks where ${ownAgency} ${beyond} order by webhook_id ${order} limit ${limit}
   `);
   return rows;
 }
@@ -147,15 +152,17 @@ export async function listDeliveries(
     status,
     after,
     limit,
-  }: { webhookId: string; status: DeliveryStatus | null; after: string | null; limit: number },
+    backward,
+  }: { webhookId: string; status: DeliveryStatus | null; after: string | null; limit: number; backward: boolean },
 ): Promise<WebhookDelivery[]> {
+  const { against, reverse } = direction(backward);
   const { rows } = await db.query<WebhookDelivery>(sql`
     select ${deliveryColumns}
     from flux.webhook_deliveries
     where ${ownAgency} and webhook_id = ${webhookId}
       ${status === null ? sql`` : sql`and status = ${status}`}
-      ${after === null ? sql`` : sql`and delivery_id < ${after}`}
-    order by delivery_id desc
+      ${after === null ? sql`` : sql`and delivery_id ${against} ${after}`}
+    order by delivery_id ${reverse}
     limit ${limit}
   `);
   return rows;

@@ -170,7 +170,7 @@ export async function cancelBackfill(deps: DomainDeps, caller: Caller, input: Co
     await setBackfillStatus(tx, before.id, running === 0 ? 'CANCELLED' : 'CANCELLING');
   });
   const running = await inTenant(deps.pool, caller.sealed(), (tx) =>
-    listDates(tx, { id: backfill.id, status: 'RUNNING', after: null, limit: 50 }),
+    listDates(tx, { id: backfill.id, status: 'RUNNING', after: null, limit: 50, backward: false }),
   );
   for (const { runId } of running) {
     if (runId === null) continue;

@@ -2,12 +2,17 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { auditEntries } from '../../resolvers/audit-entry.ts';
+import { backfills, datesOf } from '../../resolvers/backfill.ts';
 import { connections } from '../../resolvers/connection.ts';
 import type { Page, PageArgs } from '../../resolvers/cursor.ts';
 import { runEventLog } from '../../resolvers/run-event.ts';
 import { runs, totalCount } from '../../resolvers/run.ts';
+import { schedules, ticksOf } from '../../resolvers/schedule.ts';
+import { deliveries, webhooks } from '../../resolvers/webhook.ts';
+import { appendAudit } from '../../src/audit/append.ts';
 import { sql } from '../../src/db/sql.ts';
 import { append, contextOf } from '../support/api.ts';
+import { scratchAnchor, sealAll } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { insertRun } from '../support/fixtures.ts';
 
@@ -42,6 +47,31 @@ async function walk<T>(
     await between?.();
   }
   throw new Error('the list has no end');
+}
+
+/** Seven each of what schedules, backfills and webhooks have. */
+async function insertDated(runId: string): Promise<void> {
+  const admin = database.admin();
+  for (const statement of [
+    sql`insert into flux.schedules (agency_id, name, pipeline_name, classification, cron, time_zone, catch_up, catch_up_limit, overlap,
+          status, created_by)
+        select 'nasa', 's' || n, 'p', 0, '0 * * * *', 'UTC', 'NONE', 1, 'SKIP', 'PAUSED', 'test' from generate_series(1, 7) n`,
+    sql`insert into flux.schedule_ticks (agency_id, schedule_id, tick_at, status, reason)
+        select agency_id, schedule_id, timestamptz '2026-01-01' + n * interval '1 hour', 'SKIPPED', 'OVERLAP'
+        from flux.schedules, generate_series(1, 7) n`,
+    sql`insert into flux.backfills (agency_id, pipeline_name, classification, first_date, last_date, step, concurrency, status,
+          requested_by, finished_at)
+        select 'nasa', 'p', 0, '2026-01-01', '2026-01-07', 'DAY', 1, 'COMPLETED', 'test', now() from generate_series(1, 7)`,
+    sql`insert into flux.backfill_dates (agency_id, backfill_id, date, status)
+        select agency_id, backfill_id, date '2026-01-01' + n, 'COMPLETED' from flux.backfills, generate_series(0, 6) n`,
+    sql`insert into flux.webhooks (agency_id, url, types, clearance, secret, created_by)
+        select 'nasa', 'https://example.gov/' || n, array['gov.flux.run.failed'], 0, 'x', 'test' from generate_series(1, 7) n`,
+    sql`insert into flux.webhook_deliveries (agency_id, webhook_id, run_id, seq, type, data, occurred_at, status, finished_at)
+        select agency_id, webhook_id, ${runId}, n, 'gov.flux.run.failed', '{}', now(), 'DELIVERED', now()
+        from flux.webhooks, generate_series(1, 7) n`,
+  ]) {
+    await admin.query(statement);
+  }
 }
 
 describe('pages of a list', () => {
@@ -80,13 +110,42 @@ describe('pages of a list', () => {
       insert into flux.connections (agency_id, name, kind, config, created_by)
       select 'nasa', 'c' || n, 'file', '{}', 'test' from generate_series(1, 7) n
     `);
+    await insertDated(runId);
+    for (let n = 0; n < 7; n += 1) {
+      await database
+        .agencyPool('nasa')
+        .withConnection((tx) =>
+          appendAudit(tx, {
+            actor: 'worker:test',
+            role: 'worker',
+            action: 'test.done',
+            resourceType: 'run',
+            success: true,
+          }),
+        );
+    }
+    const anchor = await scratchAnchor();
+    await sealAll(database, anchor);
+    await anchor.remove();
+    const [backfill] = (await backfills(ctx(), { first: 1 })).edges;
+    const [schedule] = (await schedules(ctx(), { first: 1 })).edges;
+    const [webhook] = (await webhooks(ctx(), { first: 1 })).edges;
+    if (!backfill || !schedule || !webhook) throw new Error('the lists are empty');
+    const webhookId = Buffer.from(`Webhook:${webhook.node.id}`).toString('base64url');
     const lists: Record<string, Read<object>> = {
+      backfills: (args) => backfills(ctx(), args),
+      dates: (args) => datesOf(ctx(), backfill.node, args),
+      schedules: (args) => schedules(ctx(), args),
+      ticks: (args) => ticksOf(ctx(), schedule.node, args),
+      webhooks: (args) => webhooks(ctx(), args),
+      deliveries: (args) => deliveries(ctx(), { ...args, webhookId }),
       events: (args) => runEventLog(ctx(), { ...args, runId }),
       connections: (args) => connections(ctx(), args),
       audit: (args) => auditEntries(ctx(), args),
     };
-    for (const read of Object.values(lists)) {
+    for (const [name, read] of Object.entries(lists)) {
       const forward = await walk(read, 'forward', 3);
+      expect(forward.length, name).toBeGreaterThanOrEqual(7);
       expect(await walk(read, 'backward', 3)).toEqual(forward);
       expect(await walk(read, 'backward', 200)).toEqual(forward);
     }
