@@ -20,6 +20,7 @@ import { type Batches, hasBatches } from '../events/batches.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { reportErrors } from './error-format.ts';
+import { hasEnded } from './token-end.ts';
 
 /** One subscriber's results. */
 export interface SharedResults {
@@ -36,8 +37,8 @@ export interface ResultSharing {
   subscribe(args: ExecutionArgs): Promise<ExecutionResult | AsyncGenerator<ExecutionResult> | SharedResults>;
 }
 
-/** Results by item: gone as soon as the source has forgotten the item. */
-type Group = WeakMap<object, string | Promise<string>>;
+/** Results by item: gone as soon as the source has forgotten the item. A promise of null had a result of its executor's own. */
+type Group = WeakMap<object, string | Promise<string | null>>;
 
 export function createResultSharing(options: { logger: Logger; production: boolean }): ResultSharing {
   // Documents are the same object where their text is (operations.ts); a group lives as long as somebody has its context.
@@ -68,29 +69,35 @@ export function createResultSharing(options: { logger: Logger; production: boole
   const share = (args: ExecutionArgs, batches: Batches<object>): SharedResults => {
     const group = groupOf(args);
     const context = args.contextValue as RequestContext;
-    return {
-      batches,
-      textOf(item) {
-        const known = group.get(item);
-        if (known !== undefined) return known;
-        metrics.streamExecutions.inc();
-        const result = execute({ ...args, rootValue: item });
-        if (!(result instanceof Promise)) {
-          const text = serialise(result, context);
-          group.set(item, text);
-          return text;
-        }
-        const text = result
-          .catch((cause: unknown) => ({ errors: [cause] }) as unknown as ExecutionResult)
-          .then((done) => {
-            const settled = serialise(done, context);
-            group.set(item, settled);
-            return settled;
-          });
-        group.set(item, text);
+    const executed = (item: object): string | Promise<string> => {
+      metrics.streamExecutions.inc();
+      const result = execute({ ...args, rootValue: item });
+      if (!(result instanceof Promise)) {
+        const text = serialise(result, context);
+        if (!isOwnEnd(result, context)) group.set(item, text);
         return text;
-      },
+      }
+      const settled = result
+        .catch((cause: unknown) => ({ errors: [cause] }) as unknown as ExecutionResult)
+        .then((done) => {
+          const text = serialise(done, context);
+          const shared = isOwnEnd(done, context) ? null : text;
+          if (shared === null) group.delete(item);
+          else group.set(item, shared);
+          return { text, shared };
+        });
+      group.set(
+        item,
+        settled.then(({ shared }) => shared),
+      );
+      return settled.then(({ text }) => text);
     };
+    const textOf = (item: object): string | Promise<string> => {
+      const known = group.get(item);
+      if (known === undefined) return executed(item);
+      return typeof known === 'string' ? known : known.then((text) => text ?? textOf(item));
+    };
+    return { batches, textOf };
   };
 
   return {
@@ -101,6 +108,11 @@ export function createResultSharing(options: { logger: Logger; production: boole
       return executeEach(args, source);
     },
   };
+}
+
+/** Whether a result failed because its executor left or its token ended meanwhile: that is no answer to anybody else. */
+function isOwnEnd({ errors }: ExecutionResult, { signal, tokenEnd }: RequestContext): boolean {
+  return errors !== undefined && (signal.aborted || hasEnded(tokenEnd));
 }
 
 /** What graphql's `subscribe` makes of a source; its `return()` reaches the source at once. */
