@@ -157,14 +157,21 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
  * @throws MIGRATION_MISMATCH UNAVAILABLE
  */
 export async function startWorkerService(config: Config, databaseUrl: string): Promise<Service> {
-  const [{ startWorker }, { createEtlEngine }, { createFileStore }, { startRetention }, { startWebhooks }] =
-    await Promise.all([
-      import('./worker/worker.ts'),
-      import('./etl/engine.ts'),
-      import('./objects/file-store.ts'),
-      import('./worker/retention.ts'),
-      import('./worker/webhooks.ts'),
-    ]);
+  const [
+    { startWorker },
+    { createEtlEngine },
+    { createFileStore },
+    { startRetention },
+    { startWebhooks },
+    { ownWorkFolder },
+  ] = await Promise.all([
+    import('./worker/worker.ts'),
+    import('./etl/engine.ts'),
+    import('./objects/file-store.ts'),
+    import('./worker/retention.ts'),
+    import('./worker/webhooks.ts'),
+    import('./own-work-folder.ts'),
+  ]);
   const log: Logger = createLogger({ service: 'flux-worker', level: config.logLevel });
   const pool = createPool({
     url: databaseUrl,
@@ -173,23 +180,25 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     statementTimeoutMs: 2_000,
     onError: (err) => log.warn({ err }, 'an idle connection broke'),
   });
-  await requireMigrated(pool).catch(async (cause: unknown) => {
-    await pool.end();
-    throw cause;
-  });
+  const work = await requireMigrated(pool)
+    .then(() => ownWorkFolder(path.join(config.home, 'work')))
+    .catch(async (cause: unknown) => {
+      await pool.end();
+      throw cause;
+    });
   const engine = createEtlEngine({
     objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
     sourceRoots: config.sourceRoots,
   });
   const metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {
-    await pool.end();
+    await Promise.all([work.remove(), pool.end()]);
     throw cause;
   });
   const worker = startWorker(
     {
       databaseUrl,
       contextKey: config.contextKey,
-      workFolder: path.join(config.home, 'work'),
+      workFolder: work.folder,
       quantumBatches: config.quantumBatches,
     },
     { engine, keys: keyRingOf(config), log },
@@ -203,6 +212,7 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     metricsUrl: metricsServer.url,
     async stop() {
       await Promise.all([worker.stop({ graceMs: workerDrainMs }), retention.stop(), webhooks.stop()]);
+      await work.remove();
       await metricsServer.stop();
       await pool.end();
     },
