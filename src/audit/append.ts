@@ -30,7 +30,8 @@ export interface AuditEntry {
 /**
  * Writes an audit entry in the caller's transaction, for the agency of its session: no entry, no change. It waits in the inbox
  * until the sealer numbers and hashes it. The stored bytes are the canonical JSON of the whole entry, with id, agency and time
- * as the database gives them, and are what is hashed. Personal data in it are masked before, save who acts.
+ * as the database gives them, and are what is hashed. Personal data in it are masked before, save who acts, and of resource type
+ * `subject` upon whom.
  *
  * @returns the entry's id
  */
@@ -54,15 +55,21 @@ function partsOf(entry: AuditEntry): EntryParts {
     middle: `"before":${json(entry, entry.before)}`,
     tail:
       `"errorCode":${quoted(entry.errorCode)},"ip":${quoted(entry.ip)},"reason":${masked(entry.reason)},` +
-      `"requestId":${masked(entry.requestId)},"resourceId":${masked(entry.resourceId)},` +
+      `"requestId":${masked(entry.requestId)},"resourceId":${isPerson(entry) ? quoted(entry.resourceId) : masked(entry.resourceId)},` +
       `"resourceType":${quoted(entry.resourceType)},"role":${quoted(entry.role)},"success":${String(entry.success)},` +
       `"traceId":${quoted(entry.traceId)},"userAgent":${masked(entry.userAgent)}}`,
   };
 }
 
-function json({ actor }: AuditEntry, value: unknown): string {
+function json(entry: AuditEntry, value: unknown): string {
   if (value === null || value === undefined) return 'null';
-  return withoutNul(canonicalBytes(maskValue(value, { known: [actor] })).toString('utf8'));
+  const known = [entry.actor, ...(isPerson(entry) && entry.resourceId ? [entry.resourceId] : [])];
+  return withoutNul(canonicalBytes(maskValue(value, { known })).toString('utf8'));
+}
+
+/** What was done to a person's access: whose it was is what the entry is about. */
+function isPerson({ resourceType }: AuditEntry): boolean {
+  return resourceType === 'subject';
 }
 
 function masked(text: string | null | undefined): string {

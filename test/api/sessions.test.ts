@@ -203,8 +203,9 @@ describe('revoking', () => {
     expect(await lastAudit('subscription.revoke')).toMatchObject({
       success: true,
       resourceType: 'subject',
+      resourceId: 'alice@example.gov',
       reason: 'left the agency',
-      after: { subscriptions: 3 },
+      after: { subject: 'alice@example.gov', subscriptions: 3 },
     });
   });
 
