@@ -114,7 +114,7 @@ export const elsewhere: readonly { by: string; what: string; bits: string; purpo
   },
   {
     by: 'Node’s TLS (OpenSSL), in src/server and pg',
-    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full with SCRAM channel binding (PostgreSQL)',
+    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full, with SCRAM channel binding where the server offers it (PostgreSQL)',
     bits: '128 and 256',
     purpose: 'everything that travels',
   },

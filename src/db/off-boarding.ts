@@ -6,7 +6,7 @@ import { ident, sql } from './sql.ts';
 export async function removePlainContent(
   tx: Queryable,
   agency: string,
-): Promise<{ payloads: number; records: number }> {
+): Promise<{ payloads: number; records: number; plans: number }> {
   const { rowCount: payloads } = await tx.query(sql`
     update flux.runs
     set payload = payload - 'source' - 'metadata'
@@ -20,32 +20,56 @@ export async function removePlainContent(
       and sealed is null
       and (raw is not null or reasons <> '[]')
   `);
-  return { payloads, records };
+  // What a dry run found quotes values where nothing is sealed.
+  const { rowCount: plans } = await tx.query(sql`
+    update flux.runs
+    set dry_run_plan = null
+    where agency_id = ${agency}
+      and dry_run_plan is not null
+  `);
+  return { payloads, records, plans };
 }
 
 /** Sealed values of an agency's rows, of each kind one, for an attempt to open them; and how many there are. */
 export async function sampleSealedRows(
   tx: Queryable,
   agency: string,
-): Promise<{ payloads: number; records: number; payload: { runId: string; sealed: Buffer } | null }> {
+): Promise<{
+  payloads: number;
+  records: number;
+  payload: { runId: string; sealed: Buffer } | null;
+  record: { recordNo: bigint; sealed: Buffer } | null;
+}> {
   const { rows } = await tx.query<{
     payloads: number;
     records: number;
     runId: string | null;
     sealed: Buffer | null;
+    recordNo: bigint | null;
+    recordSealed: Buffer | null;
   }>(sql`
     select
       (select count(*)::int from flux.runs where agency_id = ${agency} and payload_sealed is not null) as payloads,
       (select count(*)::int from flux.rejected_records where agency_id = ${agency} and sealed is not null) as records,
       p.run_id as "runId",
-      p.payload_sealed as sealed
+      p.payload_sealed as sealed,
+      j.record_no as "recordNo",
+      j.sealed as "recordSealed"
     from (select 1) one
     left join lateral (
       select run_id, payload_sealed from flux.runs where agency_id = ${agency} and payload_sealed is not null limit 1
     ) p on true
+    left join lateral (
+      select record_no, sealed from flux.rejected_records where agency_id = ${agency} and sealed is not null limit 1
+    ) j on true
   `);
-  const { payloads = 0, records = 0, runId, sealed } = rows[0] ?? {};
-  return { payloads, records, payload: runId && sealed ? { runId, sealed } : null };
+  const { payloads = 0, records = 0, runId, sealed, recordNo = null, recordSealed } = rows[0] ?? {};
+  return {
+    payloads,
+    records,
+    payload: runId && sealed ? { runId, sealed } : null,
+    record: recordNo !== null && recordSealed ? { recordNo, sealed: recordSealed } : null,
+  };
 }
 
 /** Drops some tables of an agency's lake: each takes locks, and one transaction cannot hold as many as a lake may need. @returns how many */

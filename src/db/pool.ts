@@ -120,7 +120,7 @@ export async function connect(
   const client = new pg.Client({
     connectionString: options.url,
     application_name: options.applicationName,
-    // SCRAM bound to the TLS connection (RFC 5929): a server that only relays the login does not get in.
+    // SCRAM bound to the TLS connection (RFC 5929) where the server offers it; `verify-full` is what is required.
     enableChannelBinding: true,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     keepAlive: true,

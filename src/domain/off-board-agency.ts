@@ -15,7 +15,7 @@ import type { Connection } from '../db/pool.ts';
 import { agencyRole } from '../db/roles.ts';
 import { FluxError, isFluxError } from '../errors.ts';
 import { createKeyRing } from '../keys/key-ring.ts';
-import { openPayload } from '../keys/sealed-records.ts';
+import { openPayload, openRejected } from '../keys/sealed-records.ts';
 import type { KeyOperator } from './manage-keys.ts';
 import { asAgency, underOperatorLock } from './operator.ts';
 
@@ -43,8 +43,11 @@ export interface OffBoarded {
   rolesDropped: number;
   /** Objects at the time: how many could still be opened after the keys were gone (none), were plain, and were removed. */
   objects: { found: number; unreadable: number; plain: number; opened: number; removed: number };
-  /** Sealed values that stay in tables, and that an attempt to open one failed; plain ones that were taken out. */
-  rows: { sealedPayloads: number; sealedRecords: number; unreadable: boolean; plainRemoved: number };
+  /**
+   * Sealed values that stay in tables; how many of them were tried, one of each kind that there is, and whether every attempt found
+   * no key; plain ones that were taken out.
+   */
+  rows: { sealedPayloads: number; sealedRecords: number; tried: number; unreadable: boolean; plainRemoved: number };
   /** What stays, in words for the agency's security officer. */
   residue: readonly string[];
 }
@@ -153,19 +156,23 @@ async function tryObjects(
 
 async function tryRows(tx: Connection, operator: KeyOperator, agency: string): Promise<OffBoarded['rows']> {
   const plain = await removePlainContent(tx, agency);
-  const { payloads, records, payload } = await sampleSealedRows(tx, agency);
-  const keys = createKeyRing(operator.encryption, { cacheMs: 0 });
-  const unreadable =
-    payload === null ||
-    (await openPayload({ keys, db: tx }, { agency, runId: payload.runId }, payload.sealed).then(
-      () => false,
-      (cause: unknown) => isFluxError(cause, 'KEY_UNAVAILABLE'),
-    ));
+  const { payloads, records, payload, record } = await sampleSealedRows(tx, agency);
+  const opener = { keys: createKeyRing(operator.encryption, { cacheMs: 0 }), db: tx };
+  // A record's place is not looked up: without its key none is asked for, and a wrong place with a key is no KEY_UNAVAILABLE.
+  const nowhere = { agency, sourceSha256: '', contractName: null, contractVersion: null };
+  const attempts = [
+    ...(payload ? [openPayload(opener, { agency, runId: payload.runId }, payload.sealed)] : []),
+    ...(record ? [openRejected(opener, { ...nowhere, recordNo: record.recordNo }, record.sealed)] : []),
+  ];
+  const outcomes = await Promise.allSettled(attempts);
   return {
     sealedPayloads: payloads,
     sealedRecords: records,
-    unreadable,
-    plainRemoved: plain.payloads + plain.records,
+    tried: attempts.length,
+    unreadable: outcomes.every(
+      (outcome) => outcome.status === 'rejected' && isFluxError(outcome.reason, 'KEY_UNAVAILABLE'),
+    ),
+    plainRemoved: plain.payloads + plain.records + plain.plans,
   };
 }
 

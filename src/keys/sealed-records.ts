@@ -86,8 +86,16 @@ async function keyOf(keys: KeyRing, db: Queryable, agency: string, sealed: Buffe
   return keys.ofVersion(db, agency, 'records', sealed.readUInt32BE(1));
 }
 
-function groupKey({ key }: DataKey, group: Place): Buffer {
-  return deriveKey(key, Buffer.from(JSON.stringify(group)), 'flux records');
+/** The last group of each data key: the records of a batch are all of one source, and a derivation each would cost more than its box. */
+const lastGroup = new WeakMap<DataKey, { name: string; key: Buffer }>();
+
+function groupKey(dataKey: DataKey, group: Place): Buffer {
+  const name = JSON.stringify(group);
+  const last = lastGroup.get(dataKey);
+  if (last?.name === name) return last.key;
+  const key = deriveKey(dataKey.key, Buffer.from(name), 'flux records');
+  lastGroup.set(dataKey, { name, key });
+  return key;
 }
 
 function contextOf(head: Buffer, group: Place, place: Place): Buffer {

@@ -71,7 +71,7 @@ test('off-boarding shreds, drops and proves it, refuses under a legal hold, and 
     keysDestroyed: 2,
     rolesDropped: 2,
     objects: { found: 2, unreadable: 1, plain: 1, opened: 0, removed: 2 },
-    rows: { unreadable: true },
+    rows: { tried: 2, unreadable: true },
   });
   expect(done.rows.sealedPayloads).toBeGreaterThan(0);
   expect(done.rows.plainRemoved).toBeGreaterThan(0);
