@@ -87,7 +87,7 @@ export const patterns: readonly Pattern[] = groups.map(({ worth, written }) => {
 });
 
 /** ISO/IEC 7812-1's check digit (Luhn): of numbers that happen to be that long, nine in ten have another. */
-function hasCheckDigit(text: string): boolean {
+export function hasCheckDigit(text: string): boolean {
   const digits = text.replaceAll(/\D/g, '');
   let sum = 0;
   for (let i = 0; i < digits.length; i += 1) {
