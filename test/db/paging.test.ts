@@ -112,17 +112,15 @@ describe('pages of a list', () => {
     `);
     await insertDated(runId);
     for (let n = 0; n < 7; n += 1) {
-      await database
-        .agencyPool('nasa')
-        .withConnection((tx) =>
-          appendAudit(tx, {
-            actor: 'worker:test',
-            role: 'worker',
-            action: 'test.done',
-            resourceType: 'run',
-            success: true,
-          }),
-        );
+      await database.agencyPool('nasa').withConnection((tx) =>
+        appendAudit(tx, {
+          actor: 'worker:test',
+          role: 'worker',
+          action: 'test.done',
+          resourceType: 'run',
+          success: true,
+        }),
+      );
     }
     const anchor = await scratchAnchor();
     await sealAll(database, anchor);
