@@ -340,7 +340,7 @@ describe('over a socket and over an event stream', () => {
       socket.send({ id: '1', type: 'subscribe', payload: { query } });
       await expect.poll(() => tell(socketTrace)).toEqual(both.slice(0, 1));
       await socket.close();
-      await expect.poll(() => tell(socketTrace), { timeout: 5_000 }).toEqual(both);
+      await expect.poll(() => tell(socketTrace), { timeout: 20_000 }).toEqual(both);
 
       const stream = await openEvents(
         server.url,
@@ -350,7 +350,7 @@ describe('over a socket and over an event stream', () => {
       );
       await expect.poll(() => tell(streamTrace)).toEqual(both.slice(0, 1));
       stream.leave();
-      await expect.poll(() => tell(streamTrace), { timeout: 5_000 }).toEqual(both);
+      await expect.poll(() => tell(streamTrace), { timeout: 20_000 }).toEqual(both);
     } finally {
       await server.stop();
     }

@@ -180,7 +180,7 @@ describe('the feed of changed runs', () => {
     const wire = await connectWire(server.url, 'nasa/viewer');
     const query = `subscription { runsChanged { matches cursor run { runId status version progress { recordsRead } } } }`;
     wire.send({ id: '1', type: 'subscribe', payload: { query } });
-    await vi.waitFor(() => expect(hints.stats().waiters).toBe(1));
+    await vi.waitFor(() => expect(hints.stats().waiters).toBe(1), { timeout: 20_000 });
     const runId = await startedRun();
     await notify(database.admin(), channels.runEvents, runId);
     const change = (await wire.next()).payload?.data?.['runsChanged'];
@@ -221,9 +221,9 @@ describe('a client that does not read', () => {
     const wire = await connectWire(server.url, 'nasa/operator');
     wire.send({ id: '1', type: 'subscribe', payload: { query: watch, variables: { id: runId } } });
     await wire.next();
-    await vi.waitFor(() => expect(hints.stats().waiters).toBe(1));
+    await vi.waitFor(() => expect(hints.stats().waiters).toBe(1), { timeout: 20_000 });
     wire.send({ id: '1', type: 'complete' });
-    await vi.waitFor(() => expect(hints.stats().waiters).toBe(0));
+    await vi.waitFor(() => expect(hints.stats().waiters).toBe(0), { timeout: 20_000 });
     await wire.close();
   });
 });

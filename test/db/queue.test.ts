@@ -8,6 +8,7 @@ import { createAnnouncer } from '../../src/events/announce.ts';
 import { startBell } from '../../src/queue/bell.ts';
 import { keepLease } from '../../src/queue/lease.ts';
 import { useDatabase } from '../support/database.ts';
+import { until } from '../support/runs.ts';
 import { useWorkerBench } from '../support/worker.ts';
 
 const database = useDatabase();
@@ -73,7 +74,7 @@ describe('claims', () => {
 });
 
 describe('a lease', () => {
-  const times = { leaseMs: 200, heartbeatMs: 20 };
+  const times = { leaseMs: 3_000, heartbeatMs: 20 };
   const lost = (signal: AbortSignal) =>
     new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 
@@ -81,11 +82,17 @@ describe('a lease', () => {
     await bench.queueRun('nasa', 'numbers');
     const claim = await bench.claim('w', times.leaseMs);
     const lease = keepLease(database.workerPool(), claim, times);
-    await database.admin().query(sql`select pg_sleep(0.5)`);
-    const { rows } = await database.admin().query(sql`
-      select lease_expires_at > clock_timestamp() as held from flux.run_partitions where run_id = ${claim.runId}
+    const { rows: first } = await database.admin().query<{ ends: Date }>(sql`
+      select clock_timestamp() + ${times.leaseMs} * interval '1 ms' as ends
     `);
-    expect([rows, lease.lost.aborted]).toEqual([[{ held: true }], false]);
+    await until(async () => {
+      const { rows } = await database.admin().query<{ outlived: boolean; held: boolean }>(sql`
+        select clock_timestamp() > ${first[0]?.ends} as outlived, lease_expires_at > clock_timestamp() as held
+        from flux.run_partitions where run_id = ${claim.runId}
+      `);
+      expect([rows[0]?.held, lease.lost.aborted]).toEqual([true, false]);
+      return rows[0]?.outlived === true;
+    });
     lease.stop();
   });
 
@@ -103,7 +110,7 @@ describe('a lease', () => {
     const claim = await bench.claim();
     const silent: Queryable = { query: () => new Promise(() => undefined) };
     const failing: Queryable = { query: () => Promise.reject(new Error('no connection')) };
-    const leases = [silent, failing].map((db) => keepLease(db, claim, times));
+    const leases = [silent, failing].map((db) => keepLease(db, claim, { leaseMs: 200, heartbeatMs: 20 }));
     await Promise.all(leases.map((lease) => lost(lease.lost)));
     for (const lease of leases) expect((lease.lost.reason as Error).message).toMatch(/no heartbeat got through/);
   });

@@ -98,8 +98,8 @@ describe('cancelling a run that workers hold', () => {
       },
     });
     const workers = await Promise.all([
-      bench.start(engine, { id: 'one', times: { heartbeatMs: 60, leaseMs: 3_000, pollMs: 20 } }),
-      bench.start(engine, { id: 'two', times: { heartbeatMs: 60, leaseMs: 3_000, pollMs: 20 } }),
+      bench.start(engine, { id: 'one', times: { heartbeatMs: 60, pollMs: 20 } }),
+      bench.start(engine, { id: 'two', times: { heartbeatMs: 60, pollMs: 20 } }),
     ]);
     await reached.passed;
     await until(async () => (await readRun(database, runId)).batches === 2);
@@ -171,7 +171,7 @@ describe('cancelling a run that workers hold', () => {
         await release.passed;
       },
     });
-    const times = { heartbeatMs: 60, leaseMs: 3_000, pollMs: 20 };
+    const times = { heartbeatMs: 60, pollMs: 20 };
     await bench.start(deaf, { id: 'deaf', times });
     await reached.passed;
     await cancel(runId, { graceSeconds: 1 });

@@ -18,8 +18,8 @@ import { startWorker, type StartWorkerConfig, type Worker } from '../../src/work
 import type { Outcome, WorkerDeps, WorkerTimes } from '../../src/worker/work.ts';
 import type { TestDatabase } from './database.ts';
 
-/** Short enough for tests, long enough for a loaded machine. */
-const times: WorkerTimes = { leaseMs: 3_000, heartbeatMs: 300, pollMs: 50, drainMs: 1_000 };
+/** A lease is long: a test that is not about its end must not lose it because the machine stood still for a moment. */
+const times: WorkerTimes = { leaseMs: 60_000, heartbeatMs: 300, pollMs: 50, drainMs: 1_000 };
 
 export interface LogLine {
   level: string;
