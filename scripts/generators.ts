@@ -7,6 +7,7 @@ export const generators = [
   { script: 'scripts/print-schema.ts', output: 'schema/schema.graphql' },
   { script: 'scripts/dump-schema.ts', output: 'migrations/schema.sql' },
   { script: 'scripts/generate-errors-doc.ts', output: 'docs/errors.md' },
+  { script: 'scripts/generate-contract-keywords-doc.ts', output: 'docs/contract-keywords.md' },
   { script: 'scripts/generate-cryptography-doc.ts', output: 'docs/cryptography.md' },
   { script: 'scripts/generate-sdk.ts', output: 'sdk/src/generated/' },
   { script: 'scripts/print-openapi.ts', output: 'schema/openapi.json' },

@@ -1,7 +1,7 @@
 import { FluxError } from '../../errors.ts';
 import { literal } from '../duckdb/sql-text.ts';
 import { checkColumnNames, columnName } from './column-names.ts';
-import type { ContractField, ContractModel, FieldKind } from './contract-model.ts';
+import type { ContractField, ContractModel, Fallback, FieldKind } from './contract-model.ts';
 import { compileField, type SqlRule } from './contract-sql.ts';
 import {
   cell,
@@ -39,17 +39,20 @@ export interface RecordColumns {
   columns: readonly RecordColumn[];
   /** Each record that passed SQL must pass Ajv too. */
   checkRecords: boolean;
+  /** The keywords for which it must; empty where SQL checks everything, and where Ajv has seen the records before. */
+  fallbacks?: readonly Fallback[];
 }
 
 /** Columns of a delimited file: each cell is text that must be written as its type, and an empty one is absent. */
 export function csvColumns(model: ContractModel, cellOf: (field: ContractField) => string | null): RecordColumns {
-  let checkRecords = model.checkRecords;
+  const fallbacks = [...model.fallbacks];
   const columns = model.fields.map((contractField, index): RecordColumn => {
     const { field, complete: kindFits } = asCsvField(contractField);
     const source = cellOf(field) ?? 'null::varchar';
     const { written, read, value, rules } = readCell(field, source, index);
     const compiled = compileField(field, field.kind === 'string' ? source : value);
-    checkRecords ||= !compiled.complete || !kindFits;
+    const unchecked = kindFits ? compiled.unchecked : ['type', ...compiled.unchecked];
+    fallbacks.push(...unchecked.map((keyword) => ({ pointer: field.pointer, keyword })));
     return {
       ...named(field),
       read,
@@ -61,7 +64,7 @@ export function csvColumns(model: ContractModel, cellOf: (field: ContractField) 
     };
   });
   checkColumnNames(columns);
-  return { columns, checkRecords };
+  return { columns, checkRecords: fallbacks.length > 0, fallbacks };
 }
 
 /**
@@ -158,7 +161,7 @@ export function parquetColumns(
 ): RecordColumns {
   const cellIndex = new Map(file.map(({ name }, index) => [name, index]));
   const fields: (ContractField | null)[] = model?.fields.slice() ?? file.map(() => null);
-  let checkRecords = model?.checkRecords ?? false;
+  const fallbacks = [...(model?.fallbacks ?? [])];
   const columns = fields.map((field, index): RecordColumn => {
     const at = field === null ? index : cellIndex.get(field.path[0] ?? '');
     if (at === undefined) return absentColumn(field as ContractField);
@@ -173,7 +176,7 @@ export function parquetColumns(
     const effective = field.kind === 'any' ? { ...field, kind: kindOfType(type) } : field;
     const native = nativeValue(effective, source, type);
     const compiled = compileField(effective, native.text);
-    checkRecords ||= !compiled.complete;
+    fallbacks.push(...compiled.unchecked.map((keyword) => ({ pointer: field.pointer, keyword })));
     return {
       ...base,
       read: native.read,
@@ -184,7 +187,7 @@ export function parquetColumns(
     };
   });
   checkColumnNames(columns);
-  return { columns, checkRecords };
+  return { columns, checkRecords: fallbacks.length > 0, fallbacks };
 }
 
 function absentColumn(field: ContractField): RecordColumn {

@@ -24,8 +24,21 @@ export interface ContractModel {
   fields: readonly ContractField[];
   /** Properties that the contract does not name may occur. */
   open: boolean;
-  /** The contract says more than SQL can check, so that each record that passed SQL goes to Ajv as a whole. */
-  checkRecords: boolean;
+  /** What SQL cannot check. Where there is any, each record that passed SQL goes to Ajv as a whole. */
+  fallbacks: readonly Fallback[];
+}
+
+/** A keyword that only Ajv checks. */
+export interface Fallback {
+  /** JSON Pointer of the field, or of the object, that it is about; empty for the record. */
+  pointer: string;
+  keyword: string;
+}
+
+/** The model while it is made. */
+interface Making {
+  fields: ContractField[];
+  fallbacks: Fallback[];
 }
 
 /** Keywords that check nothing. */
@@ -58,8 +71,8 @@ export const sqlKeywords = new Set([
 
 /** Reads a contract that `validateContract` accepted into the columns that its records have. */
 export function modelContract(contract: ContractSchema): ContractModel {
-  const model: { fields: ContractField[]; checkRecords: boolean } = { fields: [], checkRecords: false };
-  const root = follow(contract, contract, model);
+  const model: Making = { fields: [], fallbacks: [] };
+  const root = follow(contract, contract, '', model);
   collect(contract, root, { path: [], pointer: '', required: true }, model);
   if (model.fields.length === 0) {
     throw new FluxError(
@@ -76,31 +89,27 @@ interface Place {
   required: boolean;
 }
 
-function collect(
-  contract: ContractSchema,
-  object: ContractKeywords,
-  place: Place,
-  model: { fields: ContractField[]; checkRecords: boolean },
-): void {
+function collect(contract: ContractSchema, object: ContractKeywords, place: Place, model: Making): void {
+  const fallBack = (keyword: string, pointer = place.pointer): number => model.fallbacks.push({ pointer, keyword });
   const known = new Set([
     'type',
     'properties',
     'required',
     ...(place.path.length === 0 ? ['additionalProperties'] : []),
   ]);
-  if (Object.keys(object).some((keyword) => !annotations.has(keyword) && !known.has(keyword)))
-    model.checkRecords = true;
-  if (place.path.length === 0 && typeof object.additionalProperties === 'object') model.checkRecords = true;
+  for (const keyword of Object.keys(object)) if (!annotations.has(keyword) && !known.has(keyword)) fallBack(keyword);
+  if (place.path.length === 0 && typeof object.additionalProperties === 'object') fallBack('additionalProperties');
   // SQL sees the leaves, not whether the object around them is there.
-  if (place.path.length > 0) model.checkRecords = true;
+  if (place.path.length > 0) fallBack('properties');
   const required = new Set(object.required ?? []);
   const properties = Object.entries(object.properties ?? {});
-  if ([...required].some((name) => !Object.hasOwn(object.properties ?? {}, name))) model.checkRecords = true;
+  if ([...required].some((name) => !Object.hasOwn(object.properties ?? {}, name))) fallBack('required');
   for (const [name, schema] of properties) {
-    const keywords = follow(contract, schema, model);
+    const pointer = `${place.pointer}${pointerStep(name)}`;
+    const keywords = follow(contract, schema, pointer, model);
     const here = {
       path: [...place.path, name],
-      pointer: `${place.pointer}${pointerStep(name)}`,
+      pointer,
       required: place.required && required.has(name),
     };
     const types = typesOf(keywords).filter((type) => type !== 'null');
@@ -108,17 +117,17 @@ function collect(
       collect(contract, keywords, { ...here, required: here.required && !typesOf(keywords).includes('null') }, model);
     } else {
       model.fields.push({ ...here, kind: kindOf(types), nullAllowed: allowsNull(keywords), keywords });
-      if (Object.keys(keywords).some((keyword) => !annotations.has(keyword) && !sqlKeywords.has(keyword)))
-        model.checkRecords = true;
+      for (const keyword of Object.keys(keywords))
+        if (!annotations.has(keyword) && !sqlKeywords.has(keyword)) fallBack(keyword, pointer);
     }
   }
 }
 
 /** The keywords of a schema, through a `$ref`. Keywords beside the reference still count, but only Ajv checks them. */
-function follow(contract: ContractSchema, schema: ContractSchema, model: { checkRecords: boolean }): ContractKeywords {
+function follow(contract: ContractSchema, schema: ContractSchema, pointer: string, model: Making): ContractKeywords {
   if (schema === true) return {};
   if (schema === false) {
-    model.checkRecords = true;
+    model.fallbacks.push({ pointer, keyword: 'false' });
     return {};
   }
   if (schema.$ref === undefined) return schema;
@@ -135,8 +144,8 @@ function follow(contract: ContractSchema, schema: ContractSchema, model: { check
   if (typeof target !== 'object' && typeof target !== 'boolean') {
     throw new FluxError('CONTRACT_INVALID', `The contract's $ref "${$ref}" leads nowhere. Correct it.`);
   }
-  if (Object.keys(beside).some((keyword) => !annotations.has(keyword))) model.checkRecords = true;
-  return follow(contract, target as ContractSchema, model);
+  for (const keyword of Object.keys(beside)) if (!annotations.has(keyword)) model.fallbacks.push({ pointer, keyword });
+  return follow(contract, target as ContractSchema, pointer, model);
 }
 
 function typesOf(keywords: ContractKeywords): string[] {

@@ -13,10 +13,10 @@ export interface SqlRule {
   expected: string;
 }
 
-/** The rules that SQL checks, and whether Ajv must see the record because there are others. */
+/** The rules that SQL checks, and the keywords for which Ajv must see the record. */
 export interface FieldRules {
   rules: SqlRule[];
-  complete: boolean;
+  unchecked: string[];
 }
 
 /**
@@ -27,7 +27,7 @@ export interface FieldRules {
  */
 export function compileField(field: ContractField, value: string): FieldRules {
   const rules: SqlRule[] = [];
-  let complete = true;
+  const unchecked: string[] = [];
   const numeric = field.kind === 'integer' || field.kind === 'number';
   const text = field.kind === 'string';
   const { keywords } = field;
@@ -58,12 +58,15 @@ export function compileField(field: ContractField, value: string): FieldRules {
         broken: `${value} % ${numberLiteral(multipleOf)} <> 0`,
         expected: `a multiple of ${multipleOf}`,
       });
-    } else complete = false;
+    } else unchecked.push('multipleOf');
   }
-  if (text) complete = compileText(field, value, rules) && complete;
-  complete = compileChoice(field, value, rules) && complete;
-  if (field.kind === 'json') complete = false;
-  return { rules, complete };
+  if (text) unchecked.push(...compileText(field, value, rules));
+  unchecked.push(...compileChoice(field, value, rules));
+  if (field.kind === 'json') unchecked.push('type');
+  const types = [keywords.type ?? []].flat();
+  if (types.length > 0 && types.every((type) => type === 'null'))
+    rules.push({ keyword: 'type', broken: `${value} is not null`, expected: 'null' });
+  return { rules, unchecked };
 }
 
 /** An integer against a fraction is compared as an integer, so that no value is rounded to a double first. */
@@ -76,9 +79,10 @@ function boundLiteral(limit: number, field: ContractField, operator: string): st
   return numberLiteral(towards);
 }
 
-function compileText(field: ContractField, value: string, rules: SqlRule[]): boolean {
+/** @returns the keywords that SQL cannot check */
+function compileText(field: ContractField, value: string, rules: SqlRule[]): string[] {
   const { minLength, maxLength, pattern, format } = field.keywords;
-  let complete = true;
+  const unchecked: string[] = [];
   if (minLength !== undefined) {
     rules.push({
       keyword: 'minLength',
@@ -95,7 +99,7 @@ function compileText(field: ContractField, value: string, rules: SqlRule[]): boo
   }
   if (pattern !== undefined) {
     const re2 = toRe2(pattern);
-    if (re2 === null) complete = false;
+    if (re2 === null) unchecked.push('pattern');
     else
       rules.push({
         keyword: 'pattern',
@@ -104,17 +108,18 @@ function compileText(field: ContractField, value: string, rules: SqlRule[]): boo
       });
   }
   // The formats of time are checked where the text is read as its type.
-  if (format !== undefined && !isTimeFormat(format)) complete = false;
-  return complete;
+  if (format !== undefined && !isTimeFormat(format)) unchecked.push('format');
+  return unchecked;
 }
 
-function compileChoice(field: ContractField, value: string, rules: SqlRule[]): boolean {
+/** @returns the keywords that SQL cannot check */
+function compileChoice(field: ContractField, value: string, rules: SqlRule[]): string[] {
   const { keywords } = field;
-  let complete = true;
+  const unchecked: string[] = [];
   const choose = (keyword: 'enum' | 'const', values: readonly unknown[]): void => {
     const literals = values.filter((each) => each !== null).map((each) => choiceLiteral(field, each));
     if (literals.some((each) => each === null)) {
-      complete = false;
+      unchecked.push(keyword);
       return;
     }
     const broken = literals.length === 0 ? `${value} is not null` : `${value} not in (${literals.join(', ')})`;
@@ -123,7 +128,7 @@ function compileChoice(field: ContractField, value: string, rules: SqlRule[]): b
   };
   if (keywords.enum !== undefined) choose('enum', keywords.enum);
   if ('const' in keywords) choose('const', [keywords.const]);
-  return complete;
+  return unchecked;
 }
 
 /** A choice of another type than the field's can never be met, but Ajv may say so. */

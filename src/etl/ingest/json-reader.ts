@@ -33,7 +33,7 @@ interface RecordWalk {
 const wholeRecord: ContractModel = {
   fields: [{ path: [], pointer: '', kind: 'json', nullAllowed: true, required: false, keywords: {} }],
   open: true,
-  checkRecords: false,
+  fallbacks: [],
 };
 
 /**

@@ -49,7 +49,7 @@ export function selectFields(
     if (contractField.kind === 'integer' && type !== 'bigint') return column;
     const numeric: ContractField = { ...contractField, kind: contractField.kind === 'integer' ? 'integer' : 'number' };
     const compiled = compileField(numeric, typed(index));
-    checkRecords ||= !compiled.complete;
+    checkRecords ||= compiled.unchecked.length > 0;
     return {
       ...numberColumn(column, { at: found.at, index, type }),
       rules: [...requiredRule(contractField, cell(found.at)), ...compiled.rules],
