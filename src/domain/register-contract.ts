@@ -1,4 +1,5 @@
 import { canonicalBytes } from '../canonical-json.ts';
+import { compareContracts } from '../contracts/compare-contracts.ts';
 import { type Contract as ContractDocument, validateContract } from '../contracts/contract.ts';
 import { sha256 } from '../crypto/hash.ts';
 import { type Contract, findContract, insertContract } from '../db/contracts.ts';
@@ -67,10 +68,19 @@ async function addVersion(
     createdBy: caller.principal.subject,
   });
   const reference = { name, version: contract.version };
+  const before = contract.version === 1 ? null : await findContract(tx, name, contract.version - 1);
   return {
     value: contract,
     resourceId: `${name}@${String(contract.version)}`,
     reference,
-    after: { ...reference, sha256: contract.sha256.toString('hex') },
+    after: {
+      ...reference,
+      sha256: contract.sha256.toString('hex'),
+      ...(before ? { compatible: isCompatible(before, document) } : {}),
+    },
   };
+}
+
+function isCompatible(before: Contract, document: ContractDocument): boolean {
+  return compareContracts(JSON.parse(before.document) as ContractDocument, document).compatible;
 }

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { connections } from '../../resolvers/connection.ts';
 import type { Context } from '../../resolvers/context.ts';
-import { contract, contracts } from '../../resolvers/contract.ts';
+import { comparison, contract, contracts } from '../../resolvers/contract.ts';
 import { pipeline, pipelines } from '../../resolvers/pipeline.ts';
 import { registerConnection } from '../../src/domain/register-connection.ts';
 import { registerContract } from '../../src/domain/register-contract.ts';
@@ -67,6 +67,23 @@ describe('registering a connection', () => {
 });
 
 describe('registering a contract', () => {
+  it('says what the next version changes, and whether it is compatible', async () => {
+    const admin = await agencyWithConnection('census');
+    const first = await contract(admin, { name: 'reading' });
+    if (!first) throw new Error('the contract is not there');
+    expect(await comparison(admin, first)).toBeNull();
+    const document = { ...contractDocument, required: ['missing-before'], description: 'Stricter.' };
+    const second = await registerContract(admin.api, admin, { name: 'reading', document, ...asked });
+    const told = await comparison(admin, second);
+    expect(told).toMatchObject({ previousVersion: 1, compatible: false });
+    expect(told?.changes).toContainEqual(
+      expect.objectContaining({ path: '/missing-before', keyword: 'required', kind: 'ADDED', breaking: true }),
+    );
+    expect((await auditOf(database, 'census')).at(-1)?.body).toMatchObject({
+      after: { version: 2, compatible: false },
+    });
+  });
+
   it('makes each registration the next immutable version, kept as canonical bytes', async () => {
     const admin = await agencyWithConnection('nasa');
     const second = await registerContract(admin.api, admin, {

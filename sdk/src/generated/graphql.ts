@@ -153,6 +153,15 @@ export type ContentType =
   /** `text` in payloads and definitions. */
   | 'TEXT';
 
+/** What became of a rule of a contract. */
+export type ContractChangeKind =
+  /** The version before did not have it. */
+  | 'ADDED'
+  /** Both have it, and it says something else. */
+  | 'CHANGED'
+  /** Only the version before has it. */
+  | 'REMOVED';
+
 /** Which backfill, and why. */
 export type ControlBackfillInput = {
   /** Global id or UUID. */
@@ -949,6 +958,12 @@ export type ContractQuery = {
     createdAt: string;
     createdBy: string;
     sha256: string;
+    comparison: {
+      __typename: 'ContractComparison';
+      previousVersion: number;
+      compatible: boolean;
+      changes: Array<{ path: string; keyword: string; kind: ContractChangeKind; breaking: boolean; message: string }>;
+    } | null;
   } | null;
 };
 
@@ -1078,6 +1093,18 @@ export type RegisterContractMutation = {
         createdAt: string;
         createdBy: string;
         sha256: string;
+        comparison: {
+          __typename: 'ContractComparison';
+          previousVersion: number;
+          compatible: boolean;
+          changes: Array<{
+            path: string;
+            keyword: string;
+            kind: ContractChangeKind;
+            breaking: boolean;
+            message: string;
+          }>;
+        } | null;
       }
     | {
         __typename: 'DataIsolationError';
@@ -3677,6 +3704,13 @@ export type AuditFieldsFragment = {
   cursor: string;
 };
 
+export type ContractComparisonFieldsFragment = {
+  __typename: 'ContractComparison';
+  previousVersion: number;
+  compatible: boolean;
+  changes: Array<{ path: string; keyword: string; kind: ContractChangeKind; breaking: boolean; message: string }>;
+};
+
 export type RunsQueryVariables = Exact<{
   filter?: RunFilter | null | undefined;
   orderBy?: RunOrder | null | undefined;
@@ -5258,8 +5292,8 @@ export const ContractsDocument = /*#__PURE__*/ typedDocument<ContractsQuery, Con
   'sha256:c62d2755751930760d16f3cc5ce126d559ebb406279472fc746abf9ecd2cf356',
 );
 export const ContractDocument = /*#__PURE__*/ typedDocument<ContractQuery, ContractQueryVariables>(
-  'fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } query Contract($name: String!, $version: Int) { contract(name: $name, version: $version) { document ...ContractFields } }',
-  'sha256:9021522bd3c7e9cca8ac1e35d83131fea4900b220c3069ebfe10e5470d66a0b7',
+  'fragment ContractComparisonFields on ContractComparison { __typename changes { breaking keyword kind message path } compatible previousVersion } fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } query Contract($name: String!, $version: Int) { contract(name: $name, version: $version) { comparison { ...ContractComparisonFields } document ...ContractFields } }',
+  'sha256:7fd85da0d86a789eb23213a2ee9fe85bc4b4fc0b0b1937431116ce07a8a3568d',
 );
 export const ConnectionsDocument = /*#__PURE__*/ typedDocument<ConnectionsQuery, ConnectionsQueryVariables>(
   'fragment ConnectionFields on SourceConnection { __typename createdAt createdBy id kind name title updatedAt version } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query Connections($after: String, $first: Int) { connections(first: $first, after: $after) { edges { cursor node { ...ConnectionFields } } pageInfo { ...PageFields } } }',
@@ -5280,8 +5314,8 @@ export const RegisterContractDocument = /*#__PURE__*/ typedDocument<
   RegisterContractMutation,
   RegisterContractMutationVariables
 >(
-  'fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation RegisterContract($input: RegisterContractInput!) { registerContract(input: $input) { ...ContractFields ...ErrorFields ...ValidationFields } }',
-  'sha256:b9bb14a4ac6379d3eb070f04cbe7a4bca08aab7c27fca130bad7985aec1b51a1',
+  'fragment ContractComparisonFields on ContractComparison { __typename changes { breaking keyword kind message path } compatible previousVersion } fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation RegisterContract($input: RegisterContractInput!) { registerContract(input: $input) { ...ContractFields ...ErrorFields ...ValidationFields ... on Contract { comparison { ...ContractComparisonFields } } } }',
+  'sha256:b8687569a6415a29c3e5b64ebea6f90eda9b5739be04e3720a73b9d0b02a1272',
 );
 export const RegisterConnectionDocument = /*#__PURE__*/ typedDocument<
   RegisterConnectionMutation,

@@ -325,7 +325,7 @@ export function registerConnection(
   return client.mutate(RegisterConnectionDocument, { input }, 'registerConnection', options);
 }
 
-/** Registers the next version of a contract. */
+/** Registers the next version of a contract. `comparison` says what changed and whether it is compatible. */
 export function registerContract(
   client: Operations,
   input: RegisterContractMutationVariables['input'],
@@ -671,7 +671,7 @@ export function bindOperations(client: Operations) {
     /** Registers a connection, or changes the one of that name; pipelines use it from their next run on. */
     registerConnection: (input: RegisterConnectionMutationVariables['input'], options: CallOptions = {}) =>
       registerConnection(client, input, options),
-    /** Registers the next version of a contract. */
+    /** Registers the next version of a contract. `comparison` says what changed and whether it is compatible. */
     registerContract: (input: RegisterContractMutationVariables['input'], options: CallOptions = {}) =>
       registerContract(client, input, options),
     /** Registers the next version of a pipeline, the current one from then on. Runs keep the version they started with. */

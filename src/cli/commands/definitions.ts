@@ -13,6 +13,14 @@ interface Registered {
   id: string;
   name: string;
   version?: number | string;
+  comparison?: Comparison | null;
+}
+
+/** A version of a contract held against the one before. */
+interface Comparison {
+  previousVersion: number;
+  compatible: boolean;
+  changes: readonly { path: string; keyword: string; kind: string; breaking: boolean; message: string }[];
 }
 
 /** Registers a document; its refusal is thrown. */
@@ -68,8 +76,25 @@ function addRegister(parent: Command, description: string, register: Register): 
         // A connection has no versions to choose from; its number only rises.
         else if (__typename === 'SourceConnection') print(`Registered ${name}.`);
         else print(`Registered ${name}, version ${String(version)}.`);
+        if (!options.json && registered.comparison) printComparison(registered.comparison);
       });
     });
+}
+
+function printComparison({ previousVersion, compatible, changes }: Comparison): void {
+  const before = `version ${String(previousVersion)}`;
+  if (changes.length === 0) return print(`It says the same as ${before}.`);
+  print(compatible ? `It is compatible with ${before}.` : `It is not compatible with ${before}: see what breaks.`);
+  printTable(
+    ['change', 'keyword', 'path', 'breaks', 'what'],
+    changes.map(({ path, keyword, kind, breaking, message }) => [
+      kind.toLowerCase(),
+      keyword,
+      path === '' ? '(record)' : path,
+      breaking ? 'yes' : 'no',
+      message,
+    ]),
+  );
 }
 
 function addListPipelines(parent: Command): void {
