@@ -23,12 +23,12 @@ export function inlined(contract: Contract): ContractSchema {
       if (rest[keyword] === undefined) continue;
       copy[keyword] = Object.fromEntries(Object.entries(rest[keyword]).map(([name, each]) => [name, walk(each)]));
     }
-    if ($ref === undefined) return copy as ContractKeywords;
+    if ($ref === undefined) return copy;
     const target = walk(pointedAt(root, $ref));
     if (Object.keys(copy).every((keyword) => noteKeywords.includes(keyword)))
       return typeof target === 'boolean' ? target : { ...target, ...copy };
     const all = [...((copy['allOf'] as ContractSchema[] | undefined) ?? []), target];
-    return { ...copy, allOf: all } as ContractKeywords;
+    return { ...copy, allOf: all };
   };
   return walk(root);
 }
