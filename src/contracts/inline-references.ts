@@ -1,4 +1,4 @@
-import type { Contract, ContractKeywords, ContractSchema } from './contract.ts';
+import type { Contract, ContractSchema } from './contract.ts';
 
 const single = ['additionalProperties', 'propertyNames', 'items', 'contains', 'not', 'if', 'then', 'else'] as const;
 const lists = ['allOf', 'anyOf', 'oneOf', 'prefixItems'] as const;
