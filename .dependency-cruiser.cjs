@@ -10,6 +10,7 @@ const common = [
   '^src/errors[.]ts$',
   '^src/canonical-json[.]ts$',
   '^src/crypto/',
+  '^src/network/',
   '^src/personal-data/',
   '^src/telemetry/',
 ];
@@ -86,6 +87,12 @@ module.exports = {
       '^src/crypto/',
       [],
       'Cryptography is bytes in, bytes out. A key that knew its agency, or a cipher that read a table, could not be reviewed alone.',
+    ),
+    room(
+      'network-stands-alone',
+      '^src/network/',
+      [],
+      'Which addresses may be reached is one rule for webhooks and connectors; a second copy would be the one that is forgotten.',
     ),
     {
       name: 'only-crypto-does-cryptography',

@@ -285,8 +285,9 @@ create table flux.connections (
   created_by text not null,
   created_at timestamp with time zone not null default clock_timestamp(),
   updated_at timestamp with time zone not null default clock_timestamp(),
+  secret bytea,
   constraint connections_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
-  constraint connections_kind_check CHECK ((kind = 'file'::text)),
+  constraint connections_kind_check CHECK ((kind = ANY (ARRAY['file'::text, 'https'::text, 's3'::text, 'postgres'::text, 'upload'::text]))),
   constraint connections_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text)),
   constraint connections_pkey PRIMARY KEY (agency_id, name)
 ); -- owner flux_owner
@@ -715,6 +716,8 @@ create table flux.source_objects (
   modified_at timestamp with time zone,
   pinned_at timestamp with time zone not null default clock_timestamp(),
   key_version integer,
+  etag text,
+  connection_version bigint,
   constraint source_objects_agency_id_run_id_fkey FOREIGN KEY (agency_id, run_id) REFERENCES flux.runs(agency_id, run_id),
   constraint source_objects_pkey PRIMARY KEY (agency_id, object_id),
   constraint source_objects_sha256_check CHECK ((length(sha256) = 32))
@@ -868,6 +871,7 @@ CREATE UNIQUE INDEX schedule_ticks_run ON flux.schedule_ticks USING btree (agenc
 CREATE INDEX schedule_ticks_waiting ON flux.schedule_ticks USING btree (agency_id, schedule_id, tick_at) WHERE (status = 'WAITING'::text);
 CREATE UNIQUE INDEX schedules_name ON flux.schedules USING btree (agency_id, name) WHERE (status <> 'REMOVED'::text);
 CREATE UNIQUE INDEX schedules_pkey ON flux.schedules USING btree (agency_id, schedule_id);
+CREATE INDEX source_objects_known ON flux.source_objects USING btree (agency_id, connection_name, connection_version, origin, pinned_at) WHERE (etag IS NOT NULL);
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
@@ -2634,7 +2638,7 @@ grant insert, select, update (status, leased_by, lease_expires_at, finished_at) 
 grant select, update on table flux.bulk_operations to flux_definer;
 grant select on table flux.checkpoints to flux_api;
 grant delete, select on table flux.checkpoints to flux_definer;
-grant insert, select, update (title, config, version, updated_at) on table flux.connections to flux_api;
+grant insert, select, update (title, config, version, updated_at, secret) on table flux.connections to flux_api;
 grant select on table flux.context_keys to flux_definer;
 grant insert, select on table flux.contracts to flux_api;
 grant select on table flux.data_keys to flux_api;

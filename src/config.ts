@@ -66,6 +66,8 @@ export interface Config {
   objectStoreFolder: string;
   /** Agency to the folders from which its file connections may read. */
   sourceRoots: Readonly<Record<string, readonly string[]>>;
+  /** Agency to the hosts whose private addresses, and whose plain http, its connections may reach. */
+  sourcePrivateHosts: Readonly<Record<string, readonly string[]>>;
   /** Hosts to whose private addresses webhooks may lead. */
   webhookPrivateHosts: readonly string[];
   /** Whether only documents of the manifest are executed, others are told of, or all are taken. */
@@ -147,6 +149,12 @@ const schema = z.object({
     .regex(/^file:./, 'should be file:<folder>; other stores are not offered yet')
     .optional(),
   FLUX_SOURCE_ROOTS: json(z.record(slug, z.array(z.string().min(1)))).default({}),
+  FLUX_SOURCE_PRIVATE_HOSTS: json(
+    z.record(
+      slug,
+      z.array(z.string().regex(/^[a-z0-9][a-z0-9.:-]*$/, 'should be a host in lower case, without a port')),
+    ),
+  ).default({}),
   FLUX_WEBHOOK_PRIVATE_HOSTS: z
     .string()
     .regex(/^[a-z0-9.:-]+(,[a-z0-9.:-]+)*$/, 'should be hosts in lower case, separated by commas')
@@ -315,6 +323,7 @@ function toConfig(values: Values, warnings: string[]): Config {
     ...(values.FLUX_AUDIT_PUBLIC_KEY === undefined ? {} : { auditPublicKey: values.FLUX_AUDIT_PUBLIC_KEY }),
     auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
+    sourcePrivateHosts: values.FLUX_SOURCE_PRIVATE_HOSTS,
     webhookPrivateHosts: values.FLUX_WEBHOOK_PRIVATE_HOSTS?.split(',') ?? [],
     sourceRoots: Object.fromEntries(
       Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [

@@ -189,6 +189,7 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
   const engine = createEtlEngine({
     objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
     sourceRoots: config.sourceRoots,
+    sourcePrivateHosts: config.sourcePrivateHosts,
   });
   const metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {
     await Promise.all([work.remove(), pool.end()]);

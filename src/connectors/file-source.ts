@@ -16,12 +16,12 @@ const blockBytes = 1 << 20;
 export function createFileSource(sourceRoots: Readonly<Record<string, readonly string[]>>): SourceConnector {
   return {
     async open(request) {
-      checkRelative(request.path);
+      checkRelative(request.source.path);
       const roots = await openRoots(request, sourceRoots[request.agency] ?? []);
       const { path, file } = await findFile(request, roots);
       try {
         const before = await file.stat();
-        checkReadable(request.path, before);
+        checkReadable(request.source.path, before);
         return stream(request, path, file, before);
       } catch (cause) {
         await file.close();
@@ -73,17 +73,17 @@ function isInside(folder: string, path: string): boolean {
 
 async function findFile(request: SourceRequest, roots: readonly string[]): Promise<{ path: string; file: FileHandle }> {
   for (const root of roots) {
-    const path = await realpath(join(root, request.path)).catch(() => null);
+    const path = await realpath(join(root, request.source.path)).catch(() => null);
     if (path === null) continue;
     if (!isInside(root, path)) {
       throw invalid(
-        `"${request.path}" leads out of the folders of connection "${request.connection.name}". Move the file inside.`,
+        `"${request.source.path}" leads out of the folders of connection "${request.connection.name}". Move the file inside.`,
       );
     }
     return { path, file: await openFile(request, path) };
   }
   throw invalid(
-    `"${request.path}" does not exist in connection "${request.connection.name}". Check source.path, or put the file there.`,
+    `"${request.source.path}" does not exist in connection "${request.connection.name}". Check source.path, or put the file there.`,
   );
 }
 
@@ -94,12 +94,16 @@ async function openFile(request: SourceRequest, path: string): Promise<FileHandl
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
     if (code === 'EMFILE' || code === 'ENFILE' || code === 'EIO') {
-      throw new FluxError('SOURCE_UNAVAILABLE', `"${request.path}" could not be opened (${code}). Flux tries again.`, {
-        cause,
-      });
+      throw new FluxError(
+        'SOURCE_UNAVAILABLE',
+        `"${request.source.path}" could not be opened (${code}). Flux tries again.`,
+        {
+          cause,
+        },
+      );
     }
     throw invalid(
-      `"${request.path}" exists but cannot be read (${code}). Give Flux's user the right to read it.`,
+      `"${request.source.path}" exists but cannot be read (${code}). Give Flux's user the right to read it.`,
       cause,
     );
   }
@@ -113,7 +117,7 @@ function checkReadable(path: string, found: Stats): void {
 
 function stream(request: SourceRequest, path: string, file: FileHandle, before: Stats): SourceStream {
   return {
-    origin: `file:${request.path}`,
+    origin: `file:${request.source.path}`,
     modifiedAt: before.mtime,
     bytes: readWhole(request, path, file, before),
   };
@@ -135,7 +139,7 @@ async function* readWhole(
       byteCount += bytesRead;
       yield buffer.subarray(0, bytesRead);
     }
-    await checkUnchanged(request.path, path, before, byteCount);
+    await checkUnchanged(request.source.path, path, before, byteCount);
   } finally {
     await file.close();
   }

@@ -1,19 +1,51 @@
 /** What a connection opens: bytes, once, from the beginning, with what is known about them. */
 export interface SourceStream {
-  /** For people: `file:birdstrikes.csv`. Never an absolute path of the machine. */
+  /** For people: `file:birdstrikes.csv`. Never an absolute path of the machine, never a secret. */
   origin: string;
   modifiedAt: Date | null;
+  /** The system's own name for exactly these bytes, by which it can be asked whether they changed; null where it has none. */
+  etag?: string | null;
   /** @throws SOURCE_UNAVAILABLE the source changed or failed while it was read */
   bytes: AsyncIterable<Uint8Array>;
 }
 
+/** The source still holds what `known` said. */
+export interface SourceUnchanged {
+  origin: string;
+  unchanged: true;
+}
+
 export interface SourceRequest {
   agency: string;
-  connection: { name: string; kind: string; config: Readonly<Record<string, unknown>> };
-  /** Relative to a root of the connection. */
-  path: string;
+  connection: SourceAccess;
+  /** Where in the connection; what each kind makes of it is its own. */
+  source: SourcePlace;
+  /** What was pinned from this origin before; asked only by kinds that can find out whether it changed. */
+  known?: ((origin: string) => Promise<{ etag: string } | null>) | undefined;
   signal: AbortSignal;
 }
+
+/** A connection as its connector needs it. */
+export interface SourceAccess {
+  name: string;
+  kind: string;
+  config: Readonly<Record<string, unknown>>;
+  /** Decrypted; null, or absent, where the connection has none. */
+  secret?: Readonly<Record<string, unknown>> | null;
+}
+
+export interface SourcePlace {
+  path: string;
+  format: Readonly<Record<string, unknown>> & { type: string };
+  /** How a list that comes in pages goes on (https). */
+  pages?: SourcePages;
+}
+
+export type SourcePages =
+  | { type: 'link-header'; maxPages?: number }
+  | { type: 'next-link'; pointer: string; maxPages?: number }
+  | { type: 'cursor'; pointer: string; parameter: string; maxPages?: number }
+  | { type: 'page-number'; parameter: string; first?: number; maxPages?: number };
 
 /** One kind of connection, for reading. */
 export interface SourceConnector {
@@ -21,5 +53,5 @@ export interface SourceConnector {
    * @throws SOURCE_INVALID missing, unreadable, empty, or outside what the connection allows
    * @throws SOURCE_UNAVAILABLE it may work later
    */
-  open(request: SourceRequest): Promise<SourceStream>;
+  open(request: SourceRequest): Promise<SourceStream | SourceUnchanged>;
 }

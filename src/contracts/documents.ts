@@ -8,6 +8,7 @@ import agencyManifestSchema from '../../schemas/v1/agency-manifest.schema.json' 
 import connectionSchema from '../../schemas/v1/connection.schema.json' with { type: 'json' };
 import pipelineSchema from '../../schemas/v1/pipeline.schema.json' with { type: 'json' };
 import runPayloadSchema from '../../schemas/v1/run-payload.schema.json' with { type: 'json' };
+import type { Issue } from '../errors.ts';
 import { canonicalText } from './canonical.ts';
 import type * as generated from './generated.ts';
 import { refuse, toIssues } from './issues.ts';
@@ -65,7 +66,7 @@ export function validateAgencyManifest(document: unknown): AgencyManifest {
 
 /** @throws INVALID_INPUT with every issue */
 export function validateConnection(document: unknown): Connection {
-  return check(connection, 'The connection is not valid', document) as Connection;
+  return check(connection, 'The connection is not valid', document, withoutSecrets) as Connection;
 }
 
 /** @throws INVALID_INPUT with every issue */
@@ -88,7 +89,19 @@ export function validatePipelineDefinition(document: unknown): PipelineDefinitio
   return definition;
 }
 
-function check(validate: ValidateFunction, what: string, document: unknown): unknown {
+/** Messages say what was found; of a secret they must not. */
+function withoutSecrets(issues: Issue[]): Issue[] {
+  return issues.map((issue) =>
+    issue.path.startsWith('/secret') ? { ...issue, message: 'is not as the connection’s kind has it' } : issue,
+  );
+}
+
+function check(
+  validate: ValidateFunction,
+  what: string,
+  document: unknown,
+  shown: (issues: Issue[]) => Issue[] = (issues) => issues,
+): unknown {
   const size = measure(document, documentDepthMax);
   if (size.issue !== null) refuse('INVALID_INPUT', what, [size.issue]);
   const text = canonicalText(document);
@@ -98,6 +111,6 @@ function check(validate: ValidateFunction, what: string, document: unknown): unk
     refuse('INVALID_INPUT', what, [{ path: '', rule: 'maxBytes', message }]);
   }
   const copy: unknown = JSON.parse(text);
-  if (!validate(copy)) refuse('INVALID_INPUT', what, toIssues(validate.errors ?? []));
+  if (!validate(copy)) refuse('INVALID_INPUT', what, shown(toIssues(validate.errors ?? [])));
   return copy;
 }

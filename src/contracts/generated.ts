@@ -104,28 +104,27 @@ export interface RunPayload {
 }
 
 /**
- * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file.
+ * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file, https, s3.
  */
-export interface Connection {
+export type Connection = {
   /**
    * Unique in the agency.
    */
   name: string;
   title?: string;
   /**
-   * file: folders on the machine where the workers run.
+   * file: folders on the machine where the workers run. https: a web server, or a JSON API that answers in pages. s3: a bucket of Amazon S3 or of a store that speaks its protocol.
    */
-  kind: 'file';
-  config: {
-    /**
-     * Folders that the connection may read, with what lies below them. An absolute path must lie inside a folder that the operator allows the agency (FLUX_SOURCE_ROOTS); a relative one is taken from each of those folders, so "." means all that the operator allows.
-     *
-     * @minItems 1
-     * @maxItems 20
-     */
-    roots: string[];
-  };
-}
+  kind: 'file' | 'https' | 's3';
+  /**
+   * Where it leads. What is secret stands in secret.
+   */
+  config: {};
+  /**
+   * Credentials. They are kept encrypted and never given out. Absent: those that are kept stay, as long as config stays as it is; null takes them away.
+   */
+  secret?: {} | null;
+};
 
 export type Format =
   CsvFormat | JsonFormat | NdjsonFormat | ParquetFormat | XlsxFormat | XmlFormat | FixedFormat | MainframeFormat;
@@ -146,9 +145,15 @@ export type Encoding = 'utf-8';
  */
 export type Compression = 'gzip';
 /**
- * JSON Pointer to the list of records; the empty string is the whole document.
+ * A JSON Pointer (RFC 6901), from the document or from each page; the empty string is all of it.
  */
 export type RecordPath = string;
+export type Pages = LinkHeaderPages | NextLinkPages | CursorPages | PageNumberPages;
+/**
+ * 10000 when absent; a longer list fails the run.
+ */
+export type MaxPages = number;
+export type Parameter = string;
 export type Name = string;
 export type Transform =
   | RenameTransform
@@ -236,10 +241,11 @@ export interface PipelineDefinition {
      */
     connection: string;
     /**
-     * Relative to a root of the connection; it cannot leave that root.
+     * Relative to a root of the connection, to its base address (with a query if need be), or to its prefix; it cannot leave that.
      */
     path: string;
     format: Format;
+    pages?: Pages;
   };
   contract: {
     name: Name;
@@ -378,6 +384,30 @@ export interface MainframeFormat {
    */
   records?: 'fixed' | 'variable';
   compression?: Compression;
+}
+export interface LinkHeaderPages {
+  type: 'link-header';
+  maxPages?: MaxPages;
+}
+export interface NextLinkPages {
+  type: 'next-link';
+  pointer: RecordPath;
+  maxPages?: MaxPages;
+}
+export interface CursorPages {
+  type: 'cursor';
+  pointer: RecordPath;
+  parameter: Parameter;
+  maxPages?: MaxPages;
+}
+export interface PageNumberPages {
+  type: 'page-number';
+  parameter: Parameter;
+  /**
+   * 1 when absent.
+   */
+  first?: number;
+  maxPages?: MaxPages;
 }
 export interface RenameTransform {
   type: 'rename';

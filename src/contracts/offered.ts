@@ -43,6 +43,10 @@ export function requireOffered(
     issues.push(
       notOffered('/schedule', definition.schedule, ['null (make a schedule with createSchedule, or flux schedules)']),
     );
+  if (definition.source.pages !== undefined && (format.type !== 'json' || format.compression !== undefined)) {
+    const message = 'is for the format json without compression';
+    issues.push({ path: '/source/pages', rule: 'offered', message });
+  }
   if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what this version does not offer yet', issues);
   if (format.type === 'mainframe') readCopybook(format.copybook);
 }

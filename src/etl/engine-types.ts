@@ -1,3 +1,4 @@
+import type { SourceAccess, SourcePlace } from '../connectors/source.ts';
 import type { Issue } from '../errors.ts';
 import type { DataKey } from '../objects/file-store.ts';
 import type { DryRunReport, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
@@ -60,8 +61,10 @@ export interface EtlEngine {
 
 export interface PinRequest {
   agency: string;
-  connection: { name: string; kind: string; config: Readonly<Record<string, unknown>> };
+  connection: SourceAccess;
   source: PipelineDefinition['source'];
+  /** The newest object that was pinned from an origin by the same access. */
+  known?: ((origin: string) => Promise<KnownObject | null>) | undefined;
   /** The agency's newest key for objects; null, or absent, stores plain bytes. */
   dataKey?: DataKey | null;
   signal: AbortSignal;
@@ -105,7 +108,7 @@ export interface BatchesRequest extends PlanRequest {
 /** The document of DESIGN.md section 8, as `registerPipeline` accepted it. */
 export interface PipelineDefinition {
   name: string;
-  source: { connection: string; path: string; format: Readonly<Record<string, unknown>> & { type: string } };
+  source: SourcePlace & { connection: string };
   contract?: { name: string; version: number; onViolation?: string; maxRejectedRatio?: number } | null;
   transforms?: readonly (Readonly<Record<string, unknown>> & { type: string })[];
   destination: { type: string; dataset: string; mode: 'append' | 'replace' | 'merge'; key?: readonly string[] };
@@ -125,6 +128,12 @@ export interface PinnedObject {
   modifiedAt: Date | null;
   /** The version of the data key that sealed it when it was pinned; null, or absent, for plain bytes. */
   keyVersion?: number | null;
+  /** Its system's own name for exactly these bytes; null, or absent, where there is none. */
+  etag?: string | null;
+}
+
+export interface KnownObject extends PinnedObject {
+  etag: string;
 }
 
 export const outputTypes = [

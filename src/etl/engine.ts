@@ -1,12 +1,7 @@
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { createFileSource } from '../connectors/file-source.ts';
-import type { SourceConnector, SourceStream } from '../connectors/source.ts';
-import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
-import type { ObjectStore } from '../objects/file-store.ts';
 import { EtlChild } from './child-process.ts';
 import { type GrowthLimits, growthLimitsDefault } from './decompressed-copy.ts';
 import type {
@@ -15,20 +10,16 @@ import type {
   DryRunReport,
   DryRunRequest,
   EtlEngine,
-  PinnedObject,
-  PinRequest,
   PlanRequest,
   SourcePlan,
   StagedPart,
 } from './engine-types.ts';
-import { type LocalObject, openInput, type OpenRequest, withPlaces } from './open-input.ts';
+import { openInput, type OpenRequest, withPlaces } from './open-input.ts';
 import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
+import { createSourcePins, type SourceDeps, type SourcePins } from './source-pins.ts';
 import { cutWanted } from './wanted-records.ts';
 
-export interface EtlDeps {
-  objects: ObjectStore;
-  /** Agency -> absolute folders that its file connections may read (FLUX_SOURCE_ROOTS). */
-  sourceRoots: Readonly<Record<string, readonly string[]>>;
+export interface EtlDeps extends SourceDeps {
   /** How long a child may take to open, or to prepare one batch; 120 s by default. */
   stepTimeoutMs?: number;
   /** How long reading a whole source once may take; 1 h by default. */
@@ -43,54 +34,21 @@ const stepTimeoutMsDefault = 120_000;
 const surveyTimeoutMsDefault = 3_600_000;
 const memoryMegabytesDefault = 256;
 
-const mediaTypes: Readonly<Record<string, string>> = {
-  csv: 'text/csv',
-  tsv: 'text/tab-separated-values',
-  json: 'application/json',
-  ndjson: 'application/x-ndjson',
-  parquet: 'application/vnd.apache.parquet',
-};
-
 /** The ETL engine: files in, DuckDB children between, batches out. */
 export function createEtlEngine(deps: EtlDeps): EtlEngine {
-  const connectors: Readonly<Record<string, SourceConnector>> = { file: createFileSource(deps.sourceRoots) };
+  const pins = createSourcePins(deps);
   return {
-    pinSource: (request) => pinSource(deps, connectors, request),
+    pinSource: (request) => pins.pin(request),
     planSource: (request) => planSource(deps, request),
     openBatches: (request) => openBatches(deps, request),
     describeOutput: (request) =>
       withChild(deps, request, (child) => child.ask<OutputShape>({ ask: 'describe' }, stepTimeoutMsDefault)),
-    dryRun: (request) => dryRun(deps, connectors, request),
+    dryRun: (request) => dryRun(deps, pins, request),
     cutRecords: ({ source, records, ranges }) =>
       cutWanted(records, { ranges: ranges.map(readRange), byRow: source.format.type === 'parquet' }).map((range) => ({
         ...range,
       })),
   };
-}
-
-async function pinSource(
-  deps: EtlDeps,
-  connectors: Readonly<Record<string, SourceConnector>>,
-  request: PinRequest,
-): Promise<PinnedObject> {
-  const { source } = request;
-  const { origin, modifiedAt, bytes } = await openSource(connectors, request);
-  const stored = await deps.objects.put(request.agency, bytes, request.dataKey ?? null);
-  return { ...stored, origin, modifiedAt, mediaType: mediaTypes[source.format.type] ?? 'application/octet-stream' };
-}
-
-async function openSource(
-  connectors: Readonly<Record<string, SourceConnector>>,
-  { agency, connection, source, signal }: PinRequest,
-): Promise<SourceStream> {
-  const connector = Object.hasOwn(connectors, connection.kind) ? connectors[connection.kind] : undefined;
-  if (connector === undefined) {
-    throw new FluxError(
-      'SOURCE_INVALID',
-      `Connection "${connection.name}" is of kind "${connection.kind}". Offered: ${Object.keys(connectors).join(', ')}.`,
-    );
-  }
-  return connector.open({ agency, connection, path: source.path, signal });
 }
 
 async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePlan> {
@@ -117,12 +75,12 @@ function partsOf({ staged }: PlanRequest, { record, records }: Range): { parts?:
 /** Reads the source into the work folder, surveys it, and looks at its first records. Nothing is kept. */
 async function dryRun(
   deps: EtlDeps,
-  connectors: Readonly<Record<string, SourceConnector>>,
+  pins: SourcePins,
   { pin, sampleRecords, ...request }: DryRunRequest,
 ): Promise<DryRunReport> {
   const folder = await mkdtemp(join(request.workFolder, 'dry-'));
   try {
-    const copy = pin && (await copySource(connectors, { ...pin, signal: request.signal }, join(folder, 'source')));
+    const copy = pin && (await pins.copy({ ...pin, signal: request.signal }, join(folder, 'source')));
     const planned = { ...request, object: null, ...(copy ? { localObject: copy } : {}) };
     return await withChild(deps, planned, async (child, contentBytes) => {
       const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
@@ -148,25 +106,6 @@ async function dryRun(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}
-
-async function copySource(
-  connectors: Readonly<Record<string, SourceConnector>>,
-  request: PinRequest,
-  path: string,
-): Promise<LocalObject> {
-  const { origin, bytes } = await openSource(connectors, request);
-  const hash = runningSha256();
-  let byteCount = 0;
-  const counted = async function* (): AsyncGenerator<Uint8Array> {
-    for await (const piece of bytes) {
-      hash.update(piece);
-      byteCount += piece.byteLength;
-      yield piece;
-    }
-  };
-  await pipeline(counted, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
-  return { path, origin, sha256: hash.digest().toString('hex'), byteCount };
 }
 
 async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenerator<Batch, void, undefined> {

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 import { FluxError } from '../errors.ts';
+import { openPlainFile } from '../objects/byte-file.ts';
 import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
-import { corrupted } from '../objects/sealed-file.ts';
+import { corrupted, openSealedFile } from '../objects/sealed-file.ts';
 import { sealedByteCount } from '../objects/sealed-format.ts';
 import { decompressTo, type GrowthLimits } from './decompressed-copy.ts';
 import type { PinnedObject, PipelineDefinition, PlanRequest, StagedPart } from './engine-types.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
+import { writePagedRecords } from './paged-content.ts';
 import { type ChildJob, type Range, sendSeal } from './protocol.ts';
 
 /** A source's bytes beside the work, for as long as the work takes. */
@@ -53,6 +55,21 @@ export async function openInput(
       { limits, signal: request.signal },
     );
     return { objectPath, objectByteCount };
+  }
+  if (definition.source.pages) {
+    const objectPath = join(folder, 'content');
+    const { recordPath } = definition.source.format;
+    const file = found.seal ? openSealedFile(found.path, found.seal) : openPlainFile(found.path);
+    try {
+      const objectByteCount = await writePagedRecords(
+        objectPath,
+        { file, origin: source.origin },
+        { recordPath: typeof recordPath === 'string' ? recordPath : '', signal: request.signal },
+      );
+      return { objectPath, objectByteCount };
+    } finally {
+      file.close();
+    }
   }
   const { path, seal } = await readableObject(found, definition, folder);
   return { objectPath: path, objectByteCount: source.byteCount, seal: seal && sendSeal(seal) };

@@ -1,5 +1,5 @@
 /**
- * What stands in tables and is sealed: run payloads, and the records that a contract refused. A sealed value is one byte of
+ * What stands in tables and is sealed: run payloads, the records that a contract refused, and the secrets of connections. A sealed value is one byte of
  * format (1), four of the data key's version, and a box (nonce, ciphertext, tag) under a key derived for its run or source.
  * The box is bound to its place, so that a value which was moved to another row does not open.
  */
@@ -60,6 +60,28 @@ export async function openRejected(
   const key = await keyOf(keys, db, place.agency, sealed);
   const group = ['flux rejected', place.agency, place.sourceSha256];
   return open(key, group, placeOf(place), sealed, `rejected record ${String(place.recordNo)}`) as RejectedContent;
+}
+
+/** The connection that a secret is of. */
+export interface SecretPlace {
+  agency: string;
+  connection: string;
+  kind: string;
+}
+
+export function sealConnectionSecret(key: DataKey, { agency, connection, kind }: SecretPlace, secret: unknown): Buffer {
+  return seal(key, ['flux connection', agency, connection], [kind], secret);
+}
+
+/** @throws OBJECT_CORRUPTED, KEY_UNAVAILABLE */
+export async function openConnectionSecret(
+  { keys, db }: { keys: KeyRing; db: Queryable },
+  { agency, connection, kind }: SecretPlace,
+  sealed: Buffer,
+): Promise<Record<string, unknown>> {
+  const key = await keyOf(keys, db, agency, sealed);
+  const what = `the secret of connection ${connection}`;
+  return open(key, ['flux connection', agency, connection], [kind], sealed, what) as Record<string, unknown>;
 }
 
 const format = 1;

@@ -35,6 +35,8 @@ export interface ObjectStore {
    * @throws whatever `bytes` throws; then nothing is left behind
    */
   put(agency: string, bytes: AsyncIterable<Uint8Array>, dataKey?: DataKey | null): Promise<StoredObject>;
+  /** Says that an object is about to be used again, so that retention leaves it. @returns whether it is there */
+  keep(address: string): Promise<boolean>;
   /** The local file of an address; it may not exist. @throws INTERNAL the address is not one of this store's */
   pathOf(address: string): string;
   /**
@@ -101,6 +103,15 @@ export function createFileStore({
         return stored;
       } finally {
         await rm(partial, { force: true });
+      }
+    },
+    async keep(address) {
+      try {
+        await markUsed(pathOf(address));
+        return true;
+      } catch (cause) {
+        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return false;
+        throw cause;
       }
     },
     async sealOf(address, keyOf) {

@@ -1,12 +1,13 @@
-import { findConnection } from '../db/connections.ts';
-import type { SourceObject } from '../db/source-objects.ts';
+import { findConnection, findConnectionSecret } from '../db/connections.ts';
+import { findKnownObject, type SourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
 import type { PinRequest } from '../etl/engine-types.ts';
+import { openConnectionSecret } from '../keys/sealed-records.ts';
 import { newestObjectKey } from './object-keys.ts';
 import type { Work } from './work.ts';
 
 /** What opens the run's source. @throws SOURCE_INVALID its connection does not exist */
-export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signal'>> {
+export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signal'> & { connectionVersion: bigint }> {
   const { holder, claim, definition } = work;
   const { source } = definition;
   const connection = await findConnection(holder, source.connection);
@@ -15,16 +16,42 @@ export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signa
       'SOURCE_INVALID',
       `Connection ${source.connection} does not exist. Register it, then start a new run.`,
     );
-  const { name, kind, config } = connection;
-  return { agency: claim.agencyId, connection: { name, kind, config }, source };
+  const { name, kind, config, version } = connection;
+  return {
+    agency: claim.agencyId,
+    connection: { name, kind, config, secret: connection.hasSecret ? await secretOf(work, { name, kind }) : null },
+    connectionVersion: version,
+    source,
+    known: async (origin) => {
+      const found = await findKnownObject(holder, { agencyId: claim.agencyId, connection: { name, version }, origin });
+      return found?.etag ? { ...found, etag: found.etag } : null;
+    },
+  };
+}
+
+async function secretOf(
+  { holder, claim, deps }: Work,
+  { name, kind }: { name: string; kind: string },
+): Promise<Record<string, unknown> | null> {
+  const sealed = await findConnectionSecret(holder, name);
+  if (sealed === null) return null;
+  if (!deps.keys) {
+    throw new FluxError(
+      'KEY_UNAVAILABLE',
+      `The secret of connection ${name} is sealed, and this worker has no keys. Set FLUX_DATA_KEY.`,
+    );
+  }
+  const place = { agency: claim.agencyId, connection: name, kind };
+  return openConnectionSecret({ keys: deps.keys, db: holder }, place, sealed);
 }
 
 /** Stores the source's exact bytes. */
 export async function pinSource(work: Work, signal: AbortSignal): Promise<SourceObject> {
-  const request = await sourceRequest(work);
+  const { connectionVersion, ...request } = await sourceRequest(work);
   const dataKey = await newestObjectKey(work);
   return {
     ...(await work.deps.engine.pinSource({ ...request, dataKey, signal })),
     connectionName: request.connection.name,
+    connectionVersion,
   };
 }

@@ -33,13 +33,25 @@ export function planEvents(run: Run, plan: SourcePlan, data: Record<string, unkn
 /** What the history and the audit log keep of a plan. */
 export function planData(
   { inputRun }: Run,
-  { object, plan, load }: { object: SourceObject | null; plan: SourcePlan; load: OpenedLoad | null },
+  {
+    object,
+    before = null,
+    plan,
+    load,
+  }: {
+    object: SourceObject | null;
+    /** The digest of what the pipeline's run before has pinned. */
+    before?: string | null;
+    plan: SourcePlan;
+    load: OpenedLoad | null;
+  },
 ): Record<string, unknown> {
   return {
     partitions: plan.ranges.length,
     recordsTotal: plan.recordsTotal,
     bytesTotal: plan.bytesTotal,
     ...(object ? { sha256: object.sha256, origin: object.origin } : { inputRun }),
+    ...(object && before !== null ? { sourceChanged: object.sha256 !== before } : {}),
     ...(load ? { dataset: load.dataset, load: Number(load.loadNo) } : {}),
     steps: plan.steps.map(({ stage, step, kind }) => ({ stage, step, kind })),
   };

@@ -1,7 +1,7 @@
 import { appendAudit } from '../audit/append.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
 import { setStagedColumns } from '../db/run-parts.ts';
-import { findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
+import { findPreviousSha256, findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
@@ -31,7 +31,8 @@ export async function planRun(work: Work): Promise<void> {
   const dataKeyOf = objectKeys(work);
   const request = { definition, contract, stage: run.stage, object, staged, dataKeyOf, workFolder, signal };
   const plan = await work.deps.engine.planSource(request);
-  await commitPlan(work, object, plan);
+  const before = object && (await findPreviousSha256(work.holder, work.claim, run.pipelineName));
+  await commitPlan(work, { object, before }, plan);
   work.deps.announcer.run(work.claim.runId);
   work.deps.announcer.work();
 }
@@ -41,7 +42,11 @@ async function pinnedBefore({ holder, claim, run }: Work): Promise<SourceObject 
   return run.rerunOf === null ? null : findSourceObject(holder, { ...claim, runId: run.rerunOf });
 }
 
-async function commitPlan(work: Work, object: SourceObject | null, plan: SourcePlan): Promise<void> {
+async function commitPlan(
+  work: Work,
+  { object, before }: { object: SourceObject | null; before: string | null },
+  plan: SourcePlan,
+): Promise<void> {
   const { claim, run, deps } = work;
   await fenced(work, async (tx) => {
     if (object) await insertSourceObject(tx, claim, object);
@@ -49,7 +54,7 @@ async function commitPlan(work: Work, object: SourceObject | null, plan: SourceP
     const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
     await insertPartitions(tx, claim, partitions);
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
-    const data = planData(run, { object, plan, load });
+    const data = planData(run, { object, before, plan, load });
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',

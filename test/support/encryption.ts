@@ -91,6 +91,7 @@ export function useSealedBench(database: TestDatabase, agencies: readonly string
       createEtlEngine({
         objects: createFileStore({ folder: bench.objects, dataKey: testDataKey, ...options }),
         sourceRoots: Object.fromEntries(agencies.map((agency) => [agency, [path.join(folder, 'sources', agency)]])),
+        sourcePrivateHosts: Object.fromEntries(agencies.map((agency) => [agency, ['127.0.0.1']])),
       }),
     async addPipeline(agency, name, file, content, more = {}) {
       await writeFile(path.join(folder, 'sources', agency, file), content);

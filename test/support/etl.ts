@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { SourceAccess } from '../../src/connectors/source.ts';
 import { createEtlEngine, type EtlDeps } from '../../src/etl/engine.ts';
 import type {
   BatchesRequest,
@@ -22,9 +23,9 @@ export interface EtlBench {
   sources: string;
   workFolder: string;
   put(name: string, content: string | Uint8Array): Promise<void>;
-  pin(definition: PipelineDefinition): Promise<PinnedObject>;
-  /** Pins, plans and reads every range to its end. */
-  run(definition: PipelineDefinition, contract: Contract): Promise<EtlResult>;
+  pin(definition: PipelineDefinition, connection?: SourceAccess): Promise<PinnedObject>;
+  /** Pins, plans and reads every range to its end. @param connection the bench's own files if absent */
+  run(definition: PipelineDefinition, contract: Contract, connection?: SourceAccess): Promise<EtlResult>;
   remove(): Promise<void>;
 }
 
@@ -49,8 +50,8 @@ export async function etlBench(options: { root?: string } & Partial<EtlDeps> = {
   const objects = createFileStore({ folder: join(folder, 'objects'), dataKey: Buffer.alloc(32, 7) });
   const engine = createEtlEngine({ objects, sourceRoots: { test: [sources] }, ...options });
   const { signal } = new AbortController();
-  const connection = { name: 'files', kind: 'file', config: { roots: ['.'] } };
-  const pin = (definition: PipelineDefinition): Promise<PinnedObject> =>
+  const files: SourceAccess = { name: 'files', kind: 'file', config: { roots: ['.'] } };
+  const pin = (definition: PipelineDefinition, connection = files): Promise<PinnedObject> =>
     engine.pinSource({ agency: 'test', connection, source: definition.source, signal });
   return {
     engine,
@@ -58,8 +59,8 @@ export async function etlBench(options: { root?: string } & Partial<EtlDeps> = {
     workFolder,
     pin,
     put: (name, content) => writeFile(join(sources, name), content),
-    async run(definition, contract) {
-      const object = await pin(definition);
+    async run(definition, contract, connection) {
+      const object = await pin(definition, connection);
       const plan = await engine.planSource({ definition, contract, object, workFolder, signal });
       return { plan, object, ...(await readAll(engine, plan, { definition, contract, object, workFolder, signal })) };
     },

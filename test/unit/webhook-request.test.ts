@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { checkWebhookAddress, isPublicAddress } from '../../src/domain/webhook-address.ts';
+import { checkWebhookAddress } from '../../src/domain/webhook-address.ts';
+import { isPublicAddress } from '../../src/network/public-address.ts';
 import { postWebhook } from '../../src/worker/webhook-request.ts';
 
 describe('a webhook’s address', () => {

@@ -33,7 +33,8 @@ export async function openReader(
     case 'json':
       return new JsonReader(
         file,
-        { lines: false, recordPath: textOption(format, 'recordPath', '') },
+        // Of a list in pages the records stand in one array already.
+        { lines: false, recordPath: job.definition.source.pages ? '' : textOption(format, 'recordPath', '') },
         contract,
         job.workFolder,
       );
