@@ -1,8 +1,13 @@
 /**
- * The queue beside graphile-worker and pg-boss on one server, each in a database of its own, in turns:
- *   starts   runs queued a second through the use case (run, partition, event, audit entry, hints), against addJob and send
- *   claims   partitions claimed a second, against jobs that pg-boss fetches and that graphile-worker works (it has no fetch alone)
- * Usage: node bench/control-plane.ts ADMIN_URL [JOBS]   (a server where scratch databases may be created)
+ * The queue beside graphile-worker and pg-boss on one server, each in a database of its own, in turns, the same number of callers
+ * and connections for each, `fsync` on for all:
+ *   starts   runs queued a second, against addJob and send: one call a job, which returns when the job is durable.
+ *            Flux: the use case, which writes run, partition, event and audit entry under row-level security, and hints.
+ *            graphile-worker: one row and a hint. pg-boss: one row.
+ *   claims   one call a job: partitions claimed a second (Flux; a claim that a crash of the server undoes has bound nobody, so it
+ *            does not wait for the disk), jobs fetched (pg-boss), jobs fetched and completed (graphile-worker has no fetch alone)
+ *   batched  the peers' way to queue many in one call (addJobs, insert), a hundred at a time; Flux has no such call
+ * Usage: node bench/control-plane.ts ADMIN_URL [JOBS] [CALLERS]   (a server where scratch databases may be created)
  */
 import { randomBytes } from 'node:crypto';
 
@@ -19,12 +24,18 @@ import { inTenant } from '../src/db/transaction.ts';
 import { addAgency } from '../src/domain/provision-agency.ts';
 import { startRun } from '../src/domain/start-run.ts';
 
-const callers = 8;
+const [url, jobCount = '1000', callerCount = '8'] = process.argv.slice(2);
+const callers = Number(callerCount);
 const rounds = 3;
+const batch = 100;
 
 interface Peer {
   name: string;
   start(): Promise<unknown>;
+  /** Queues a hundred in one call, where there is such a call. */
+  startBatch?(): Promise<unknown>;
+  /** Throws away what is queued. */
+  clear?(): Promise<unknown>;
   /** Takes all that was started, with `callers` at once. */
   takeAll(jobs: number): Promise<void>;
   stop(): Promise<void>;
@@ -37,16 +48,27 @@ async function main(serverUrl: string, jobs: number): Promise<void> {
   try {
     for (const name of names) await server.query(sql`create database ${ident(name)}`);
     const peers = [await flux(urls[0] as string), await graphile(urls[1] as string), await boss(urls[2] as string)];
-    const rates = new Map(peers.map(({ name }) => [name, { starts: [] as number[], claims: [] as number[] }]));
+    const rates = new Map(
+      peers.map(({ name }) => [name, { starts: [] as number[], claims: [] as number[], batched: [] as number[] }]),
+    );
     for (let round = 0; round < rounds; round += 1) {
       for (const peer of peers) {
         const of = rates.get(peer.name);
         of?.starts.push(await rate(jobs, () => concurrently(jobs, () => peer.start())));
         of?.claims.push(await rate(jobs, () => peer.takeAll(jobs)));
+        const { startBatch } = peer;
+        if (!startBatch) continue;
+        of?.batched.push(await rate(jobs, () => concurrently(Math.ceil(jobs / batch), startBatch)));
+        await peer.clear?.();
       }
     }
-    for (const [name, { starts, claims }] of rates) {
-      process.stdout.write(`| ${name.padEnd(16)} | ${median(starts).padStart(6)} | ${median(claims).padStart(6)} |\n`);
+    process.stdout.write(
+      `| ${String(callers)} callers | starts/s | claims/s | batched starts/s |\n|---|---|---|---|\n`,
+    );
+    for (const [name, { starts, claims, batched }] of rates) {
+      process.stdout.write(
+        `| ${name} | ${median(starts)} | ${median(claims)} | ${batched.length === 0 ? '' : median(batched)} |\n`,
+      );
     }
     for (const peer of peers) await peer.stop();
   } finally {
@@ -76,6 +98,7 @@ async function flux(adminUrl: string): Promise<Peer> {
     url: roleUrl(adminUrl, roles.worker, contextKey),
     max: callers,
     applicationName: 'bench worker',
+    pipeline: true,
   });
   const sealed = (): string =>
     sealContext(sealKey(contextKey), {
@@ -116,6 +139,8 @@ async function graphile(connectionString: string): Promise<Peer> {
   return {
     name: 'graphile-worker',
     start: () => utils.addJob('noop', {}),
+    startBatch: () => utils.addJobs(Array.from({ length: batch }, () => ({ identifier: 'noop', payload: {} }))),
+    clear: () => utils.withPgClient((client) => client.query('delete from graphile_worker._private_jobs')),
     async takeAll(jobs) {
       let left = jobs;
       let done = (): void => undefined;
@@ -141,11 +166,19 @@ async function graphile(connectionString: string): Promise<Peer> {
 
 async function boss(connectionString: string): Promise<Peer> {
   const instance = new PgBoss({ connectionString, max: callers, supervise: false, schedule: false });
+  instance.on('error', () => undefined); // its database is dropped at the end
   await instance.start();
   await instance.createQueue('noop');
   return {
     name: 'pg-boss',
     start: () => instance.send('noop', {}),
+    startBatch: async () => {
+      await instance.insert(
+        'noop',
+        Array.from({ length: batch }, () => ({ data: {} })),
+      );
+    },
+    clear: () => instance.deleteQueuedJobs('noop'),
     takeAll: (jobs) => concurrently(jobs, () => instance.fetch('noop')),
     stop: () => instance.stop({ graceful: false }),
   };
@@ -172,6 +205,5 @@ function median(values: readonly number[]): string {
   return String(Math.round([...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN));
 }
 
-const [url, jobs = '1000'] = process.argv.slice(2);
-if (url === undefined) throw new Error('usage: node bench/control-plane.ts ADMIN_URL [JOBS]');
-await main(url, Number(jobs));
+if (url === undefined) throw new Error('usage: node bench/control-plane.ts ADMIN_URL [JOBS] [CALLERS]');
+await main(url, Number(jobCount));

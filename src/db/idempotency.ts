@@ -39,14 +39,55 @@ export async function findFirstResult(db: Queryable, operation: string, key: str
   return rows[0] ?? null;
 }
 
-/** Keeps a first result for seven days; takes the place of an expired one. The caller holds the key's lock. */
-export async function saveFirstResult(
+/** As `lockName` for each of several, without waiting. @returns whether each is held now, in the order of the names */
+export async function tryLockNames(
   db: Queryable,
-  { operation, key, requestSha256, result }: FirstResult & { operation: string; key: string },
-): Promise<void> {
+  space: keyof typeof lockSpaces,
+  names: readonly string[],
+): Promise<boolean[]> {
+  const { rows } = await db.query<{ held: boolean }>(sql`
+    select pg_try_advisory_xact_lock(${lockSpaces[space]}, hashtext(own.agency || '/' || wanted.name)) as held
+    from (select flux.current_agency() as agency) as own, unnest(${[...names]}::text[]) with ordinality as wanted (name, n)
+    order by wanted.n
+  `);
+  return rows.map(({ held }) => held);
+}
+
+/** Those of the keys that have a first result which has not expired. The caller holds their locks. */
+export async function findFirstResults(
+  db: Queryable,
+  operation: string,
+  keys: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ key: string }>(sql`
+    select key
+    from flux.idempotency_keys
+    where agency_id = (select flux.current_agency())
+      and operation = ${operation}
+      and key = any (${[...keys]}::text[])
+      and expires_at > clock_timestamp()
+  `);
+  return new Set(rows.map(({ key }) => key));
+}
+
+export type NewFirstResult = FirstResult & { operation: string; key: string };
+
+/** Keeps a first result for seven days; takes the place of an expired one. The caller holds the key's lock. */
+export async function saveFirstResult(db: Queryable, first: NewFirstResult): Promise<void> {
+  await saveFirstResults(db, [first]);
+}
+
+/** As `saveFirstResult`, for different keys. */
+export async function saveFirstResults(db: Queryable, firsts: readonly NewFirstResult[]): Promise<void> {
   await db.query(sql`
     insert into flux.idempotency_keys (agency_id, key, operation, request_sha256, result)
-    values (flux.current_agency(), ${key}, ${operation}, ${requestSha256}, ${JSON.stringify(result)})
+    select (select flux.current_agency()), first.key, first.operation, first.sha256, first.result::jsonb
+    from unnest(
+      ${firsts.map(({ key }) => key)}::text[],
+      ${firsts.map(({ operation }) => operation)}::text[],
+      ${firsts.map(({ requestSha256 }) => requestSha256)}::bytea[],
+      ${firsts.map(({ result }) => JSON.stringify(result))}::text[]
+    ) as first (key, operation, sha256, result)
     on conflict (agency_id, operation, key) do update
     set request_sha256 = excluded.request_sha256,
         result = excluded.result,

@@ -56,6 +56,23 @@ export async function findPipeline(db: Queryable, name: string, version: number 
   return rows[0] ?? null;
 }
 
+/** The current (highest) versions of the pipelines that are asked for, in no order. @param names at most 200 */
+export async function findCurrentPipelines(db: Queryable, names: readonly string[]): Promise<Pipeline[]> {
+  const { rows } = await db.query<Pipeline>(sql`
+    select current.*
+    from unnest(${[...names]}::text[]) as wanted (name)
+    cross join lateral (
+      select ${pipelineColumns}
+      from flux.pipelines as p
+      where p.agency_id = (select flux.current_agency())
+        and p.name = wanted.name
+      order by p.version desc
+      limit 1
+    ) as current
+  `);
+  return rows;
+}
+
 /** The versions that are asked for, in no order. @param keys at most 200 */
 export async function findPipelines(db: Queryable, keys: readonly VersionedName[]): Promise<Pipeline[]> {
   const { rows } = await db.query<Pipeline>(sql`

@@ -102,3 +102,16 @@ export async function insertRunEvents(
   `);
   return rows;
 }
+
+/** Inserts each run's first event. The runs are the transaction's own, so nobody else counts their events meanwhile. */
+export async function insertFirstEvents(
+  db: Queryable,
+  firsts: readonly { runId: string; traceId: string | null; event: NewRunEvent }[],
+): Promise<void> {
+  await db.query(sql`
+    insert into flux.run_events (agency_id, run_id, seq, name, attempt, message, data, trace_id)
+    select (select flux.current_agency()), first."runId", 1, first.event ->> 'name', 1, first.event ->> 'message',
+      coalesce(first.event -> 'data', '{}'), first."traceId"
+    from jsonb_to_recordset(${toJsonb(firsts)}::jsonb) as first ("runId" uuid, "traceId" text, event jsonb)
+  `);
+}

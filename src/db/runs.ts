@@ -1,3 +1,4 @@
+import { toJsonb } from './json.ts';
 import type { Queryable } from './pool.ts';
 import type { RunStage, RunStatus } from './run-vocabulary.ts';
 import { join, type Sql, sql } from './sql.ts';
@@ -51,7 +52,7 @@ export interface Run {
 }
 
 export interface NewRun {
-  /** From `newRunId`, where something is bound to it beforehand. */
+  /** From `newRunIds`, where something is bound to it beforehand. */
   id?: string;
   pipelineName: string;
   pipelineVersion: number;
@@ -129,20 +130,39 @@ const runColumns = sql`
   reprocess_of as "reprocessOf"
 `;
 
-/** An id for a run that is about to be inserted. */
-export async function newRunId(db: Queryable): Promise<string> {
-  const { rows } = await db.query<{ id: string }>(sql`select flux.uuid_v7() as id`);
-  return (rows[0] as { id: string }).id;
+/** Ids for runs that are about to be inserted. */
+export async function newRunIds(db: Queryable, count: number): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(sql`
+    select flux.uuid_v7() as id
+    from generate_series(1, ${count}::int)
+  `);
+  return rows.map(({ id }) => id);
 }
 
-/** Inserts a PENDING run. */
+/** Inserts a PENDING run without a history. */
 export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
-  const none = { rerunOf: null, reprocessOf: null, forkedFrom: null, forkedPartition: null, forkedVersion: null };
-  const origin = { ...none, ...run.origin };
+  const id = run.id ?? (await newRunIds(db, 1))[0];
+  const [inserted] = await insertRuns(db, [{ ...run, id: id as string }], 0);
+  return inserted as Run;
+}
+
+/**
+ * Inserts PENDING runs.
+ *
+ * @param eventCount how many events the caller inserts with each
+ * @returns them in their order
+ */
+export async function insertRuns(
+  db: Queryable,
+  runs: readonly (NewRun & { id: string })[],
+  eventCount: number,
+): Promise<Run[]> {
   const { rows } = await db.query<RunRow>(sql`
     insert into flux.runs (
       agency_id,
       run_id,
+      version,
+      last_seq,
       pipeline_name,
       pipeline_version,
       stage,
@@ -162,41 +182,81 @@ export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
       input_run,
       reprocess_of
     )
-    values (
-      flux.current_agency(),
-      coalesce(${run.id ?? null}::uuid, flux.uuid_v7()),
-      ${run.pipelineName},
-      ${run.pipelineVersion},
-      ${run.stage},
-      ${run.contentType},
-      ${run.useCase},
-      ${run.classification},
-      ${run.priority ?? 0},
-      ${run.requestedBy},
-      ${run.reason},
-      ${JSON.stringify(run.payload)},
-      ${run.payloadSealed ?? null}::bytea,
-      ${run.traceId},
-      ${origin.rerunOf},
-      ${origin.forkedFrom},
-      ${origin.forkedPartition}::int,
-      ${origin.forkedVersion}::int,
-      ${run.inputRun ?? null},
-      ${origin.reprocessOf}
+    select
+      (select flux.current_agency()),
+      run.id,
+      1 + ${eventCount}::int,
+      ${eventCount}::int,
+      run."pipelineName",
+      run."pipelineVersion",
+      run.stage,
+      run."contentType",
+      run."useCase",
+      run.classification,
+      coalesce(run.priority, 0),
+      run."requestedBy",
+      run.reason,
+      run.payload,
+      decode(run.sealed, 'base64'),
+      run."traceId",
+      run."rerunOf",
+      run."forkedFrom",
+      run."forkedPartition",
+      run."forkedVersion",
+      run."inputRun",
+      run."reprocessOf"
+    from jsonb_to_recordset(${toJsonb(runs.map(toRecord))}::jsonb) as run (
+      id uuid,
+      "pipelineName" text,
+      "pipelineVersion" int,
+      stage text,
+      "contentType" text,
+      "useCase" text,
+      classification smallint,
+      priority smallint,
+      "requestedBy" text,
+      reason text,
+      payload jsonb,
+      sealed text,
+      "traceId" text,
+      "rerunOf" uuid,
+      "forkedFrom" uuid,
+      "forkedPartition" int,
+      "forkedVersion" int,
+      "inputRun" uuid,
+      "reprocessOf" uuid
     )
     returning ${runColumns}
   `);
-  return toRun(rows[0] as RunRow);
+  const inserted = new Map(rows.map((row) => [row.id, toRun(row)]));
+  return runs.map(({ id }) => inserted.get(id) as Run);
+}
+
+function toRecord({ origin, payloadSealed, ...run }: NewRun): Record<string, unknown> {
+  return { ...run, ...origin, sealed: payloadSealed?.toString('base64') ?? null };
+}
+
+/** As `insertPlanPartitions`, for one run. */
+export async function insertPlanPartition(
+  db: Queryable,
+  { runId, ...run }: { runId: string; stage: RunStage; priority?: number },
+): Promise<void> {
+  await insertPlanPartitions(db, [{ id: runId, ...run }]);
 }
 
 /** Inserts the partition that every run starts with: a worker takes it, pins the source and cuts the rest. */
-export async function insertPlanPartition(
+export async function insertPlanPartitions(
   db: Queryable,
-  { runId, stage, priority = 0 }: { runId: string; stage: RunStage; priority?: number },
+  runs: readonly { id: string; stage: RunStage; priority?: number }[],
 ): Promise<void> {
   await db.query(sql`
     insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage, priority)
-    values (flux.current_agency(), ${runId}, 0, 'PLAN', ${stage}, ${priority})
+    select (select flux.current_agency()), run.id, 0, 'PLAN', run.stage, run.priority
+    from unnest(
+      ${runs.map(({ id }) => id)}::uuid[],
+      ${runs.map(({ stage }) => stage)}::text[],
+      ${runs.map(({ priority = 0 }) => priority)}::smallint[]
+    ) as run (id, stage, priority)
   `);
 }
 

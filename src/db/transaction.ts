@@ -63,6 +63,27 @@ async function inPipelinedTenant<T>(
   throw opened.status === 'rejected' ? opened.reason : (worked as PromiseRejectedResult).reason;
 }
 
+/**
+ * Asks for what does not need each other's answers: on a pipelined connection it travels together, on any other in turn.
+ *
+ * @throws the first failure, in the order of `asks`; everything has settled by then, so nothing is sent after a rollback
+ */
+export async function together<Answers extends readonly unknown[]>(
+  tx: Connection,
+  ...asks: { [K in keyof Answers]: () => Promise<Answers[K]> }
+): Promise<Answers> {
+  const answers: unknown[] = [];
+  if (!tx.pipelined) {
+    for (const ask of asks) answers.push(await ask());
+    return answers as unknown as Answers;
+  }
+  for (const settled of await Promise.allSettled(asks.map((ask) => ask()))) {
+    if (settled.status === 'rejected') throw settled.reason;
+    answers.push(settled.value);
+  }
+  return answers as unknown as Answers;
+}
+
 /** Makes the rest of the open transaction the tenant's. */
 export async function setTenant(tx: Connection, sealedContext: string): Promise<void> {
   await tx.query(sql`select set_config('flux.context', ${sealedContext}, true)`);

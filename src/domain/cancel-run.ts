@@ -35,7 +35,7 @@ export async function cancelRun(deps: DomainDeps, caller: Caller, input: CancelR
     change: (tx, graceMs) => requestCancel(tx, caller, input, graceMs),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
-  if (!repeated) await wakeWorkers(deps, value.id);
+  if (!repeated) wakeWorkers(deps, value.id);
   return value;
 }
 

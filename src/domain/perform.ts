@@ -3,7 +3,7 @@ import { canonicalBytes } from '../canonical-json.ts';
 import { sha256 } from '../crypto/hash.ts';
 import { findFirstResult, lockName, saveFirstResult } from '../db/idempotency.ts';
 import type { Connection } from '../db/pool.ts';
-import { inTenant } from '../db/transaction.ts';
+import { inTenant, together } from '../db/transaction.ts';
 import { FluxError, toFluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { storableKey } from './no-personal-data.ts';
@@ -56,9 +56,7 @@ export async function perform<T, Checked>(
   ask: Ask<T, Checked>,
 ): Promise<Performed<T>> {
   try {
-    requireFitting(ask);
-    const checked = ask.check();
-    requireNoNul(ask.request);
+    const checked = checkAsk(ask);
     return await inTenant(deps.pool, caller.sealed(), (tx) => changeOnce(tx, caller, ask, checked));
   } catch (cause) {
     const error = toFluxError(cause);
@@ -67,17 +65,27 @@ export async function perform<T, Checked>(
   }
 }
 
+/** The rules that need no database. */
+export function checkAsk<Checked>(ask: Ask<unknown, Checked>): Checked {
+  requireFitting(ask);
+  const checked = ask.check();
+  requireNoNul(ask.request);
+  return checked;
+}
+
 async function changeOnce<T, Checked>(
   tx: Connection,
   caller: Caller,
   ask: Ask<T, Checked>,
   checked: Checked,
 ): Promise<Performed<T>> {
-  const requestSha256 = sha256(canonicalBytes(ask.request));
-  const key = ask.idempotencyKey === null ? null : storableKey(ask.idempotencyKey);
+  const { key, requestSha256 } = identityOf(ask);
   if (key !== null) {
-    await lockName(tx, 'idempotency', `${ask.action}/${key}`);
-    const first = await findFirstResult(tx, ask.action, key);
+    const [, first] = await together(
+      tx,
+      () => lockName(tx, 'idempotency', `${ask.action}/${key}`),
+      () => findFirstResult(tx, ask.action, key), // sees what was committed before the lock was given
+    );
     if (first) {
       if (!first.requestSha256.equals(requestSha256)) throw keyConflict(key, first.result);
       return { value: await ask.again(tx, first.result), repeated: true };
@@ -87,13 +95,7 @@ async function changeOnce<T, Checked>(
   // Asked for together, because on the API's connections they then travel together.
   await Promise.all([
     key === null ? null : saveFirstResult(tx, { operation: ask.action, key, requestSha256, result: change.reference }),
-    appendAudit(tx, {
-      ...entryOf(caller, ask),
-      resourceId: change.resourceId,
-      success: true,
-      before: change.before,
-      after: change.after,
-    }),
+    appendAudit(tx, successOf(caller, ask, change)),
   ]);
   caller.recorded?.();
   return { value: change.value, repeated: false };
@@ -117,6 +119,27 @@ export async function recordRefusal(
   } catch (cause) {
     deps.logger.warn({ err: cause, action: ask.action, code: error.code }, 'a refusal could not be recorded');
   }
+}
+
+/** By what an equal request is known. */
+export function identityOf({ idempotencyKey, request }: Pick<Ask<unknown, unknown>, 'idempotencyKey' | 'request'>): {
+  key: string | null;
+  requestSha256: Buffer;
+} {
+  return {
+    key: idempotencyKey === null ? null : storableKey(idempotencyKey),
+    requestSha256: sha256(canonicalBytes(request)),
+  };
+}
+
+/** The audit entry of what was done. */
+export function successOf(
+  caller: Caller,
+  ask: Pick<Ask<unknown, unknown>, 'action' | 'resourceType' | 'reason'>,
+  change: Omit<Change<unknown>, 'value'>,
+): AuditEntry {
+  const { resourceId, before, after } = change;
+  return { ...entryOf(caller, ask), resourceId, success: true, before, after };
 }
 
 function entryOf(

@@ -1,14 +1,16 @@
 import type { Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
-import { insertPlanPartition, insertRun, type Run, type RunOrigin } from '../db/runs.ts';
-import { appendEvents } from '../events/append.ts';
+import { insertPlanPartitions, insertRuns, type NewRun, newRunIds, type Run, type RunOrigin } from '../db/runs.ts';
+import { together } from '../db/transaction.ts';
+import { appendFirstEvents, type NewRunEvent } from '../events/append.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
 import type { Caller, DomainDeps } from './caller.ts';
-import { requireRun } from './run-control.ts';
 import { storePayload } from './run-payload.ts';
 import type { RunStage } from './run.ts';
 
 export interface QueuedRun {
+  /** From `newRunIds`, where it has been asked for beforehand. */
+  id?: string;
   pipeline: Pipeline;
   stage: RunStage;
   /** Resolved, every field written out. */
@@ -21,14 +23,53 @@ export interface QueuedRun {
   origin: RunOrigin | null;
 }
 
+/** With an id from `newRunIds`. */
+export type IdentifiedRun = QueuedRun & { id: string };
+
 /** Inserts a PENDING run with its first partition and its first event. Personal data in reason and notes are masked. */
 export async function queueRun(
   deps: Pick<DomainDeps, 'keys'>,
   tx: Connection,
-  { principal, traceId }: Caller,
-  { pipeline, stage, payload, reason, priority, inputRun = null, origin }: QueuedRun,
+  caller: Caller,
+  run: QueuedRun,
 ): Promise<Run> {
-  const queued = await insertRun(tx, {
+  const id = run.id ?? (await newRunIds(tx, 1))[0] ?? '';
+  const write = await prepareRuns(deps, tx, [{ caller, run: { ...run, id } }]);
+  return (await write(tx))[0] as Run;
+}
+
+/** As `queueRun`, for runs of one agency together. @returns what writes them, and gives them in their order */
+export async function prepareRuns(
+  deps: Pick<DomainDeps, 'keys'>,
+  tx: Connection,
+  wanted: readonly { caller: Caller; run: IdentifiedRun }[],
+): Promise<(tx: Connection) => Promise<Run[]>> {
+  const runs: (NewRun & { id: string })[] = [];
+  for (const { caller, run } of wanted) runs.push(await newRun(deps, tx, caller, run));
+  const firsts = wanted.map(({ caller, run }) => ({
+    runId: run.id,
+    traceId: caller.traceId,
+    event: queuedEvent(caller, run),
+  }));
+  return async (writing) => {
+    const [queued] = await together(
+      writing,
+      () => insertRuns(writing, runs, 1),
+      () => insertPlanPartitions(writing, runs),
+      () => appendFirstEvents(writing, firsts),
+    );
+    return queued;
+  };
+}
+
+async function newRun(
+  deps: Pick<DomainDeps, 'keys'>,
+  tx: Connection,
+  { principal, traceId }: Caller,
+  { id, pipeline, stage, payload, reason, priority, inputRun = null, origin }: IdentifiedRun,
+): Promise<NewRun & { id: string }> {
+  return {
+    id,
     pipelineName: pipeline.name,
     pipelineVersion: pipeline.version,
     stage,
@@ -37,28 +78,30 @@ export async function queueRun(
     classification: pipeline.classification,
     requestedBy: principal.subject,
     reason: reason === null ? null : maskText(reason),
-    ...(await storePayload(deps, tx, principal.agency, withMaskedNotes(payload))),
+    ...(await storePayload(deps, tx, { agency: principal.agency, runId: id }, withMaskedNotes(payload))),
     traceId,
     priority,
     inputRun,
     ...(origin ? { origin } : {}),
-  });
-  await insertPlanPartition(tx, { runId: queued.id, stage, priority });
-  await appendEvents(tx, { agencyId: queued.agency, runId: queued.id }, [
-    {
-      name: 'RunQueued',
-      message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${principal.subject}.`,
-      data: {
-        by: principal.subject,
-        pipeline: { name: pipeline.name, version: pipeline.version },
-        stage,
-        priority,
-        ...(inputRun === null ? {} : { inputRun }),
-        ...origin,
-      },
+  };
+}
+
+function queuedEvent(
+  { principal }: Caller,
+  { pipeline, stage, priority, inputRun = null, origin }: QueuedRun,
+): NewRunEvent {
+  return {
+    name: 'RunQueued',
+    message: `Run of ${pipeline.name} version ${String(pipeline.version)} queued by ${principal.subject}.`,
+    data: {
+      by: principal.subject,
+      pipeline: { name: pipeline.name, version: pipeline.version },
+      stage,
+      priority,
+      ...(inputRun === null ? {} : { inputRun }),
+      ...origin,
     },
-  ]);
-  return requireRun(tx, queued.id); // as the event has left it
+  };
 }
 
 /** The rest of a payload is read by programs and was checked to hold none. */

@@ -34,7 +34,7 @@ export async function reprocessRejected(deps: DomainDeps, caller: Caller, input:
     change: (tx) => queueReprocessing(deps, tx, caller, input),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
-  if (!repeated) await wakeWorkers(deps, value.id);
+  if (!repeated) wakeWorkers(deps, value.id);
   return value;
 }
 

@@ -23,7 +23,7 @@ const candidateLimit = 20; // enough to choose from; a message is no catalogue
  * @throws PIPELINE_NOT_FOUND, AMBIGUOUS_PIPELINE with the candidates; INVALID_INPUT the named one is of another purpose
  */
 export async function resolvePipeline(tx: Connection, { name, purpose }: Wanted): Promise<Pipeline> {
-  if (name !== null) return resolveByName(tx, name, purpose);
+  if (name !== null) return requireResolved(tx, await findPipeline(tx, name, null), { name, purpose });
   const found = await findEnabledPipelines(tx, { purpose, limit: candidateLimit });
   const [only, ...others] = found;
   const wanted = `content type ${purpose?.contentType ?? ''} and use case ${purpose?.useCase ?? ''}`;
@@ -39,18 +39,22 @@ export async function resolvePipeline(tx: Connection, { name, purpose }: Wanted)
   return only;
 }
 
-async function resolveByName(tx: Connection, name: string, purpose: Wanted['purpose']): Promise<Pipeline> {
-  const pipeline = await findPipeline(tx, name, null);
+/** As `resolvePipeline`, of a request that names one: `pipeline` is what was found under the name. */
+export async function requireResolved(
+  tx: Connection,
+  pipeline: Pipeline | null,
+  { name, purpose }: Pick<Wanted, 'name' | 'purpose'>,
+): Promise<Pipeline> {
   if (!pipeline?.enabled) {
     throw notFound(
-      `There is ${pipeline ? 'a' : 'no'} pipeline ${name}${pipeline ? ', but it is not enabled' : ''}.`,
+      `There is ${pipeline ? 'a' : 'no'} pipeline ${String(name)}${pipeline ? ', but it is not enabled' : ''}.`,
       await enabledNames(tx),
     );
   }
   if (purpose && (purpose.contentType !== pipeline.contentType || purpose.useCase !== pipeline.useCase)) {
     throw new FluxError(
       'INVALID_INPUT',
-      `The pipeline ${name} has content type ${pipeline.contentType} and use case ${pipeline.useCase}; the payload says ${purpose.contentType} and ${purpose.useCase}. Make them agree.`,
+      `The pipeline ${String(name)} has content type ${pipeline.contentType} and use case ${pipeline.useCase}; the payload says ${purpose.contentType} and ${purpose.useCase}. Make them agree.`,
     );
   }
   return pipeline;

@@ -37,7 +37,7 @@ export async function resumeRun(deps: DomainDeps, caller: Caller, input: Control
     change: (tx) => beginAttempt(tx, caller, input),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   });
-  if (!repeated) await wakeWorkers(deps, value.id);
+  if (!repeated) wakeWorkers(deps, value.id);
   return value;
 }
 

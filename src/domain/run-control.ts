@@ -1,9 +1,9 @@
 import { readOwnAgency } from '../db/agencies-read.ts';
-import { channels, notify } from '../db/notify.ts';
-import type { Connection } from '../db/pool.ts';
+import type { Connection, Pool } from '../db/pool.ts';
 import type { RunKey } from '../db/run-events-append.ts';
 import { findRun, type Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
+import { type Announcer, createAnnouncer } from '../events/announce.ts';
 import { unknownRun } from '../events/read-after.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 
@@ -40,14 +40,22 @@ export function auditState({ status, attempt, version }: Run): Record<string, un
   return { status, attempt, version: String(version) };
 }
 
-/** Hints only: a worker that misses them finds the run by its poll, so a failure here fails nothing. */
-export async function wakeWorkers({ pool, logger }: DomainDeps, runId: string): Promise<void> {
-  try {
-    await notify(pool, channels.work);
-    await notify(pool, channels.runEvents, runId);
-  } catch (cause) {
-    logger.warn({ err: cause, runId }, 'no hint could be sent; the workers find the run by their poll');
+const announcers = new WeakMap<Pool, Announcer>();
+
+/**
+ * Tells workers and followers soon after the commit: what is changed within some 30 ms shares one NOTIFY, because each takes a
+ * lock of the whole database and flushes the log. A lost hint costs time only: workers and followers poll.
+ */
+export function wakeWorkers({ pool, logger }: DomainDeps, runId: string): void {
+  let announcer = announcers.get(pool);
+  if (!announcer) {
+    announcer = createAnnouncer(pool, (err) =>
+      logger.warn({ err }, 'no hint could be sent; the workers find the run by their poll'),
+    );
+    announcers.set(pool, announcer);
   }
+  announcer.run(runId);
+  announcer.work();
 }
 
 export async function requireEnabledAgency(tx: Connection, { principal }: Caller): Promise<void> {

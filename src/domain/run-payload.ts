@@ -1,5 +1,5 @@
 import type { Queryable } from '../db/pool.ts';
-import { newRunId, type Run } from '../db/runs.ts';
+import type { Run } from '../db/runs.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
 import { openPayload, sealPayload } from '../keys/sealed-records.ts';
 import { FluxError } from '../errors.ts';
@@ -11,14 +11,12 @@ const open = ['agency', 'content_type', 'use_case', 'stage', 'dry_run', 'checkpo
 export async function storePayload(
   { keys }: { keys?: KeyRing | undefined },
   tx: Queryable,
-  agency: string,
+  { agency, runId }: { agency: string; runId: string },
   payload: Record<string, unknown>,
-): Promise<{ id?: string; payload: Record<string, unknown>; payloadSealed: Buffer | null }> {
+): Promise<{ payload: Record<string, unknown>; payloadSealed: Buffer | null }> {
   if (!keys?.seals) return { payload, payloadSealed: null };
-  // The seal is bound to the run, so the run's id comes first.
-  const id = await newRunId(tx);
   const key = await keys.newest(tx, agency, 'records');
-  return { id, payload: withoutContent(payload), payloadSealed: sealPayload(key, { agency, runId: id }, payload) };
+  return { payload: withoutContent(payload), payloadSealed: sealPayload(key, { agency, runId }, payload) };
 }
 
 /**

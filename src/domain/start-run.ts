@@ -1,19 +1,15 @@
-import { type RunPayload, validateRunPayload } from '../contracts/documents.ts';
-import type { Pipeline } from '../db/pipelines.ts';
-import type { Connection } from '../db/pool.ts';
+import { validateRunPayload } from '../contracts/documents.ts';
 import type { Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { requireOwnAgency } from './own-agency.ts';
 import { requireNoPersonalData } from './no-personal-data.ts';
-import { type Change, perform } from './perform.ts';
-import { queueRun } from './queue-run.ts';
-import { resolvePipeline, type Wanted } from './resolve-pipeline.ts';
-import { stageInput } from './stage-input.ts';
-import { requireEnabledAgency, requireRun, wakeWorkers } from './run-control.ts';
-import { auditedPayload } from './run-payload.ts';
+import type { Ask } from './perform.ts';
+import { performTogether } from './perform-together.ts';
+import { mayStartTogether, planStarts, queueStart, readForStarts, type Start } from './queue-start.ts';
+import type { Wanted } from './resolve-pipeline.ts';
+import { requireRun, wakeWorkers } from './run-control.ts';
 import type { RunStage } from './run.ts';
-import { datedSource } from './source-date.ts';
 
 export interface StartRun extends Asked {
   /** The pipeline's name, or a bare payload: exactly one of them. */
@@ -29,7 +25,8 @@ export interface StartRun extends Asked {
 }
 
 /**
- * Queues a run: the run, its first partition, RunQueued and the audit entry in one transaction; then wakes the workers.
+ * Queues a run: the run, its first partition, RunQueued and the audit entry in one transaction, which it may share with others of its
+ * agency that come at the same moment; then wakes the workers.
  *
  * @throws INVALID_INPUT the input or the payload breaks a rule, or asks for what is not offered
  * @throws DATA_ISOLATION the payload names another agency
@@ -38,7 +35,7 @@ export interface StartRun extends Asked {
  * @throws IDEMPOTENCY_CONFLICT
  */
 export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun): Promise<Run> {
-  const { value, repeated } = await perform<Run, Wanted>(deps, caller, {
+  const ask: Ask<Run, Start> = {
     action: 'run.start',
     resourceType: 'run',
     resourceId: null,
@@ -52,41 +49,17 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
       ...(input.priority ? { priority: input.priority } : {}),
       metadata: input.metadata ?? null,
     },
-    check: () => wantedOf(caller, input),
-    change: (tx, wanted) => queueWanted(deps, tx, caller, input, wanted),
+    check: () => ({ ...wantedOf(caller, input), reason: input.reason, priority: input.priority ?? 0 }),
+    change: (tx, start) => queueStart(deps, tx, { caller, checked: start }),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
-  });
-  if (!repeated) await wakeWorkers(deps, value.id);
-  return value;
-}
-
-async function queueWanted(
-  deps: DomainDeps,
-  tx: Connection,
-  caller: Caller,
-  input: StartRun,
-  wanted: Wanted,
-): Promise<Change<Run>> {
-  await requireEnabledAgency(tx, caller);
-  const pipeline = await resolvePipeline(tx, wanted);
-  const payload = keptPayload(caller, pipeline, wanted);
-  const inputRun = await stageInput(tx, pipeline, wanted.stage);
-  const run = await queueRun(deps, tx, caller, {
-    pipeline,
-    stage: wanted.stage,
-    inputRun,
-    payload,
-    reason: input.reason,
-    priority: input.priority ?? 0,
-    origin: null,
-  });
-  const ofPipeline = { pipeline: { name: pipeline.name, version: pipeline.version }, stage: wanted.stage, inputRun };
-  return {
-    value: run,
-    resourceId: run.id,
-    reference: { runId: run.id },
-    after: { ...ofPipeline, payload: auditedPayload(deps, payload) },
   };
+  const { value, repeated } = await performTogether(deps, caller, ask, {
+    fits: mayStartTogether,
+    read: readForStarts,
+    plan: (tx, read, members) => planStarts(deps, tx, read, members),
+  });
+  if (!repeated) wakeWorkers(deps, value.id);
+  return value;
 }
 
 /** The rules of the request that need no database. */
@@ -202,22 +175,4 @@ export function requirePathInside(source: string | null): void {
       },
     },
   );
-}
-
-/** The payload as the run keeps it: resolved, every field written out, by its public names. */
-function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wanted): Required<RunPayload> {
-  return {
-    agency: caller.principal.agency,
-    content_type: pipeline.contentType as RunPayload['content_type'],
-    use_case: pipeline.useCase as RunPayload['use_case'],
-    stage: stage.toLowerCase() as RunPayload['stage'],
-    source: datedSource(payload.source ?? null, ownPath(pipeline), payload.metadata),
-    checkpoint_id: null,
-    dry_run: payload.dry_run,
-    metadata: payload.metadata,
-  };
-}
-
-function ownPath({ definition }: Pipeline): string {
-  return (JSON.parse(definition) as { source: { path: string } }).source.path;
 }

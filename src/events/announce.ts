@@ -1,4 +1,4 @@
-import { channels, notify } from '../db/notify.ts';
+import { channels, notifyAll } from '../db/notify.ts';
 import type { Queryable } from '../db/pool.ts';
 
 /** Sends hints after commits, each run once per flush however often it was named. Lost hints cost only time. */
@@ -23,11 +23,14 @@ export function createAnnouncer(db: Queryable, onError: (error: unknown) => void
 
   const flush = (): void => {
     timer = undefined;
-    const due = [...runs].map((runId) => notify(db, channels.runEvents, runId));
-    if (work) due.push(notify(db, channels.work));
+    const hints = [
+      ...[...runs].map((runId) => ({ channel: channels.runEvents, payload: runId })),
+      ...(work ? [{ channel: channels.work, payload: '' }] : []),
+    ];
     runs.clear();
     work = false;
-    sending = Promise.all([sending, ...due]).then(() => undefined, onError);
+    if (hints.length === 0) return;
+    sending = Promise.all([sending, notifyAll(db, hints)]).then(() => undefined, onError);
   };
   const soon = (): void => {
     if (!stopped) timer ??= setTimeout(flush, debounceMs);

@@ -1,6 +1,7 @@
 import type { Queryable } from '../db/pool.ts';
 import {
   type AppendedEvent,
+  insertFirstEvents,
   insertRunEvents,
   type NewRunEvent,
   type RunKey,
@@ -41,6 +42,17 @@ export async function appendEvents(
     'INVALID_TRANSITION',
     `Run ${run.runId} is not ${expected} any more, so ${events.map(({ name }) => name).join(', ')} cannot follow. Nothing was written.`,
     { details: { runId: run.runId } },
+  );
+}
+
+/** The first event of each of the runs that this transaction inserts with an event count of 1. Masked as others are. */
+export async function appendFirstEvents(
+  tx: Queryable,
+  firsts: readonly { runId: string; traceId: string | null; event: NewRunEvent }[],
+): Promise<void> {
+  await insertFirstEvents(
+    tx,
+    firsts.map(({ event, ...run }) => ({ ...run, event: maskEvent(event) })),
   );
 }
 

@@ -55,6 +55,7 @@ export function startWorker(
     max: 3,
     applicationName: `flux worker ${id}`,
     statementTimeoutMs: 4_000,
+    pipeline: true, // prepared statements: a claim asks the same few things all day
     onError,
   });
   watchPool('worker', pool);

@@ -292,6 +292,8 @@ describe('starting a run', () => {
     });
     const ctx = contextOf(database, 'nasa', { api });
     expect((await start(ctx, { pipeline: 'temperatures' })).status).toBe('PENDING');
-    expect(warnings).toEqual([expect.stringMatching(/find the run by their poll/)]);
+    await expect
+      .poll(() => warnings, { timeout: 30_000 })
+      .toEqual([expect.stringMatching(/find the run by their poll/)]);
   });
 });
