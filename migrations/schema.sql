@@ -853,7 +853,8 @@ CREATE UNIQUE INDEX run_events_pkey ON flux.run_events USING btree (agency_id, r
 CREATE UNIQUE INDEX run_feeds_pkey ON flux.run_feeds USING btree (agency_id);
 CREATE INDEX run_partitions_available ON flux.run_partitions USING btree (agency_id, priority DESC, run_id, partition_no) INCLUDE (available_at) WHERE (status = 'AVAILABLE'::text);
 CREATE INDEX run_partitions_cancelled ON flux.run_partitions USING btree (agency_id, cancel_by) WHERE ((status = 'EXECUTING'::text) AND (cancel_by IS NOT NULL));
-CREATE INDEX run_partitions_leased ON flux.run_partitions USING btree (agency_id, lease_expires_at) WHERE (status = 'EXECUTING'::text);
+CREATE INDEX run_partitions_executing ON flux.run_partitions USING btree (agency_id) WHERE (status = 'EXECUTING'::text);
+CREATE INDEX run_partitions_leased ON flux.run_partitions USING btree (lease_expires_at) WHERE (status = 'EXECUTING'::text);
 CREATE UNIQUE INDEX run_partitions_pkey ON flux.run_partitions USING btree (agency_id, run_id, partition_no);
 CREATE UNIQUE INDEX run_parts_pkey ON flux.run_parts USING btree (agency_id, run_id, partition_no, version);
 CREATE INDEX runs_by_pipeline ON flux.runs USING btree (agency_id, pipeline_name, run_id);
@@ -1439,29 +1440,53 @@ CREATE OR REPLACE FUNCTION flux.claim_partition(p_worker text, p_lease_ms intege
 AS $function$
 #variable_conflict use_column
 declare
+  now_at timestamptz;
+  waits text[];
+  logins name[];
+  settled boolean;
+  marked int;
   next record;
-  turn record;
 begin
-  perform set_config('synchronous_commit', 'off', true);
-  perform pg_advisory_xact_lock(1718353936);
-  perform flux.take_stock(p_quantum);
-  select p.agency_id, p.run_id, p.partition_no, p.status, l.role_name into next
+  perform set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(1718353936);
+  now_at := clock_timestamp();
+  for attempt in 1..2 loop
+    select coalesce(array_agg(w.agency_id order by t.served, t.turned_at nulls first, w.agency_id), '{}'),
+      coalesce(array_agg(w.role_name order by t.served, t.turned_at nulls first, w.agency_id), '{}'),
+      coalesce(bool_and(t.waiting is true), true),
+      (select count(*) from flux.agency_turns k where k.waiting)
+    into waits, logins, settled, marked
+    from (
+      select a.agency_id, l.role_name
+      from flux.agencies a
+      join flux.agency_logins l on l.agency_id = a.agency_id and l.access = 'rw'
+      cross join lateral (
+        select from flux.run_partitions p
+        where p.agency_id = a.agency_id and p.status = 'AVAILABLE' and p.available_at <= now_at
+        order by p.priority desc, p.run_id, p.partition_no
+        limit 1
+      ) something
+      where a.enabled
+        and (a.executing_cap is null or a.executing_cap > (
+          select count(*) from flux.run_partitions e where e.agency_id = a.agency_id and e.status = 'EXECUTING'))
+    ) w
+    left join flux.agency_turns t on t.agency_id = w.agency_id;
+    exit when attempt = 2 or (settled and marked = cardinality(waits));
+    perform flux.take_stock(p_quantum);
+  end loop;
+  select p.agency_id, p.run_id, p.partition_no, l.role_name, true as taken_over into next
   from flux.run_partitions p
   join flux.agencies a on a.agency_id = p.agency_id and a.enabled
   -- Joined here and not in the update: an agency without its login would otherwise be picked first, again and again.
   join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
-  where p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp()
+  where p.status = 'EXECUTING' and p.lease_expires_at < now_at
   order by p.priority desc, p.lease_expires_at
   limit 1
   for update of p skip locked;
   if not found then
-    for turn in
-      select w.* from flux.waiting_agencies() w join flux.agency_turns t on t.agency_id = w.agency_id
-      order by t.served, t.turned_at nulls first, w.agency_id
-    loop
-      select p.agency_id, p.run_id, p.partition_no, p.status, turn.role_name into next
+    for turn in 1..cardinality(waits) loop
+      select p.agency_id, p.run_id, p.partition_no, logins[turn] as role_name, false as taken_over into next
       from flux.run_partitions p
-      where p.agency_id = turn.agency_id and p.status = 'AVAILABLE' and p.available_at <= clock_timestamp()
+      where p.agency_id = waits[turn] and p.status = 'AVAILABLE' and p.available_at <= now_at
       order by p.priority desc, p.run_id, p.partition_no
       limit 1
       for update skip locked;
@@ -1471,8 +1496,10 @@ begin
   if next.agency_id is null then
     return;
   end if;
-  perform flux.charge_turn(next.agency_id, 1);
-  update flux.agency_turns t set turned_at = clock_timestamp() where t.agency_id = next.agency_id;
+  -- charge_turn() of one batch, and whose turn it was.
+  insert into flux.agency_turns as t (agency_id, served, turned_at)
+  select a.agency_id, 1::double precision / a.share_weight, now_at from flux.agencies a where a.agency_id = next.agency_id
+  on conflict (agency_id) do update set served = t.served + excluded.served, turned_at = excluded.turned_at;
   return query
     update flux.run_partitions p
     set status = 'EXECUTING',
@@ -1481,10 +1508,10 @@ begin
         leased_by = p_worker,
         lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond',
         holder_pid = null,
-        started_at = coalesce(p.started_at, clock_timestamp()),
-        updated_at = clock_timestamp()
+        started_at = coalesce(p.started_at, now_at),
+        updated_at = now_at
     where p.agency_id = next.agency_id and p.run_id = next.run_id and p.partition_no = next.partition_no
-    returning p.agency_id, p.run_id, p.partition_no, p.kind, p.stage, p.epoch, p.takings, next.status = 'EXECUTING',
+    returning p.agency_id, p.run_id, p.partition_no, p.kind, p.stage, p.epoch, p.takings, next.taken_over,
       next.role_name::name;
 end
 $function$; -- owner flux_definer
