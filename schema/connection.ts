@@ -11,12 +11,15 @@ builder.node(SourceConnectionRef, {
   loadOne: (name, ctx) => connections.connection(ctx, name),
   fields: (t) => ({
     name: t.exposeString('name', { nullable: false, description: 'Unique in the agency.' }),
-    kind: t.exposeString('kind', { nullable: false, description: 'What it reaches: `file`, `https` or `s3`.' }),
+    kind: t.exposeString('kind', {
+      nullable: false,
+      description: 'What it reaches: `file`, `https`, `s3` or `postgres`.',
+    }),
     title: t.exposeString('title', { description: 'For people.' }),
     config: t.field({
       type: 'JSON',
       auth: { scopes: [['pipeline:write'], ['connection:write']] },
-      description: 'Where it leads: roots, a base address, a bucket. Secrets are never given out.',
+      description: 'Where it leads: roots, a base address, a bucket, a database. Secrets are never given out.',
       resolve: (connection) => connection.config,
     }),
     version: t.expose('version', { type: 'BigInt', nullable: false, description: 'Rises with every change.' }),

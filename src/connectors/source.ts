@@ -5,6 +5,10 @@ export interface SourceStream {
   modifiedAt: Date | null;
   /** The system's own name for exactly these bytes, by which it can be asked whether they changed; null where it has none. */
   etag?: string | null;
+  /** Up to where a source that is read by a cursor column goes. */
+  increment?: SourceIncrement;
+  /** What the system itself says of how many records it gave, when the bytes have ended; null where it does not count. */
+  recordCount?: () => number | null;
   /** @throws SOURCE_UNAVAILABLE the source changed or failed while it was read */
   bytes: AsyncIterable<Uint8Array>;
 }
@@ -22,6 +26,8 @@ export interface SourceRequest {
   source: SourcePlace;
   /** What was pinned from this origin before; asked only by kinds that can find out whether it changed. */
   known?: ((origin: string) => Promise<{ etag: string } | null>) | undefined;
+  /** Where the last completed run over this source ended, by a cursor column; null reads from the beginning. */
+  since?: ((cursor: string) => Promise<string | null>) | undefined;
   signal: AbortSignal;
 }
 
@@ -39,6 +45,14 @@ export interface SourcePlace {
   format: Readonly<Record<string, unknown>> & { type: string };
   /** How a list that comes in pages goes on (https). */
   pages?: SourcePages;
+  /** Only what has come since the last completed run, by a column that only rises (postgres). */
+  incremental?: { cursor: string };
+}
+
+/** The greatest value of a cursor column that was read, as the system writes it; null while there is none. */
+export interface SourceIncrement {
+  cursor: string;
+  value: string | null;
 }
 
 export type SourcePages =

@@ -104,7 +104,7 @@ export interface RunPayload {
 }
 
 /**
- * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file, https, s3.
+ * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file, https, s3, postgres.
  */
 export type Connection = {
   /**
@@ -113,9 +113,9 @@ export type Connection = {
   name: string;
   title?: string;
   /**
-   * file: folders on the machine where the workers run. https: a web server, or a JSON API that answers in pages. s3: a bucket of Amazon S3 or of a store that speaks its protocol.
+   * file: folders on the machine where the workers run. https: a web server, or a JSON API that answers in pages. s3: a bucket of Amazon S3 or of a store that speaks its protocol. postgres: tables of another PostgreSQL.
    */
-  kind: 'file' | 'https' | 's3';
+  kind: 'file' | 'https' | 's3' | 'postgres';
   /**
    * Where it leads. What is secret stands in secret.
    */
@@ -241,11 +241,20 @@ export interface PipelineDefinition {
      */
     connection: string;
     /**
-     * Relative to a root of the connection, to its base address (with a query if need be), or to its prefix; it cannot leave that.
+     * Relative to a root of the connection, to its base address (with a query if need be), or to its prefix; it cannot leave that. Of a database: schema.table.
      */
     path: string;
     format: Format;
     pages?: Pages;
+    /**
+     * Only what has come since the last completed run, for postgres connections and destinations that merge. Without it every run reads everything.
+     */
+    incremental?: {
+      /**
+       * A column that is never null and rises with each change of a row: a number or a time.
+       */
+      cursor: string;
+    };
   };
   contract: {
     name: Name;

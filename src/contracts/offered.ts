@@ -47,6 +47,11 @@ export function requireOffered(
     const message = 'is for the format json without compression';
     issues.push({ path: '/source/pages', rule: 'offered', message });
   }
+  if (definition.source.incremental !== undefined && definition.destination.mode !== 'merge') {
+    // A failed run that is resumed after a later one has read the same rows again: only by key do they land once.
+    const message = 'needs a destination of mode merge, with a key';
+    issues.push({ path: '/source/incremental', rule: 'offered', message });
+  }
   if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what this version does not offer yet', issues);
   if (format.type === 'mainframe') readCopybook(format.copybook);
 }

@@ -18,6 +18,8 @@ export interface SourceObject {
   etag?: string | null;
   /** The connection as it was then. */
   connectionVersion?: bigint | null;
+  /** Up to where it was read by a cursor column; null where all was read. */
+  increment?: { cursor: string; value: string | null } | null;
 }
 
 const objectColumns = sql`
@@ -30,7 +32,8 @@ const objectColumns = sql`
   modified_at as "modifiedAt",
   key_version as "keyVersion",
   etag,
-  connection_version as "connectionVersion"
+  connection_version as "connectionVersion",
+  case when cursor_column is not null then json_build_object('cursor', cursor_column, 'value', cursor_value) end as increment
 `;
 type Row = Omit<SourceObject, 'byteCount'> & { byteCount: bigint };
 
@@ -38,10 +41,11 @@ export async function insertSourceObject(tx: Queryable, claim: Claim, object: So
   await tx.query(sql`
     insert into flux.source_objects
       (agency_id, run_id, sha256, byte_count, address, connection_name, origin, media_type, modified_at,
-        key_version, etag, connection_version)
+        key_version, etag, connection_version, cursor_column, cursor_value)
     values (${claim.agencyId}, ${claim.runId}, ${Buffer.from(object.sha256, 'hex')}, ${object.byteCount}, ${object.address},
       ${object.connectionName}, ${object.origin}, ${object.mediaType}, ${object.modifiedAt}, ${object.keyVersion ?? null}::int,
-      ${object.etag ?? null}, ${object.connectionVersion ?? null})
+      ${object.etag ?? null}, ${object.connectionVersion ?? null},
+      ${object.increment?.cursor ?? null}, ${object.increment?.value ?? null})
   `);
 }
 
@@ -73,6 +77,36 @@ export async function findKnownObject(
     limit 1
   `);
   return one(rows);
+}
+
+/**
+ * Where the newest completed run of a pipeline ended, by a cursor column, through the same connection; null where there is none. A
+ * dry run pins nothing, and another version of the connection may lead elsewhere.
+ */
+export async function findCursorValue(
+  db: Queryable,
+  {
+    agencyId,
+    pipelineName,
+    connection,
+    cursor,
+  }: { agencyId: string; pipelineName: string; connection: { name: string; version: bigint }; cursor: string },
+): Promise<string | null> {
+  const { rows } = await db.query<{ value: string | null }>(sql`
+    select o.cursor_value as value
+    from flux.runs r
+    join flux.source_objects o on o.agency_id = r.agency_id and o.run_id = r.run_id
+    where r.agency_id = ${agencyId}
+      and r.pipeline_name = ${pipelineName}
+      and r.status = 'COMPLETED'
+      and r.stage = 'FULL'
+      and o.connection_name = ${connection.name}
+      and o.connection_version = ${connection.version}
+      and o.cursor_column = ${cursor}
+    order by r.run_id desc
+    limit 1
+  `);
+  return rows[0]?.value ?? null;
 }
 
 /** The digest of what the pipeline's last run before this one has pinned; null where there is none. */

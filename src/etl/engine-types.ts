@@ -1,4 +1,4 @@
-import type { SourceAccess, SourcePlace } from '../connectors/source.ts';
+import type { SourceAccess, SourceIncrement, SourcePlace } from '../connectors/source.ts';
 import type { Issue } from '../errors.ts';
 import type { DataKey } from '../objects/file-store.ts';
 import type { DryRunReport, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
@@ -65,6 +65,8 @@ export interface PinRequest {
   source: PipelineDefinition['source'];
   /** The newest object that was pinned from an origin by the same access. */
   known?: ((origin: string) => Promise<KnownObject | null>) | undefined;
+  /** Where the last completed run over the same source ended, by a cursor column. */
+  since?: ((cursor: string) => Promise<string | null>) | undefined;
   /** The agency's newest key for objects; null, or absent, stores plain bytes. */
   dataKey?: DataKey | null;
   signal: AbortSignal;
@@ -130,6 +132,10 @@ export interface PinnedObject {
   keyVersion?: number | null;
   /** Its system's own name for exactly these bytes; null, or absent, where there is none. */
   etag?: string | null;
+  /** Up to where it was read by a cursor column; null, or absent, where all was read. */
+  increment?: SourceIncrement | null;
+  /** The records that the system itself counted; null, or absent, where it counts none. */
+  recordCount?: number | null;
 }
 
 export interface KnownObject extends PinnedObject {

@@ -55,6 +55,7 @@ async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePl
   return withChild(deps, request, async (child, contentBytes) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, staged, ranges } = survey;
+    requireCount(request.object, recordsTotal);
     return {
       recordsTotal,
       bytesTotal: contentBytes,
@@ -64,6 +65,16 @@ async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePl
       ranges: ranges.map((range) => ({ ...range, ...partsOf(request, range) })),
     };
   });
+}
+
+/** A system that counts what it gives must have given what was read. */
+function requireCount(object: PlanRequest['object'], recordsTotal: number): void {
+  const { recordCount = null, origin = '' } = object ?? {};
+  if (recordCount === null || recordCount === recordsTotal) return;
+  throw new FluxError(
+    'NOT_RECONCILED',
+    `${origin} says that it gave ${String(recordCount)} records, and ${String(recordsTotal)} were read. Nothing was loaded.`,
+  );
 }
 
 /** The parts of a stage's input that a range reads, each with the number of records before it. */

@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 
 import { createFileSource } from '../connectors/file-source.ts';
 import { createHttpsSource } from '../connectors/https/https-source.ts';
+import { createPostgresSource } from '../connectors/postgres/postgres-source.ts';
 import type { SourceConnector, SourceRequest, SourceStream, SourceUnchanged } from '../connectors/source.ts';
 import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
@@ -46,10 +47,10 @@ export function createSourcePins(deps: SourceDeps): SourcePins {
         // Retention took it in between: then it is sent again after all.
         return object ?? this.pin({ ...request, known: undefined });
       }
-      const { origin, modifiedAt, etag = null, bytes } = opened;
+      const { origin, modifiedAt, etag = null, increment = null, bytes } = opened;
       const stored = await deps.objects.put(agency, bytes, dataKey);
       const mediaType = mediaTypes[source.format.type] ?? 'application/octet-stream';
-      return { ...stored, origin, modifiedAt, etag, mediaType };
+      return { ...stored, origin, modifiedAt, etag, increment, recordCount: opened.recordCount?.() ?? null, mediaType };
     },
     async copy(request, path) {
       const { origin, bytes } = (await open(connectors, request, undefined)) as SourceStream;
@@ -82,12 +83,13 @@ function connectorsOf({
         return createS3Source({ privateHosts }).open(request);
       },
     },
+    postgres: createPostgresSource({ privateHosts }),
   };
 }
 
 async function open(
   connectors: Readonly<Record<string, SourceConnector>>,
-  { agency, connection, source, signal }: PinRequest,
+  { agency, connection, source, since, signal }: PinRequest,
   known: SourceRequest['known'],
 ): Promise<SourceStream | SourceUnchanged> {
   const connector = Object.hasOwn(connectors, connection.kind) ? connectors[connection.kind] : undefined;
@@ -97,13 +99,21 @@ async function open(
       `Connection "${connection.name}" is of kind "${connection.kind}". Offered: ${Object.keys(connectors).join(', ')}.`,
     );
   }
-  if (source.pages !== undefined && connection.kind !== 'https') {
-    throw new FluxError(
-      'SOURCE_INVALID',
-      `Connection "${connection.name}" is of kind "${connection.kind}", and source.pages is for https alone. Remove it.`,
-    );
-  }
-  return connector.open({ agency, connection, source, known, signal });
+  requireKind('pages', 'https', { connection, source });
+  requireKind('incremental', 'postgres', { connection, source });
+  return connector.open({ agency, connection, source, known, since, signal });
+}
+
+function requireKind(
+  option: 'pages' | 'incremental',
+  kind: string,
+  { connection, source }: Pick<PinRequest, 'connection' | 'source'>,
+): void {
+  if (source[option] === undefined || connection.kind === kind) return;
+  throw new FluxError(
+    'SOURCE_INVALID',
+    `Connection "${connection.name}" is of kind "${connection.kind}", and source.${option} is for ${kind} alone. Remove it.`,
+  );
 }
 
 /** What was pinned of an origin before, as far as it can serve this run: it is there, and sealed just where this run would seal. */

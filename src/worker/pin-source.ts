@@ -1,5 +1,5 @@
 import { findConnection, findConnectionSecret } from '../db/connections.ts';
-import { findKnownObject, type SourceObject } from '../db/source-objects.ts';
+import { findCursorValue, findKnownObject, type SourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
 import type { PinRequest } from '../etl/engine-types.ts';
 import { openConnectionSecret } from '../keys/sealed-records.ts';
@@ -8,7 +8,7 @@ import type { Work } from './work.ts';
 
 /** What opens the run's source. @throws SOURCE_INVALID its connection does not exist */
 export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signal'> & { connectionVersion: bigint }> {
-  const { holder, claim, definition } = work;
+  const { holder, claim, definition, run } = work;
   const { source } = definition;
   const connection = await findConnection(holder, source.connection);
   if (!connection)
@@ -25,6 +25,15 @@ export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signa
     known: async (origin) => {
       const found = await findKnownObject(holder, { agencyId: claim.agencyId, connection: { name, version }, origin });
       return found?.etag ? { ...found, etag: found.etag } : null;
+    },
+    since: (cursor) => {
+      const { agencyId } = claim;
+      return findCursorValue(holder, {
+        agencyId,
+        pipelineName: run.pipelineName,
+        connection: { name, version },
+        cursor,
+      });
     },
   };
 }

@@ -18,6 +18,8 @@ export interface CsvFormat extends CsvDialect {
   header: boolean;
   /** Names in order; with a header they must be the header's. */
   columns: readonly string[] | null;
+  /** A header without records is a source too. */
+  emptyAllowed?: boolean;
 }
 
 /** Reads delimited text: splits it itself and hands DuckDB only what is RFC 4180. */
@@ -131,7 +133,12 @@ export class CsvReader implements SourceReader {
           'ASCII is either. Convert the source to UTF-8.',
       );
     }
-    if (record === 0) throw invalid('The source holds a header and no record. Expected at least one record.');
+    if (record === 0) {
+      if (!this.#format.emptyAllowed) {
+        throw invalid('The source holds a header and no record. Expected at least one record.');
+      }
+      marks.push({ position: { offset: this.#firstOffset, record }, record });
+    }
     return Promise.resolve({ recordsTotal: record, marks });
   }
 

@@ -27,9 +27,14 @@ export async function openReader(
   const file = job.seal ? openSealedFile(job.objectPath, sealFrom(job.seal)) : openPlainFile(job.objectPath);
   switch (format.type) {
     case 'csv':
-      return new CsvReader(file, csvFormat(format), contract?.model ?? null, job.workFolder);
+      return new CsvReader(file, csvFormat(format, job), contract?.model ?? null, job.workFolder);
     case 'tsv':
-      return new CsvReader(file, csvFormat({ delimiter: '\t', ...format }), contract?.model ?? null, job.workFolder);
+      return new CsvReader(
+        file,
+        csvFormat({ delimiter: '\t', ...format }, job),
+        contract?.model ?? null,
+        job.workFolder,
+      );
     case 'json':
       return new JsonReader(
         file,
@@ -61,8 +66,10 @@ export async function openReader(
   }
 }
 
-function csvFormat(format: Readonly<Record<string, unknown>>) {
+function csvFormat(format: Readonly<Record<string, unknown>>, { definition }: ChildJob) {
   return {
+    // That nothing has come since the last run is no fault.
+    emptyAllowed: definition.source.incremental !== undefined,
     header: format['header'] !== false,
     columns: (format['columns'] as readonly string[] | undefined) ?? null,
     delimiter: textOption(format, 'delimiter', ','),
