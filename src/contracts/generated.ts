@@ -143,7 +143,7 @@ export type Encoding = 'utf-8';
 /**
  * How the whole file is compressed; not at all when absent. The file is kept as it came; byte positions count in its decompressed content.
  */
-export type Compression = 'gzip';
+export type Compression = 'gzip' | 'zstd';
 /**
  * A JSON Pointer (RFC 6901), from the document or from each page; the empty string is all of it.
  */

@@ -3,6 +3,9 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 
 import { FluxError } from '../errors.ts';
+import { zstdContent, ZstdFault } from './zstd-frames.ts';
+
+export type Compression = 'gzip' | 'zstd';
 
 /** How far a compressed source may grow. */
 export interface GrowthLimits {
@@ -18,8 +21,8 @@ export const growthLimitsDefault: GrowthLimits = { byteCountMax: 64 * 2 ** 30, r
 const ratioFreeBytes = 16 * 2 ** 20;
 
 /**
- * Writes what a gzip source holds (RFC 1952) to a new file that only this user may read. A source of several members is one
- * content, in their order. Nothing is guessed: a source that ends early, fails its checksum, or goes on behind its last member
+ * Writes what a gzip source (RFC 1952) or a zstd source (RFC 8878) holds to a new file that only this user may read. A source of several
+ * members, or frames, is one content, in their order. Nothing is guessed: a source that ends early, fails its checksum, or goes on behind its last member
  * is refused, and so is one that grows beyond the limits, as soon as it does. The part that was written goes with the folder.
  *
  * @param source its bytes and how many there are
@@ -30,7 +33,7 @@ const ratioFreeBytes = 16 * 2 ** 20;
 export async function decompressTo(
   copy: string,
   source: { bytes: AsyncIterable<Uint8Array>; byteCount: number; origin: string },
-  { limits, signal }: { limits: GrowthLimits; signal: AbortSignal },
+  { compression, limits, signal }: { compression: Compression; limits: GrowthLimits; signal: AbortSignal },
 ): Promise<number> {
   const gunzip = createGunzip();
   let byteCount = 0;
@@ -42,15 +45,22 @@ export async function decompressTo(
     }
   };
   try {
-    await pipeline(source.bytes, gunzip, measured, createWriteStream(copy, { flags: 'wx', mode: 0o600 }), { signal });
+    const content = createWriteStream(copy, { flags: 'wx', mode: 0o600 });
+    if (compression === 'zstd') await pipeline(zstdContent(source.bytes), measured, content, { signal });
+    else await pipeline(source.bytes, gunzip, measured, content, { signal });
   } catch (cause) {
     signal.throwIfAborted();
     const { code } = cause as { code?: unknown };
-    if (typeof code !== 'string' || !code.startsWith('Z_')) throw cause;
-    throw invalid(source.origin, `is not whole gzip data (${(cause as Error).message}). Send it again.`, cause);
+    const damaged = cause instanceof ZstdFault || (typeof code === 'string' && /^(Z_|ZSTD_)/.test(code));
+    if (!damaged) throw cause;
+    throw invalid(
+      source.origin,
+      `is not whole ${compression} data (${(cause as Error).message}). Send it again.`,
+      cause,
+    );
   }
   // zlib passes over padding behind the last member, and with it over anything that a zero byte begins.
-  if (gunzip.bytesWritten !== source.byteCount) {
+  if (compression === 'gzip' && gunzip.bytesWritten !== source.byteCount) {
     const surplus = source.byteCount - gunzip.bytesWritten;
     throw invalid(source.origin, `goes on for ${surplus} bytes behind its last gzip member. Cut them off.`);
   }

@@ -45,14 +45,15 @@ export async function openInput(
   if (!source) throw new FluxError('INTERNAL', 'The ETL engine was asked to read, and nobody said what.');
   const pinned = object && !localObject ? await openPinned(objects, object, request) : null;
   const found = pinned ?? { path: localObject?.path ?? '', seal: null };
-  if (definition.source.format['compression'] === 'gzip') {
+  const compression = definition.source.format['compression'];
+  if (compression === 'gzip' || compression === 'zstd') {
     const objectPath = join(folder, 'content');
     const { byteCount, origin } = source;
     const bytes = found.seal ? readSealed(found.path, found.seal) : createReadStream(found.path);
     const objectByteCount = await decompressTo(
       objectPath,
       { bytes, byteCount, origin },
-      { limits, signal: request.signal },
+      { compression, limits, signal: request.signal },
     );
     return { objectPath, objectByteCount };
   }

@@ -63,7 +63,7 @@ export function createHttpsSource(options: HttpsSourceOptions): SourceConnector 
         return { origin, unchanged: true };
       }
       const validator = validatorOf(answer);
-      const byteCount = lengthOf(answer, { origin, byteCountMax, compressed: format['compression'] === 'gzip' });
+      const byteCount = lengthOf(answer, { origin, byteCountMax, compression: format['compression'] });
       const bytes = resumedBytes(
         {
           origin,
@@ -118,10 +118,10 @@ function validatorOf({ headers }: IncomingMessage): string | null {
 
 function lengthOf(
   { headers }: IncomingMessage,
-  { origin, byteCountMax, compressed }: { origin: string; byteCountMax: number; compressed: boolean },
+  { origin, byteCountMax, compression }: { origin: string; byteCountMax: number; compression: unknown },
 ): number | null {
   const encoding = headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
-  if (encoding !== 'identity' && !(compressed && ['gzip', 'x-gzip'].includes(encoding))) {
+  if (encoding !== 'identity' && encoding.replace(/^x-/, '') !== compression) {
     throw invalidSource(
       `${origin} comes encoded as ${encoding}, though its bytes as they are were asked for. Say so in source.format.compression.`,
     );

@@ -6,6 +6,7 @@ const sampleBytes = 8192;
 /** Beginnings by which a file says what it is. */
 const signatures: readonly (readonly [string, readonly number[]])[] = [
   ['a gzip archive', [0x1f, 0x8b]],
+  ['a zstd archive', [0x28, 0xb5, 0x2f, 0xfd]],
   ['a ZIP archive or an Office file', [0x50, 0x4b, 0x03, 0x04]],
   ['a Parquet file', [0x50, 0x41, 0x52, 0x31]],
   ['a PDF document', [0x25, 0x50, 0x44, 0x46]],

@@ -36,7 +36,7 @@ async function decompress(bytes: Uint8Array, cuts: readonly number[] = []): Prom
   const places = [0, ...cuts.map((cut) => cut % (bytes.length + 1)).sort((one, other) => one - other), bytes.length];
   const pieces = places.slice(1).map((end, at) => bytes.subarray(places[at], end));
   const source = { bytes: Readable.from(pieces), byteCount: bytes.length, origin: 'file:a.gz' };
-  const count = await decompressTo(copy, source, { limits: growthLimitsDefault, signal });
+  const count = await decompressTo(copy, source, { compression: 'gzip', limits: growthLimitsDefault, signal });
   const content = readFileSync(copy);
   expect(content.length).toBe(count);
   return content;
