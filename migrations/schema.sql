@@ -718,6 +718,8 @@ create table flux.source_objects (
   key_version integer,
   etag text,
   connection_version bigint,
+  cursor_column text,
+  cursor_value text,
   constraint source_objects_agency_id_run_id_fkey FOREIGN KEY (agency_id, run_id) REFERENCES flux.runs(agency_id, run_id),
   constraint source_objects_pkey PRIMARY KEY (agency_id, object_id),
   constraint source_objects_sha256_check CHECK ((length(sha256) = 32))
