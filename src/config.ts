@@ -22,6 +22,14 @@ export interface IssuerConfig {
   agencies: readonly string[];
 }
 
+/** An identity provider that the dashboard signs people in with; its tokens are trusted through `issuers` or the registry. */
+export interface SignInProviderConfig {
+  issuer: string;
+  clientId: string;
+  title?: string;
+  scope?: string;
+}
+
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
 export interface Config {
@@ -49,6 +57,8 @@ export interface Config {
   /** FLUX_ISSUERS was given, be it as an empty list: then all are registered in the database. */
   issuersGiven: boolean;
   audience: string;
+  /** Where people of the dashboard sign in. */
+  signIn: readonly SignInProviderConfig[];
   /** 32 bytes: seals tenant contexts and derives the logins' passwords. Read it only where it is needed: see loadConfig. */
   contextKey: Buffer;
   /** 32 bytes: wraps the agencies' data keys, and keys the addresses of plain objects. */
@@ -114,6 +124,13 @@ const issuer = z.strictObject({
   agencies: z.array(slug).min(1),
 });
 
+const signInProvider = z.strictObject({
+  issuer: z.url({ protocol: /^https?$/ }),
+  clientId: z.string().min(1),
+  title: z.string().min(1).optional(),
+  scope: z.string().min(1).optional(),
+});
+
 const schema = z.object({
   NODE_ENV: z.string().optional(),
   DATABASE_URL: databaseUrl,
@@ -137,6 +154,7 @@ const schema = z.object({
     .default(10),
   FLUX_ISSUERS: json(z.array(issuer)).optional(),
   FLUX_AUDIENCE: z.string().default('flux'),
+  FLUX_SIGN_IN: json(z.array(signInProvider)).default([]),
   FLUX_CONTEXT_KEY: key().optional(),
   FLUX_DATA_KEY: key().optional(),
   FLUX_DATA_KEY_PREVIOUS: keys().default([]),
@@ -247,6 +265,11 @@ function productionProblems(values: Values): string[] {
     }
     if (values.FLUX_PLAIN_DATABASE !== 'allow') problems.push(...plainDatabases(values));
   }
+  values.FLUX_SIGN_IN.forEach(({ issuer: name }, i) => {
+    if (values.NODE_ENV === 'production' && !name.startsWith('https:')) {
+      problems.push(`FLUX_SIGN_IN.${String(i)}.issuer should be https in production`);
+    }
+  });
   (values.FLUX_ISSUERS ?? []).forEach(({ issuer: name, jwksUri, jwks }, i) => {
     if ((jwksUri === undefined) === (jwks === undefined)) {
       problems.push(`FLUX_ISSUERS.${String(i)} (${name}) should have either jwksUri or jwks`);
@@ -303,6 +326,7 @@ function toConfig(values: Values, warnings: string[]): Config {
     issuers: (values.FLUX_ISSUERS ?? []) as IssuerConfig[],
     issuersGiven: values.FLUX_ISSUERS !== undefined,
     audience: values.FLUX_AUDIENCE,
+    signIn: values.FLUX_SIGN_IN as SignInProviderConfig[],
     get contextKey() {
       return values.FLUX_CONTEXT_KEY ?? developmentKey(home, path.join(keys, 'context-key'));
     },

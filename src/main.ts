@@ -3,6 +3,7 @@
  * API's process never loads DuckDB and a worker's never loads GraphQL.
  */
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 import { type Config, requireIssuers } from './config.ts';
 import { randomUuid } from './crypto/random.ts';
@@ -22,6 +23,9 @@ import type { HealthCheck } from './telemetry/health-checks.ts';
 import type { Expired, RetentionOptions } from './worker/retention.ts';
 import { watchOperations, watchPool } from './telemetry/metrics.ts';
 import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
+
+/** What `npm run build:dashboard` writes. */
+const dashboardFolder = fileURLToPath(new URL('../dashboard/dist/', import.meta.url));
 
 /** Leaves the supervisor two of its twelve seconds. */
 const workerDrainMs = 10_000;
@@ -96,12 +100,13 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
   };
   try {
     await requireMigrated(pool);
+    const local = config.environment === 'development' ? await localIssuer(config.home) : undefined;
     const authenticator = createAuthenticator({
       environment: config.environment,
       issuers: config.issuers,
       audience: config.audience,
       registry: createIssuerRegistry({ pool, seal }),
-      ...(config.environment === 'development' ? { localIssuer: await localIssuer(config.home) } : {}),
+      ...(local ? { localIssuer: local } : {}),
       onRefused: (reason) => logger.info({ reason }, 'token refused'),
     });
     const anchor = anchorFile(config.auditAnchor);
@@ -110,7 +115,23 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const keys = keyRingOf(config);
     const webhooks = { policy: webhookPolicyOf(config), dataKey: () => config.dataKey };
     const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, webhooks, ...audit };
-    const serverConfig = { ...config, ...(await trustedDocuments(config)) };
+    const signIn = {
+      providers: config.signIn,
+      ...(local
+        ? {
+            development: {
+              agencies: Object.keys(config.sourceRoots),
+              sign: (claims: Parameters<typeof local.sign>[0]) => local.sign(claims, config.audience),
+            },
+          }
+        : {}),
+    };
+    const serverConfig = {
+      ...config,
+      ...(await trustedDocuments(config)),
+      dashboard: { folder: dashboardFolder },
+      signIn,
+    };
     const server = await startServer(serverConfig, {
       schema,
       authenticator: refuseRevoked(authenticator, revocations),

@@ -1,4 +1,6 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+
+import { type DashboardOptions, serveDashboard } from './dashboard.ts';
 
 const plainPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 // The editor is one file with its script, styles and workers inside; it talks to this server alone.
@@ -6,11 +8,21 @@ const editorPolicy =
   "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; " +
   "img-src 'self' data:; font-src data:; connect-src 'self' ws: wss: data:; frame-ancestors 'none'";
 
-/** `/`: what is where. `/graphiql`, outside production: the editor, whole in one file, so that it works without a network. */
-export function servePages(server: FastifyInstance, options: { graphqlPath: string; production: boolean }): void {
-  server.get('/', (_request, reply) =>
-    reply.type('text/html; charset=utf-8').header('content-security-policy', plainPolicy).send(indexPage(options)),
-  );
+export interface PagesOptions {
+  graphqlPath: string;
+  production: boolean;
+  dashboard?: DashboardOptions;
+}
+
+/**
+ * `/`: the dashboard, or what is where. `/graphiql`, outside production: the editor, whole in one file, so that it works without a
+ * network.
+ */
+export function servePages(server: FastifyInstance, options: PagesOptions): void {
+  const sendIndex = (reply: FastifyReply): FastifyReply =>
+    reply.type('text/html; charset=utf-8').header('content-security-policy', plainPolicy).send(indexPage(options));
+  if (options.dashboard) serveDashboard(server, options.dashboard, sendIndex);
+  else server.get('/', (_request, reply) => sendIndex(reply));
   if (options.production) return;
   let page: Promise<string> | undefined;
   server.get('/graphiql', async (_request, reply) => {
@@ -22,8 +34,11 @@ export function servePages(server: FastifyInstance, options: { graphqlPath: stri
   });
 }
 
-function indexPage({ graphqlPath, production }: { graphqlPath: string; production: boolean }): string {
+function indexPage({ graphqlPath, production, dashboard }: PagesOptions): string {
   const entries = [
+    dashboard
+      ? '<dt>The dashboard is not built here</dt><dd><code>npm run build:dashboard</code> builds it; then this address shows it.</dd>'
+      : '',
     `<dt><code>${graphqlPath}</code></dt><dd>GraphQL: POST with <code>Authorization: Bearer &lt;token&gt;</code>; subscriptions over WebSocket (<code>graphql-transport-ws</code>) at the same address.</dd>`,
     '<dt><a href="/v1/docs">/v1/docs</a></dt><dd>The same operations as resources under <code>/v1/rest</code>, and their OpenAPI document.</dd>',
     production

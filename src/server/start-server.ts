@@ -19,12 +19,14 @@ import { responseType } from './media-type.ts';
 import { type LiveHooks, noLiveHooks } from './live-subscriptions.ts';
 import { observeRequests } from './observe-requests.ts';
 import { createOperationGate, type GateLimits } from './operation-gate.ts';
+import type { DashboardOptions } from './dashboard.ts';
 import { servePages } from './pages.ts';
 import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
 import { serveRest } from './rest/serve-rest.ts';
 import { securityHeaders } from './security-headers.ts';
 import { createResultSharing } from './shared-results.ts';
+import { serveSignIn, type SignInOptions } from './sign-in.ts';
 import { createEventStreams } from './sse.ts';
 import { readTls, type TlsFiles, watchTls } from './tls.ts';
 import { createTrustedDocuments, type TrustedDocumentsOptions } from './trusted-documents.ts';
@@ -47,6 +49,10 @@ export interface ServerConfig {
   trustedDocuments?: Omit<TrustedDocumentsOptions, 'logger'>;
   /** What one agency may ask of this process; `usualGateLimits` unless said otherwise. */
   gateLimits?: GateLimits;
+  /** What `/` shows; a page that says what is where if absent. */
+  dashboard?: Pick<DashboardOptions, 'folder'>;
+  /** How one signs in to it. */
+  signIn?: SignInOptions;
 }
 
 export interface ServerDeps<Context extends RequestContext> {
@@ -139,7 +145,14 @@ export async function startServer<Context extends RequestContext>(
     (name, cause) => logger.warn({ check: name, err: cause }, 'not ready'),
     deps.deepHealth,
   );
-  servePages(server, { graphqlPath, production });
+  const { signIn = { providers: [] } } = config;
+  serveSignIn(server, signIn);
+  const connectOrigins = signIn.providers.map(({ issuer }) => new URL(issuer).origin);
+  servePages(server, {
+    graphqlPath,
+    production,
+    ...(config.dashboard ? { dashboard: { ...config.dashboard, connectOrigins } } : {}),
+  });
 
   const every = config.tlsEveryMs === undefined ? {} : { everyMs: config.tlsEveryMs };
   const unwatch = config.tls
@@ -178,7 +191,8 @@ function createHttpServer(logger: Logger, production: boolean, tls: SecureContex
   // GraphQL is JSON; anything else is 415 before it reaches Apollo.
   server.removeContentTypeParser('text/plain');
   server.addHook('onSend', async (_request, reply) => {
-    void reply.headers(headers);
+    const kept = reply.getHeader('cache-control');
+    void reply.headers(kept === undefined ? headers : { ...headers, 'cache-control': kept });
   });
   server.setNotFoundHandler((request) => {
     throw new FluxError(

@@ -14,6 +14,7 @@ import { ensureFolder, ensureHome, homePaths } from '../home.ts';
 import { localKeyEncryption } from '../keys/key-encryption.ts';
 import { acquireProcessLock } from '../process-lock.ts';
 import { type Child, type ChildOptions, startChild } from './child.ts';
+import { startDashboardBuild } from './dashboard-build.ts';
 import { requireFreePort } from './free-port.ts';
 import { startPatiently } from './patience.ts';
 import { removeRunFile, writeRunFile } from './run-file.ts';
@@ -63,6 +64,7 @@ export async function startStack(config: Config, options: StackOptions): Promise
     const lock = await lockHome(config.home);
     started.push(() => lock.release());
     await requireFreePort(config.host, config.port);
+    if (config.environment === 'development') started.push(startDashboardBuild(options.logger));
     // A server of DATABASE_URL is not restarted by us, so there is nothing to wait for.
     const patiently: Patience = config.databaseUrl === undefined ? startPatiently(options.signal) : (step) => step();
     const adminUrl = await patiently(() => openDatabase(config, options, started));

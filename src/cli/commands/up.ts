@@ -45,6 +45,7 @@ function welcome(config: Config, stack: Stack, logs: 'files' | 'inherit'): void 
   const { host, pathname } = new URL(stack.adminUrl);
   const lines = [
     `Flux is up: ${String(stack.workers().length)} workers, Postgres at ${host}${pathname}`,
+    `  Dashboard  ${stack.apiUrl}/`,
     `  API        ${stack.apiUrl}/v1/graphql`,
     ...(config.environment === 'development' ? [`  GraphiQL   ${stack.apiUrl}/graphiql`] : []),
     `  Health     ${stack.apiUrl}/health/ready`,

@@ -176,6 +176,7 @@ async function stayUp(stack: Stack, config: Config, stop: AbortSignal): Promise<
   );
   print(`
 Where to look (Ctrl-C stops everything):
+  Dashboard  ${stack.apiUrl}/              sign in as operator of usgs, or of another agency above
   API        ${stack.apiUrl}/v1/graphql    HTTP and WebSocket
   GraphiQL   ${stack.apiUrl}/graphiql
   Health     ${stack.apiUrl}/health/ready

@@ -1,0 +1,75 @@
+import { duration, moment, words } from '../format.ts';
+import { navigate } from '../router.tsx';
+import type { ListedRun } from '../pages/use-run-list.ts';
+
+const width = 960;
+const height = 120;
+const inset = { left: 56, right: 8, top: 8, bottom: 22 };
+
+interface Dot {
+  run: ListedRun;
+  at: number;
+  took: number;
+}
+
+/**
+ * When each run in the list began, against how long it took: what is slower than usual stands out. The durations are on a logarithmic
+ * scale. The table below has the same numbers, so this picture is for the eye alone.
+ */
+export function DurationScatter({ runs, now }: { runs: readonly ListedRun[]; now: number }) {
+  const dots = runs.flatMap((run): Dot[] => {
+    if (!run.startedAt) return [];
+    const at = Date.parse(run.startedAt);
+    return [{ run, at, took: Math.max(50, (run.finishedAt ? Date.parse(run.finishedAt) : now) - at) }];
+  });
+  if (dots.length < 2) return null;
+  const first = Math.min(...dots.map(({ at }) => at));
+  const last = Math.max(...dots.map(({ at }) => at));
+  const least = Math.log10(Math.min(...dots.map(({ took }) => took)) / 1.3);
+  const most = Math.log10(Math.max(...dots.map(({ took }) => took)) * 1.3);
+  const x = (at: number): number =>
+    inset.left + ((at - first) / Math.max(1, last - first)) * (width - inset.left - inset.right - 12) + 6;
+  const y = (took: number): number =>
+    height - inset.bottom - ((Math.log10(took) - least) / (most - least)) * (height - inset.top - inset.bottom);
+  const ticks = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3_600, 36_000]
+    .map((s) => s * 1_000)
+    .filter((ms) => inRange(ms, least, most));
+  return (
+    <figure className="chart scatter">
+      <figcaption>Duration of each listed run by its start</figcaption>
+      <svg viewBox={`0 0 ${String(width)} ${String(height)}`} aria-hidden="true" focusable="false">
+        {ticks.map((ms) => (
+          <g key={ms}>
+            <line className="grid" x1={inset.left} x2={width - inset.right} y1={y(ms)} y2={y(ms)} />
+            <text x={inset.left - 6} y={y(ms) + 4} textAnchor="end">
+              {duration(ms)}
+            </text>
+          </g>
+        ))}
+        <text x={inset.left} y={height - 4}>
+          {moment(new Date(first).toISOString())}
+        </text>
+        <text x={width - inset.right} y={height - 4} textAnchor="end">
+          {moment(new Date(last).toISOString())}
+        </text>
+        {dots.map(({ run, at, took }) => (
+          <circle
+            key={run.id}
+            className={`dot dot--${run.status}`}
+            cx={x(at)}
+            cy={y(took)}
+            r={4.5}
+            onClick={() => navigate(`/runs/${run.runId}`)}
+          >
+            <title>{`${run.pipeline?.name ?? 'run'}, ${words(run.status)}, ${duration(took)}`}</title>
+          </circle>
+        ))}
+      </svg>
+    </figure>
+  );
+}
+
+function inRange(ms: number, least: number, most: number): boolean {
+  const at = Math.log10(ms);
+  return at >= least && at <= most;
+}

@@ -1,0 +1,38 @@
+import { type ComponentType, lazy, Suspense } from 'react';
+
+import { Page } from './components/page.tsx';
+import { RunsPage } from './pages/runs.tsx';
+import { Link, useAddress } from './router.tsx';
+
+const RunPage = lazy(() => import('./pages/run/run.tsx'));
+
+/** What the navigation offers; a page under a scope is shown to those who hold it. */
+export const pages: readonly { href: string; title: string; scope?: string }[] = [{ href: '/runs', title: 'Runs' }];
+
+const routes: readonly [pattern: RegExp, page: ComponentType<{ id: string }>][] = [
+  [/^\/(?:runs)?$/, RunsPage],
+  [/^\/runs\/([^/]+)$/, RunPage],
+];
+
+export function Routes() {
+  const { path } = useAddress();
+  for (const [pattern, Shown] of routes) {
+    const found = pattern.exec(path);
+    const id = decodeURIComponent(found?.[1] ?? '');
+    // The key makes another thing of the same kind another page, with nothing left of the one before.
+    if (found) {
+      return (
+        <Suspense fallback={<p className="loading">Loading …</p>}>
+          <Shown key={id} id={id} />
+        </Suspense>
+      );
+    }
+  }
+  return (
+    <Page title="There is no such page">
+      <p>
+        <Link href="/runs">All runs</Link>
+      </p>
+    </Page>
+  );
+}
