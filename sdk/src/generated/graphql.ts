@@ -3910,6 +3910,7 @@ export type RunPermissionsQuery = {
     resume: { allowed: boolean; reason: string | null };
     rerun: { allowed: boolean; reason: string | null };
     fork: { allowed: boolean; reason: string | null };
+    reprocess: { allowed: boolean; reason: string | null };
   } | null;
 };
 
@@ -4010,6 +4011,8 @@ export type RunEventLogQueryVariables = Exact<{
   runId: string;
   first?: number | null | undefined;
   after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
   withData?: boolean;
 }>;
 
@@ -5505,8 +5508,8 @@ export const RunDocument = /*#__PURE__*/ typedDocument<RunQuery, RunQueryVariabl
   'sha256:94a0c0f4275902e6c8ace9a1a705d66ac77e6daf5c11443e5934d1747f39b98f',
 );
 export const RunPermissionsDocument = /*#__PURE__*/ typedDocument<RunPermissionsQuery, RunPermissionsQueryVariables>(
-  '"What the caller may ask of a run now, and why not." query RunPermissions($id: ID!) { run(id: $id) { cancel: can(action: CANCEL) { allowed reason } resume: can(action: RESUME) { allowed reason } rerun: can(action: RERUN) { allowed reason } fork: can(action: FORK) { allowed reason } id status version } }',
-  'sha256:72f7f4147e03e9c746edfadf19ae6aaf03ba8c9ae23b98d961ee6cd5c4e2a2a7',
+  '"What the caller may ask of a run now, and why not." query RunPermissions($id: ID!) { run(id: $id) { cancel: can(action: CANCEL) { allowed reason } resume: can(action: RESUME) { allowed reason } rerun: can(action: RERUN) { allowed reason } fork: can(action: FORK) { allowed reason } reprocess: can(action: REPROCESS) { allowed reason } id status version } }',
+  'sha256:fa70e8714433d229a9097089f05f5a45f6285e87c24bfc39867b04207b48eacc',
 );
 export const ResumePlanDocument = /*#__PURE__*/ typedDocument<ResumePlanQuery, ResumePlanQueryVariables>(
   'query ResumePlan($id: ID!) { run(id: $id) { id resumePlan { attempt forbiddenBy { code message } partitions { checkpoint { id version } corruptedVersions disposition kind partitionNo recordsKept } } status } }',
@@ -5521,8 +5524,8 @@ export const RejectedRecordsDocument = /*#__PURE__*/ typedDocument<RejectedRecor
   'sha256:6b4a8fb152757e65a5a21f9a4dad498c37cf733e61df3ba015d2a3ef21425577',
 );
 export const RunEventLogDocument = /*#__PURE__*/ typedDocument<RunEventLogQuery, RunEventLogQueryVariables>(
-  'fragment EventFields on RunEvent { __typename at attempt cursor id message name partitionNo runId seq stage step traceId } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query RunEventLog($after: String, $first: Int, $runId: ID!, $withData: Boolean! = false) { runEventLog(runId: $runId, first: $first, after: $after) { edges { cursor node { data @include(if: $withData) ...EventFields } } pageInfo { ...PageFields } } }',
-  'sha256:568a0cc3f708375df5ba6a649cfe4ada4f995178efc1a43e8cd07f9a2403ce8f',
+  'fragment EventFields on RunEvent { __typename at attempt cursor id message name partitionNo runId seq stage step traceId } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query RunEventLog($after: String, $before: String, $first: Int, $last: Int, $runId: ID!, $withData: Boolean! = false) { runEventLog( runId: $runId first: $first after: $after last: $last before: $before ) { edges { cursor node { data @include(if: $withData) ...EventFields } } pageInfo { ...PageFields } } }',
+  'sha256:0e80d451e14b128f3d07f75de693e049bf6c65cf109b1c88066bc476abda4ac7',
 );
 export const RunStandingDocument = /*#__PURE__*/ typedDocument<RunStandingQuery, RunStandingQueryVariables>(
   '"What the polling fallback needs to know whether an attempt is over." query RunStanding($id: ID!) { run(id: $id) { attempt id isTerminal lastSeq runId status } }',
