@@ -20,7 +20,7 @@ type Complete<T, K extends keyof T> = Omit<T, K> & Required<Pick<T, K>>;
 export type Connection = generated.Connection;
 export type AgencyManifest = Complete<generated.AgencyManifest, 'data_classification' | 'retention_days' | 'enabled'>;
 export type RunPayload = Complete<generated.RunPayload, 'stage' | 'dry_run' | 'metadata'>;
-export type PipelineContract = Required<generated.PipelineDefinition['contract']>;
+export type PipelineContract = Complete<generated.PipelineDefinition['contract'], 'onViolation' | 'maxRejectedRatio'>;
 export type PipelineDefinition = Complete<
   Omit<generated.PipelineDefinition, 'contract'>,
   'classification' | 'transforms' | 'batch' | 'schedule'
@@ -82,8 +82,10 @@ export function validateRunPayload(document: unknown): RunPayload {
 export function validatePipelineDefinition(document: unknown): PipelineDefinition {
   const what = 'The pipeline definition is not valid';
   const definition = check(pipeline, what, document) as PipelineDefinition;
-  if (definition.contract.onViolation === 'fail' && definition.contract.maxRejectedRatio > 0) {
-    const message = `must be 0 or absent where onViolation is "fail", found ${definition.contract.maxRejectedRatio}`;
+  if (countsOnly(document)) definition.contract.maxRejectedRatio = 1;
+  const { onViolation } = definition.contract;
+  if ((onViolation === 'fail' || onViolation === 'freeze') && definition.contract.maxRejectedRatio > 0) {
+    const message = `must be 0 or absent where onViolation is "${onViolation}", found ${definition.contract.maxRejectedRatio}`;
     refuse('INVALID_INPUT', what, [{ path: '/contract/maxRejectedRatio', rule: 'maximum', message }]);
   }
   return definition;
@@ -94,6 +96,12 @@ function withoutSecrets(issues: Issue[]): Issue[] {
   return issues.map((issue) =>
     issue.path.startsWith('/secret') ? { ...issue, message: 'is not as the connection’s kind has it' } : issue,
   );
+}
+
+/** Whether the document sets a limit to the number of rejected records and none to their share. */
+function countsOnly(document: unknown): boolean {
+  const { contract } = document as { contract: Record<string, unknown> };
+  return Number.isInteger(contract['maxRejectedCount']) && contract['maxRejectedRatio'] === undefined;
 }
 
 function check(

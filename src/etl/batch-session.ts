@@ -1,10 +1,12 @@
 import { join } from 'node:path';
-import { compileContract, type Contract } from '../contracts/contract.ts';
+import { compileContract, type Contract, type RecordCheck } from '../contracts/contract.ts';
 import { FluxError } from '../errors.ts';
+import { maskText } from '../personal-data/mask.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
 import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
+import { DroppedCounts, mendRecord, RuleModes } from './ingest/rule-modes.ts';
 import { modelContract } from './ingest/contract-model.ts';
 import { reasonCountMax } from './ingest/limits.ts';
 import { openReader } from './ingest/open-reader.ts';
@@ -37,7 +39,9 @@ export class BatchSession {
   readonly #chain: TransformChain;
   readonly #output: readonly Written[];
   readonly #shape: Omit<OutputShape, 'steps'>;
-  readonly #checkRecord: ((record: unknown) => RejectedRecord['reasons']) | null;
+  readonly #checkRecord: RecordCheck | null;
+  readonly #modes: RuleModes;
+  readonly #dropped = new DroppedCounts();
   #batchNo = 0;
 
   private constructor(
@@ -49,7 +53,7 @@ export class BatchSession {
       chain: TransformChain;
       output: readonly Written[];
       shape: Omit<OutputShape, 'steps'>;
-      checkRecord: ((record: unknown) => RejectedRecord['reasons']) | null;
+      checkRecord: RecordCheck | null;
     },
   ) {
     this.#job = job;
@@ -60,6 +64,7 @@ export class BatchSession {
     this.#output = made.output;
     this.#shape = made.shape;
     this.#checkRecord = made.checkRecord;
+    this.#modes = new RuleModes(job.definition.contract);
   }
 
   /** @throws SOURCE_INVALID, CONTRACT_INVALID, INVALID_INPUT as the parts do */
@@ -72,7 +77,8 @@ export class BatchSession {
     const contract = readContract(job.contract);
     const reader = await readerOf(session, job, contract);
     const { columns, checkRecords } = reader.columns;
-    const validation = compileValidation(reader.columns, { rawJson: reader.rawJson });
+    const modes = new RuleModes(job.definition.contract);
+    const validation = compileValidation(reader.columns, { rawJson: reader.rawJson, modes });
     const sample = validation.validated(reader.sample);
     const rules = await ExpressionRules.load(session);
     const chain = await compileTransforms({ session, rules }, transformsOf(job), { columns, sample });
@@ -147,6 +153,7 @@ export class BatchSession {
     const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.${extension}`);
     try {
       const refusedByAjv = await this.#materialise(chunk);
+      await this.#countDropped(chunk);
       const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
       const states = new Map(verdicts.map(([state, count]) => [Number(state), Number(count)]));
       this.#checkCount(chunk, states);
@@ -154,6 +161,7 @@ export class BatchSession {
       const rejectedBySql = (states.get(1) ?? 0) > refusedByAjv.length ? await this.#rejectedBySql(chunk) : [];
       await this.#writeGood(goodFile);
       const rejected = [...chunk.unreadable, ...chunk.refused, ...rejectedBySql, ...refusedByAjv];
+      const frozen = this.#firstFrozen(rejected);
       return {
         cursor: JSON.stringify(chunk.next),
         last: chunk.last || chunk.recordsRead === 0,
@@ -164,6 +172,8 @@ export class BatchSession {
         rejected: rejected
           .map(rejectedMask(this.#job.definition, this.#reader))
           .sort((one, other) => one.recordNo - other.recordNo),
+        dropped: this.#dropped.take(),
+        frozen,
         steps: countSteps(this.#steps, chunk, states),
         firstRecord: chunk.firstRecord,
         lastRecord: chunk.lastRecord,
@@ -198,14 +208,19 @@ export class BatchSession {
     await this.#session.run(
       `create or replace temp table _flux_checked as ${this.#validation.validatedWithJson(chunk.relation)}`,
     );
-    const refused = await this.#checkRecords(chunk, this.#checkRecord);
-    const list = refused.map(({ recordNo }) => recordNo).join(', ');
+    const leftOut = new Map<string, number[]>();
+    const refused = await this.#checkRecords(chunk, this.#checkRecord, leftOut);
+    const among = (records: readonly number[]): string =>
+      `_flux_record in (select unnest([${records.join(', ')}]::bigint[]))`;
     const state =
       refused.length === 0
         ? '_flux_state'
-        : `case when _flux_record in (select unnest([${list}]::bigint[])) then 1 else _flux_state end`;
+        : `case when ${among(refused.map(({ recordNo }) => recordNo))} then 1 else _flux_state end`;
+    const without = [...leftOut].map(
+      ([name, records]) => `, case when ${among(records)} then null else ${ident(name)} end as ${ident(name)}`,
+    );
     await this.#createBatch(
-      `select * exclude (_flux_json) replace (${state}::integer as _flux_state) from _flux_checked`,
+      `select * exclude (_flux_json) replace (${state}::integer as _flux_state${without.join('')}) from _flux_checked`,
     );
     await this.#session.run('drop table _flux_checked');
     return refused;
@@ -219,8 +234,10 @@ export class BatchSession {
       from (${this.#chain.wrap(records)})`);
   }
 
-  async #checkRecords(chunk: Chunk, check: (record: unknown) => RejectedRecord['reasons']): Promise<RejectedRecord[]> {
+  /** @param leftOut gets the columns whose values are left out, with the records' numbers */
+  async #checkRecords(chunk: Chunk, check: RecordCheck, leftOut: Map<string, number[]>): Promise<RejectedRecord[]> {
     const { columns } = this.#reader.columns;
+    const fields = columns.flatMap(({ field }) => field ?? []);
     const refused: RejectedRecord[] = [];
     // In slices, since the texts of 100,000 records at once would be most of this process's memory.
     const slice = 10_000;
@@ -237,6 +254,13 @@ export class BatchSession {
         const record = assembleRecord(columns, JSON.parse(String(json)) as unknown[]);
         const reasons = check(record);
         if (reasons.length === 0) continue;
+        const mended = mendRecord(record, reasons, { modes: this.#modes, fields, check });
+        if (mended !== null) {
+          for (const rule of mended.rules) this.#dropped.add(rule);
+          for (const { name } of columns.filter(({ field }) => field && mended.pointers.includes(field.pointer)))
+            leftOut.set(name, [...(leftOut.get(name) ?? []), Number(recordNo)]);
+          continue;
+        }
         const place = chunk.rawOf(Number(recordNo));
         const raw = place.raw ?? showRaw(JSON.stringify(record));
         refused.push({
@@ -248,6 +272,22 @@ export class BatchSession {
       }
     }
     return refused;
+  }
+
+  async #countDropped(chunk: Chunk): Promise<void> {
+    for (const { path, rule, count } of chunk.dropped ?? []) this.#dropped.add({ path, rule }, count);
+    const { dropped } = this.#validation;
+    if (dropped === null || chunk.rowCount === 0) return;
+    const [counts = []] = await this.#session.rows(dropped.counts(chunk.relation));
+    for (const [at, rule] of dropped.rules.entries()) this.#dropped.add(rule, Number(counts[at]));
+  }
+
+  #firstFrozen(rejected: readonly RejectedRecord[]): PreparedBatch['frozen'] {
+    const found = rejected.flatMap(({ recordNo, reasons }) => {
+      const reason = reasons.find((each) => this.#modes.freezes(each));
+      return reason ? [{ recordNo, path: maskText(reason.path), rule: reason.rule }] : [];
+    });
+    return found.sort((one, other) => one.recordNo - other.recordNo)[0] ?? null;
   }
 
   async #rejectedBySql(chunk: Chunk): Promise<RejectedRecord[]> {

@@ -1,6 +1,7 @@
 import type { SourceAccess, SourceIncrement, SourcePlace } from '../connectors/source.ts';
 import type { Issue } from '../errors.ts';
 import type { DataKey } from '../objects/file-store.ts';
+import type { DroppedValues } from './ingest/rule-modes.ts';
 import type { DryRunReport, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
 
 export type * from './staged-types.ts';
@@ -111,7 +112,14 @@ export interface BatchesRequest extends PlanRequest {
 export interface PipelineDefinition {
   name: string;
   source: SourcePlace & { connection: string };
-  contract?: { name: string; version: number; onViolation?: string; maxRejectedRatio?: number } | null;
+  contract?: {
+    name: string;
+    version: number;
+    onViolation?: string;
+    rules?: readonly { path: string; rule?: string; mode: 'freeze' | 'quarantine' | 'drop_value' }[];
+    maxRejectedRatio?: number;
+    maxRejectedCount?: number;
+  } | null;
   transforms?: readonly (Readonly<Record<string, unknown>> & { type: string })[];
   destination: { type: string; dataset: string; mode: 'append' | 'replace' | 'merge'; key?: readonly string[] };
   batch?: { records?: number };
@@ -208,6 +216,10 @@ export interface Batch {
   part?: StagedPart | null;
   goodCount: number;
   rejected: readonly RejectedRecord[];
+  /** Values that rules of mode drop_value took out of good records; absent where no rule does. */
+  dropped?: readonly DroppedValues[];
+  /** The first record that broke a rule of mode freeze; null, or absent, for none. */
+  frozen?: { recordNo: number; path: string; rule: string } | null;
   /** One per declared step, in order. */
   steps: readonly StepCount[];
   /** Record numbers of the run's source, from 1; both null when the batch read none. */

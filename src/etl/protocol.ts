@@ -1,6 +1,7 @@
 import type { ErrorCode, ErrorDetails } from '../errors.ts';
 import type { ObjectSeal } from '../objects/sealed-format.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
+import type { DroppedValues } from './ingest/rule-modes.ts';
 import type { DryRunSample, StagedColumn, StagedPart } from './staged-types.ts';
 import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepDeclaration } from './engine-types.ts';
 
@@ -108,6 +109,8 @@ export interface PreparedBatch {
   goodFile: string;
   goodCount: number;
   rejected: RejectedRecord[];
+  dropped: DroppedValues[];
+  frozen: { recordNo: number; path: string; rule: string } | null;
   steps: StepCount[];
   firstRecord: number | null;
   lastRecord: number | null;

@@ -157,9 +157,16 @@ function batchData({ claim }: Work, position: Position, batch: Batch): Record<st
     written: batch.goodCount,
     rejected: batch.rejected.length,
     filtered: batch.steps.reduce((sum, { recordsFiltered }) => sum + recordsFiltered, 0),
+    ...(batch.dropped && batch.dropped.length > 0 ? { droppedValues: batch.dropped } : {}),
     bytes: batch.bytesRead,
     last: batch.last,
   };
+}
+
+/** Leniency is never silent. */
+function droppedWords({ dropped = [] }: Batch): string {
+  const values = dropped.reduce((sum, { count }) => sum + count, 0);
+  return values === 0 ? '' : `, ${String(values)} values left out`;
 }
 
 function batchEvents(work: Work, position: Position, batch: Batch, saved: SavedCheckpoint): NewRunEvent[] {
@@ -169,7 +176,7 @@ function batchEvents(work: Work, position: Position, batch: Batch, saved: SavedC
   const events: NewRunEvent[] = [
     {
       name: 'BatchCommitted',
-      message: `Batch ${number} ${place}: ${String(batch.recordsRead)} read, ${String(batch.goodCount)} written.`,
+      message: `Batch ${number} ${place}: ${String(batch.recordsRead)} read, ${String(batch.goodCount)} written${droppedWords(batch)}.`,
       partitionNo,
       data: batchData(work, position, batch),
     },

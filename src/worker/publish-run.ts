@@ -15,6 +15,7 @@ import { fenced, requireHeld } from './fenced.ts';
 import { landReprocessed } from './land-reprocessed.ts';
 import { placeLoad, type Placement } from './place-load.ts';
 import { stagesOf } from './plan-data.ts';
+import { tooManyRejected } from './run-batches.ts';
 import { findDifferences, sumOf } from './reconcile.ts';
 import { writesParts } from './stage-input.ts';
 import type { Work } from './work.ts';
@@ -133,7 +134,11 @@ async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[],
 function requireContractHeld({ definition, claim }: Work, { read, rejected }: Totals): void {
   const contract = definition.contract;
   if (!contract) return;
-  const allowed = contract.onViolation === 'fail' ? 0 : (contract.maxRejectedRatio ?? 1);
+  const { maxRejectedCount } = contract;
+  if (maxRejectedCount !== undefined && rejected > maxRejectedCount)
+    throw tooManyRejected(contract, rejected, maxRejectedCount);
+  const freezes = contract.onViolation === 'fail' || contract.onViolation === 'freeze';
+  const allowed = freezes && !contract.rules?.length ? 0 : (contract.maxRejectedRatio ?? 1);
   const ratio = read === 0 ? 0 : rejected / read;
   if (ratio <= allowed) return;
   throw new FluxError(

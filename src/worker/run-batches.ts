@@ -34,7 +34,7 @@ export async function runBatches(work: Work): Promise<'completed' | 'drained' | 
       if (batch === 'drained') return 'drained';
       position = await commitBatch(work, destination, position, batch);
       await batch.release();
-      requireNoViolation(work, batch);
+      requireNoViolation(work, batch, position);
       work.turn.batches += 1;
       if (batch.last) return 'completed';
       if (work.closing.aborted) return 'drained';
@@ -57,24 +57,40 @@ async function turnIsOver({ deps, claim, turn }: Work): Promise<boolean> {
   return !kept;
 }
 
-/** `fail` ends the run at the first batch that holds a rejected record; the batch has committed, so that it can be seen. */
-function requireNoViolation({ definition, run }: Work, { rejected }: Batch): void {
-  const first = rejected[0];
+/**
+ * A broken rule of mode freeze ends the run at the first batch that holds such a record, and so does more rejected records than the
+ * pipeline allows; the batch has committed, so that they can be seen.
+ */
+function requireNoViolation({ definition, run }: Work, { frozen }: Batch, { counts }: Position): void {
   // That they were broken is why they are put through the contract again.
-  if (definition.contract?.onViolation !== 'fail' || !first || run.reprocessOf !== null) return;
-  const { name, version } = definition.contract;
-  throw new FluxError(
-    'CONTRACT_VIOLATED',
-    `Record ${String(first.recordNo)} broke contract ${name} ${String(version)} (${ruleOf(first)}), ` +
-      'and the pipeline allows none. Nothing was published. See the rejected records.',
-    { details: { recordNo: first.recordNo } },
-  );
+  if (!definition.contract || run.reprocessOf !== null) return;
+  const { name, version, maxRejectedCount } = definition.contract;
+  if (frozen) {
+    // A reason's own message may repeat the record's value, and a failure is kept in plain text and logged.
+    const { recordNo, rule, path } = frozen;
+    throw new FluxError(
+      'CONTRACT_VIOLATED',
+      `Record ${String(recordNo)} broke contract ${name} ${String(version)} (rule ${rule} at ${path === '' ? 'the record' : path}), ` +
+        'and the pipeline allows none. Nothing was published. See the rejected records.',
+      { details: { recordNo } },
+    );
+  }
+  if (maxRejectedCount === undefined || counts.rejected <= maxRejectedCount) return;
+  throw tooManyRejected({ name, version }, counts.rejected, maxRejectedCount);
 }
 
-/** A reason's own message may repeat the record's value, and a failure is kept in plain text and logged. */
-function ruleOf({ reasons }: Batch['rejected'][number]): string {
-  const [first] = reasons;
-  return first ? `rule ${first.rule} at ${first.path === '' ? 'the record' : first.path}` : 'no reason given';
+/** More records were rejected than the pipeline allows by number. */
+export function tooManyRejected(
+  { name, version }: { name: string; version: number },
+  rejected: number,
+  allowed: number,
+): FluxError {
+  return new FluxError(
+    'CONTRACT_VIOLATED',
+    `${String(rejected)} records broke contract ${name} ${String(version)}; the pipeline allows ${String(allowed)}. ` +
+      'Nothing was published. See the rejected records.',
+    { details: { rejected, allowed } },
+  );
 }
 
 async function findDestination(work: Work): Promise<Destination> {

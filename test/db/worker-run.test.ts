@@ -283,6 +283,16 @@ describe('publishing', () => {
     ).toEqual({ n: 1 });
   });
 
+  it('fails a run as soon as more records are rejected than the pipeline allows by number', async () => {
+    const contract = { maxRejectedCount: 1 };
+    await bench.addPipeline({ agency: 'nasa', name: 'counted', dataset: 'counted', contract });
+    expect(await load('counted', [1, 'bad', 3])).toMatchObject({ status: 'COMPLETED' });
+    const run = await load('counted', ['bad', 'bad', 3]);
+    expect(run).toMatchObject({ status: 'FAILED', failure_code: 'CONTRACT_VIOLATED' });
+    expect(run.failure_message).toMatch(/2 records broke contract .*allows 1/);
+    expect(await values('counted')).toEqual([1, 3]);
+  });
+
   it('fails a run whose counts do not add up, with the difference', async () => {
     await bench.addPipeline({ agency: 'nasa', name: 'short', dataset: 'short' });
     const runId = await bench.queueRun('nasa', 'short');

@@ -5,6 +5,7 @@ import { parquetColumns } from '../../src/etl/ingest/columns.ts';
 import { type ContractModel, type Fallback, modelContract } from '../../src/etl/ingest/contract-model.ts';
 import { assembleRecord } from '../../src/etl/ingest/record-shape.ts';
 import { cell } from '../../src/etl/ingest/lexical.ts';
+import { RuleModes } from '../../src/etl/ingest/rule-modes.ts';
 import { literal } from '../../src/etl/duckdb/sql-text.ts';
 
 /** What the SQL of a contract says of one value, and what is said with Ajv's help. */
@@ -53,7 +54,7 @@ export class SqlJudge {
     if (made === null) return values.map(() => ({ refusedBySql: true, refused: true, fallbacks: [] }));
     const { columns, fallbacks = [], checkRecords } = made;
     const rows = values.map((value, at) => `(${at}::bigint, ${sqlValue(value)}::${type})`).join(', ');
-    const validation = compileValidation(made, { rawJson: false });
+    const validation = compileValidation(made, { rawJson: false, modes: new RuleModes(null) });
     const checked = await this.#session.rows(`
       select _flux_record, _flux_state, _flux_json
       from (${validation.validatedWithJson(`select * from (values ${rows}) t (_flux_record, ${cell(0)})`)})

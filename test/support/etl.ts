@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { SourceAccess } from '../../src/connectors/source.ts';
 import { createEtlEngine, type EtlDeps } from '../../src/etl/engine.ts';
 import type {
+  Batch,
   BatchesRequest,
   EtlEngine,
   PinnedObject,
@@ -39,6 +40,9 @@ export interface EtlResult {
   /** Sums by step, in order. */
   steps: StepCount[];
   cursors: string[];
+  /** Values that were left out of good records. */
+  dropped: NonNullable<Batch['dropped']>[number][];
+  frozen: Batch['frozen'];
 }
 
 export async function etlBench(options: { root?: string } & Partial<EtlDeps> = {}): Promise<EtlBench> {
@@ -75,7 +79,7 @@ async function readAll(
   plan: SourcePlan,
   request: Omit<BatchesRequest, 'range' | 'cursor'>,
 ): Promise<ReadResult> {
-  const result: ReadResult = { rows: [], rejected: [], read: 0, steps: [], cursors: [] };
+  const result: ReadResult = { rows: [], rejected: [], read: 0, steps: [], cursors: [], dropped: [], frozen: null };
   for (const range of plan.ranges) {
     for await (const batch of engine.openBatches({ ...request, range, cursor: null })) {
       // Concatenating millions of rows would measure the test, not the engine.
@@ -83,6 +87,8 @@ async function readAll(
       result.rejected.push(...batch.rejected);
       result.read += batch.recordsRead;
       result.steps = addSteps(result.steps, batch.steps);
+      result.dropped.push(...(batch.dropped ?? []));
+      result.frozen ??= batch.frozen;
       result.cursors.push(batch.cursor);
       await batch.release();
     }

@@ -93,7 +93,7 @@ async function* batchesOf(source: FakeSource, request: BatchesRequest): AsyncGen
 
 async function makeBatch(
   source: FakeSource,
-  { workFolder }: BatchesRequest,
+  { workFolder, definition }: BatchesRequest,
   { at, end, last }: { at: number; end: number; last: boolean },
 ): Promise<Batch> {
   const values = source.values.slice(at, end);
@@ -112,6 +112,7 @@ async function makeBatch(
         ]
       : [],
   );
+  const first = definition.contract?.onViolation === 'fail' ? rejected[0] : undefined;
   await mkdir(workFolder, { recursive: true });
   const goodFile = path.join(workFolder, `${String(at)}.csv`);
   await writeFile(goodFile, lines.map((line) => `${line}\n`).join(''));
@@ -123,6 +124,7 @@ async function makeBatch(
     goodFile,
     goodCount: good.length,
     rejected,
+    frozen: first ? { recordNo: first.recordNo, path: '/value', rule: 'type' } : null,
     steps: stepsOf(values),
     firstRecord: values.length > 0 ? at + 1 : null,
     lastRecord: values.length > 0 ? end : null,

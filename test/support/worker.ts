@@ -35,7 +35,7 @@ export interface PipelineOptions {
   dataset?: string;
   /** The source's path. */
   path?: string;
-  contract?: { onViolation?: 'quarantine' | 'fail'; maxRejectedRatio?: number };
+  contract?: { onViolation?: 'quarantine' | 'fail'; maxRejectedRatio?: number; maxRejectedCount?: number };
 }
 
 /** Queues runs and works them, in this process, with an engine that the test gives. */

@@ -4,6 +4,7 @@ import { ruleMessage, type SqlRule } from './contract-sql.ts';
 import { typed } from './lexical.ts';
 import type { Issue } from '../../errors.ts';
 import { reasonCountMax } from './limits.ts';
+import type { RuleModes } from './rule-modes.ts';
 
 /** A rule with the column that it is about. */
 interface PlacedRule extends SqlRule {
@@ -16,13 +17,31 @@ export interface ValidationSql {
   validated(source: string): string;
   /** The same with `_flux_json`: the record's values as one JSON array, null for a record that SQL refused. */
   validatedWithJson(source: string): string;
+  /** Counts the values that are left out of records which are not refused; null where no rule does that. */
+  dropped: { rules: { path: string; rule: string }[]; counts(source: string): string } | null;
   /** Why a record was refused, from its `_flux_broken` and `_flux_found`. */
   reasons(broken: readonly boolean[], found: readonly (string | null)[]): Issue[];
 }
 
 /** @param rawJson whether `_flux_raw` is made here, because the source has no text of its own */
-export function compileValidation({ columns }: RecordColumns, { rawJson }: { rawJson: boolean }): ValidationSql {
-  const rules: PlacedRule[] = columns.flatMap((column, at) => column.rules.map((rule) => ({ ...rule, column: at })));
+export function compileValidation(
+  { columns }: RecordColumns,
+  { rawJson, modes }: { rawJson: boolean; modes: RuleModes },
+): ValidationSql {
+  const all: PlacedRule[] = columns.flatMap((column, at) => column.rules.map((rule) => ({ ...rule, column: at })));
+  const isDrop = ({ column, keyword }: PlacedRule): boolean => {
+    const field = columns[column]?.field;
+    return field ? modes.drops(field, keyword) : false;
+  };
+  const rules = all.filter((rule) => !isDrop(rule));
+  const drops = all.filter(isDrop);
+  /** The expression, or null where a rule that leaves the value out is broken. */
+  const kept = (at: number, expression: string): string => {
+    const broken = drops.filter(({ column }) => column === at).map((rule) => rule.broken);
+    return broken.length === 0
+      ? expression
+      : `case when (${broken.join(' or ')}) is true then null else ${expression} end`;
+  };
   const reads = columns.flatMap(({ read }, at) => (read === null ? [] : [`${read} as ${typed(at)}`]));
   const bad = rules.length === 0 ? 'false' : `(${rules.map(({ broken }) => broken).join('\n or ')}) is true`;
   // Inside case: computed for the refused records only.
@@ -33,19 +52,27 @@ export function compileValidation({ columns }: RecordColumns, { rawJson }: { raw
   const found = `case when _flux_bad then [${columns.map((column) => column.found).join(', ')}]::varchar[] end`;
   const members = columns.map((column) => `${ident(column.original)}: ${column.found}`).join(', ');
   const raw = rawJson ? `case when _flux_bad then to_json({${members}})::varchar end` : 'null::varchar';
-  const values = columns.map(({ value, name }) => `${value} as ${ident(name)}`).join(',\n ');
-  const json = `case when not _flux_bad then json_array(${columns.map((column) => column.json).join(', ')})::varchar end`;
+  const values = columns.map(({ value, name }, at) => `${kept(at, value)} as ${ident(name)}`).join(',\n ');
+  const json = `case when not _flux_bad then json_array(${columns.map((column, at) => kept(at, column.json)).join(', ')})::varchar end`;
 
+  const judged = (source: string): string =>
+    `select *, ${bad} as _flux_bad from (select ${['*', ...reads].join(',\n ')} from (${source}))`;
   const validated = (source: string, more: string): string => `
     select _flux_record, _flux_bad::integer as _flux_state, ${broken} as _flux_broken, ${found} as _flux_found, ${raw} as _flux_raw${more},
       ${values}
-    from (
-      select *, ${bad} as _flux_bad
-      from (select ${['*', ...reads].join(',\n ')} from (${source}))
-    )`;
+    from (${judged(source)})`;
   return {
     validated: (source) => validated(source, ''),
     validatedWithJson: (source) => validated(source, `, ${json} as _flux_json`),
+    dropped:
+      drops.length === 0
+        ? null
+        : {
+            rules: drops.map(({ column, keyword }) => ({ path: columns[column]?.field?.pointer ?? '', rule: keyword })),
+            counts: (source) => `
+              select ${drops.map(({ broken }) => `count(*) filter (where not _flux_bad and (${broken}) is true)`).join(', ')}
+              from (${judged(source)})`,
+          },
     reasons: (verdicts, values) =>
       rules
         .filter((_rule, at) => verdicts[at] === true)

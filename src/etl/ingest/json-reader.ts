@@ -14,6 +14,7 @@ import { JsonSplitter, JsonStructureError, LineSplitter } from './json-splitter.
 import { cell } from './lexical.ts';
 import { batchByteCountMax, reasonCountMax, recordByteCountMax } from './limits.ts';
 import { RecordPlaces, showRaw } from './raw-text.ts';
+import { DroppedCounts, mendRecord, RuleModes } from './rule-modes.ts';
 import type { Chunk, Position, RangeRequest, SourceReader, Survey } from './reader.ts';
 
 /** `lines`: NDJSON; otherwise the JSON Pointer of the array of records. */
@@ -50,6 +51,8 @@ export class JsonReader implements SourceReader {
   readonly #begin: number;
   readonly #fields: readonly ContractField[];
   readonly #check: RecordCheck;
+  readonly #modes: RuleModes;
+  readonly #dropped = new DroppedCounts();
   readonly #chunkPath: string;
   #walk: RecordWalk | null = null;
   #record = 0;
@@ -61,6 +64,7 @@ export class JsonReader implements SourceReader {
     layout: JsonLayout,
     contract: { model: ContractModel; check: RecordCheck } | null,
     workFolder: string,
+    modes = new RuleModes(null),
   ) {
     this.#file = file;
     this.#size = file.size;
@@ -70,6 +74,7 @@ export class JsonReader implements SourceReader {
     const model = contract?.model ?? wholeRecord;
     this.#fields = model.fields;
     this.#check = contract?.check ?? (() => []);
+    this.#modes = modes;
     this.columns = contract === null ? nameWhole(jsonColumns(model)) : jsonColumns(model);
     const cells = this.#fields.map((_field, at) => `null::varchar as ${cell(at)}`);
     this.sample = `select * from (select 0::bigint as _flux_record, ${cells.join(', ')}) where false`;
@@ -179,6 +184,7 @@ export class JsonReader implements SourceReader {
       lastRecord: places.count === 0 ? null : this.#record,
       unreadable,
       refused,
+      dropped: this.#dropped.take(),
       next: { offset: this.#offset, record: this.#record },
       last: this.#record >= this.#endRecord,
       rawOf: (recordNo) => places.rawOf(recordNo),
@@ -189,9 +195,15 @@ export class JsonReader implements SourceReader {
     const parsed = parseRecord(bytes, depthOf(bytes));
     if ('issue' in parsed) return { issues: [parsed.issue], unreadable: true };
     const issues = this.#check(parsed.value);
-    if (issues.length > 0) return { issues: issues.slice(0, reasonCountMax), unreadable: false };
-    const taken = cellsOf(this.#fields, parsed);
-    return 'cells' in taken ? taken : { issues: taken.issues, unreadable: false };
+    const mended =
+      issues.length === 0
+        ? null
+        : mendRecord(parsed.value, issues, { modes: this.#modes, fields: this.#fields, check: this.#check });
+    if (issues.length > 0 && mended === null) return { issues: issues.slice(0, reasonCountMax), unreadable: false };
+    const taken = cellsOf(this.#fields, parsed, mended?.pointers);
+    if (!('cells' in taken)) return { issues: taken.issues, unreadable: false };
+    for (const rule of mended?.rules ?? []) this.#dropped.add(rule);
+    return taken;
   }
 
   close(): void {

@@ -49,17 +49,19 @@ const mayLosePrecision = /\d{16}|\d[eE]|\d\.\d{15}/;
 /**
  * Takes the leaves out of a record that the contract accepted. Numbers keep every digit of the source.
  *
+ * @param leftOut pointers of the fields whose values are left out
  * @returns the cells, or why the dataset cannot hold them
  */
 export function cellsOf(
   fields: readonly ContractField[],
   record: { value: unknown; text: string },
+  leftOut: readonly string[] = [],
 ): { cells: Cells } | { issues: Issue[] } {
   const value = mayLosePrecision.test(record.text) ? parseExactly(record.text) : record.value;
   const cells: Cells = [];
   const issues: Issue[] = [];
   for (const field of fields) {
-    const leaf = leafAt(value, field.path);
+    const leaf = leftOut.includes(field.pointer) ? null : leafAt(value, field.path);
     const isJson = field.kind === 'json' || field.kind === 'any';
     const cell = isJson ? jsonCell(leaf) : scalarCell(leaf);
     const holds =

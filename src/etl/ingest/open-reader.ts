@@ -11,6 +11,7 @@ import { JsonReader } from './json-reader.ts';
 import { openMainframeReader } from './mainframe/mainframe-reader.ts';
 import { ParquetReader } from './parquet-reader.ts';
 import type { SourceReader } from './reader.ts';
+import { RuleModes } from './rule-modes.ts';
 
 /** @throws INVALID_INPUT the format is not offered yet; SOURCE_INVALID as the readers do */
 export async function openReader(
@@ -42,9 +43,10 @@ export async function openReader(
         { lines: false, recordPath: job.definition.source.pages ? '' : textOption(format, 'recordPath', '') },
         contract,
         job.workFolder,
+        new RuleModes(job.definition.contract),
       );
     case 'ndjson':
-      return new JsonReader(file, { lines: true }, contract, job.workFolder);
+      return new JsonReader(file, { lines: true }, contract, job.workFolder, new RuleModes(job.definition.contract));
     case 'fixed':
       return openFixedReader(file, fixedFormat(format), contract?.model ?? null, job.workFolder);
     case 'mainframe':

@@ -1,5 +1,6 @@
 import type { RejectedRecord } from '../engine-types.ts';
 import type { RecordColumns } from './columns.ts';
+import type { DroppedValues } from './rule-modes.ts';
 
 /** Positions are opaque to all but the reader that made them; JSON objects. */
 export type Position = Readonly<Record<string, number>>;
@@ -25,6 +26,8 @@ export interface Chunk {
   unreadable: RejectedRecord[];
   /** Refused by the contract before SQL saw them: the step `validate`. */
   refused: RejectedRecord[];
+  /** Values that were left out before SQL saw the records. */
+  dropped?: DroppedValues[];
   /** Where the next batch begins. */
   next: Position;
   last: boolean;
