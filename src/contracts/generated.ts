@@ -260,9 +260,29 @@ export interface PipelineDefinition {
     name: Name;
     version: number;
     /**
-     * quarantine: a record that breaks the contract is kept with its reasons as a rejected record. fail: the first one fails the run.
+     * What a broken rule does, unless rules names it. quarantine: the record is kept with its reasons as a rejected record. freeze: the first such record fails the run. drop_value: the value is left out where the record can do without it, and counted. fail is the older word for freeze.
      */
-    onViolation?: 'quarantine' | 'fail';
+    onViolation?: 'quarantine' | 'freeze' | 'drop_value' | 'fail';
+    /**
+     * Modes of single rules; the first that fits counts.
+     *
+     * @maxItems 400
+     */
+    rules?: {
+      /**
+       * JSON Pointer of the value in a record, as rejected records show it.
+       */
+      path: string;
+      /**
+       * The keyword; every rule at the path when absent.
+       */
+      rule?: string;
+      mode: 'freeze' | 'quarantine' | 'drop_value';
+    }[];
+    /**
+     * A run fails with CONTRACT_VIOLATED as soon as more records than this are rejected. Where it stands without maxRejectedRatio, the share does not matter.
+     */
+    maxRejectedCount?: number;
     /**
      * Rejected records divided by records read; a run that ends above it fails with CONTRACT_VIOLATED and publishes nothing.
      */
