@@ -25,10 +25,10 @@ export interface ApiDeps {
   activity: ActivityLog;
   /** How often streams look without a hint, milliseconds. */
   pollMs?: number;
-  /** Where webhooks may lead, and the key of their secrets. */
+  /** Where webhooks may lead, and what opens secrets from before they came under the agencies’ keys. */
   webhooks?: WebhookDeps['webhooks'];
-  /** What the audit log is verified with: the sealer's public key, and the checkpoints kept outside the database. */
-  audit?: { publicKey: Buffer; anchored(): Promise<AnchoredNote[]> };
+  /** What the audit log is verified with: the sealer's public key and those of before, and the checkpoints kept outside the database. */
+  audit?: { publicKey: Buffer; earlierKeys?: readonly Buffer[]; anchored(): Promise<AnchoredNote[]> };
 }
 
 /** A field that was refused, for the audit log. */

@@ -98,10 +98,10 @@ function asked({ reason = null, idempotencyKey = null }: AskedArgs) {
 
 /** @throws UNAVAILABLE this API was composed without a way to keep their secrets */
 function depsOf({ api }: Context): domain.WebhookDeps {
-  const { webhooks: settings } = api;
-  if (!settings)
+  const { webhooks: settings, keys } = api;
+  if (!settings || !keys)
     throw new FluxError('UNAVAILABLE', 'This API has no key to keep webhooks’ secrets with. Set FLUX_DATA_KEY.');
-  return { ...api, webhooks: settings };
+  return { ...api, webhooks: settings, keys };
 }
 
 /** A UUID from a global id or as such; null when it is neither. */

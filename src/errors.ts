@@ -130,6 +130,8 @@ export function toFluxError(cause: unknown): FluxError {
   const text = cause instanceof Error ? cause.message : String(cause);
   if (code === 'FX001') return new FluxError('CHECKPOINT_CORRUPTED', text, { cause });
   if (code === 'FX002') return new FluxError('INVALID_TRANSITION', text, { cause });
+  // A data key was retired between taking it and storing what it sealed (migrations/0055): the next try takes the newest.
+  if (code === 'FX010') return new FluxError('UNAVAILABLE', text, { cause });
   if (code === '22021' || code === '22P05') {
     return new FluxError(
       'INVALID_INPUT',

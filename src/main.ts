@@ -110,10 +110,10 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       onRefused: (reason) => logger.info({ reason }, 'token refused'),
     });
     const anchor = anchorFile(config.auditAnchor);
-    const publicKey = auditPublicKey(config, publicKeyOf);
-    const audit = publicKey ? { audit: { publicKey, anchored: () => anchor.read() } } : {};
+    const [publicKey, ...earlierKeys] = auditPublicKeys(config, publicKeyOf);
+    const audit = publicKey ? { audit: { publicKey, earlierKeys, anchored: () => anchor.read() } } : {};
     const keys = keyRingOf(config);
-    const webhooks = { policy: webhookPolicyOf(config), dataKey: () => config.dataKey };
+    const webhooks = { policy: webhookPolicyOf(config), dataKeys: () => dataKeysOf(config) };
     const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, webhooks, ...audit };
     const signIn = {
       providers: config.signIn,
@@ -226,8 +226,14 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     { engine, keys: keyRingOf(config), log },
   );
   const retention = startRetention(await retentionOptions(config, databaseUrl, log));
-  const { contextKey, dataKey } = config;
-  const webhooks = startWebhooks({ databaseUrl, contextKey, dataKey, policy: webhookPolicyOf(config), log });
+  const webhooks = startWebhooks({
+    databaseUrl,
+    contextKey: config.contextKey,
+    keys: keyRingOf(config),
+    dataKeys: dataKeysOf(config),
+    policy: webhookPolicyOf(config),
+    log,
+  });
   log.info({ worker: worker.id, metrics: metricsServer.url }, 'worker is ready');
   return {
     id: worker.id,
@@ -274,6 +280,10 @@ function keyRingOf(config: Config): KeyRing {
   return createKeyRing(localKeyEncryption(config.dataKey, config.dataKeysBefore), { seals: config.encryption });
 }
 
+function dataKeysOf({ dataKey, dataKeysBefore }: Config): readonly Buffer[] {
+  return [dataKey, ...dataKeysBefore];
+}
+
 /** Reads the manifest where it is needed. @throws CONFIG_INVALID */
 async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsManifest: file }: Config) {
   if (mode === 'off') return {};
@@ -282,9 +292,11 @@ async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsMa
 }
 
 /** What the API verifies with. In production it is told; the private key stays with the sealer. */
-function auditPublicKey(config: Config, publicKeyOf: (seed: Buffer) => Buffer): Buffer | undefined {
-  if (config.auditPublicKey) return config.auditPublicKey;
-  return config.environment === 'development' ? publicKeyOf(config.auditKey) : undefined;
+function auditPublicKeys(
+  { environment, auditPublicKeys: given, auditAlgorithm, ...config }: Config,
+  publicKeyOf: (secret: Buffer, algorithm: Config['auditAlgorithm']) => Buffer,
+): readonly Buffer[] {
+  return given.length === 0 && environment === 'development' ? [publicKeyOf(config.auditKey, auditAlgorithm)] : given;
 }
 
 /**
@@ -298,10 +310,10 @@ export async function startSealerService(config: Config, databaseUrl: string): P
     import('./audit/anchor.ts'),
   ]);
   const log: Logger = createLogger({ service: 'flux-sealer', level: config.logLevel });
-  const { auditKey } = config;
+  const { auditKey, auditAlgorithm } = config;
   const pool = createPool({ url: databaseUrl, max: 1, applicationName: 'flux sealer start' });
   await requireMigrated(pool).finally(() => pool.end());
-  const sealer = startSealer({ databaseUrl, auditKey, anchor: anchorFile(config.auditAnchor), log });
+  const sealer = startSealer({ databaseUrl, auditKey, auditAlgorithm, anchor: anchorFile(config.auditAnchor), log });
   log.info({ sealer: sealer.id }, 'sealer is ready');
   return sealer;
 }

@@ -2,11 +2,11 @@ import { lakeSchema } from './roles.ts';
 import type { Queryable } from './pool.ts';
 import { ident, sql } from './sql.ts';
 
-/** Takes what was stored unsealed out of an agency's rows: before it had keys, or while sealing was off. @returns rows changed */
+/** Takes what was stored unsealed out of an agency's rows (before it had keys, or while sealing was off), and its webhooks. @returns rows changed */
 export async function removePlainContent(
   tx: Queryable,
   agency: string,
-): Promise<{ payloads: number; records: number; plans: number }> {
+): Promise<{ payloads: number; records: number; plans: number; webhooks: number }> {
   const { rowCount: payloads } = await tx.query(sql`
     update flux.runs
     set payload = payload - 'source' - 'metadata'
@@ -27,7 +27,9 @@ export async function removePlainContent(
     where agency_id = ${agency}
       and dry_run_plan is not null
   `);
-  return { payloads, records, plans };
+  // Their addresses are no secret of the data, but an old secret under FLUX_DATA_KEY would outlive the agency's keys.
+  const { rowCount: webhooks } = await tx.query(sql`delete from flux.webhooks where agency_id = ${agency}`);
+  return { payloads, records, plans, webhooks };
 }
 
 /** Sealed values of an agency's rows, of each kind one, for an attempt to open them; and how many there are. */

@@ -58,6 +58,12 @@ export async function expireAudit(tx: Queryable, limit: number): Promise<bigint>
   return rows[0]?.removed ?? 0n;
 }
 
+/** Whether a run names the object of a row `e`. */
+const named = sql`(
+  exists (select from flux.source_objects o where o.agency_id = e.agency_id and o.address = e.address)
+  or exists (select from flux.run_parts p where p.agency_id = e.agency_id and p.address = e.address)
+)`;
+
 /**
  * Addresses of the session's agency that expired some time ago and that no run names. @param graceMs since when, milliseconds
  */
@@ -70,9 +76,7 @@ export async function listExpiredObjects(
     from flux.expired_objects e
     where e.agency_id = (select flux.current_agency())
       and e.expired_at < clock_timestamp() - ${graceMs} * interval '1 millisecond'
-      and not exists (
-        select from flux.source_objects o where o.agency_id = e.agency_id and o.address = e.address
-      )
+      and not ${named}
     order by e.expired_at
     limit ${limit}
   `);
@@ -93,6 +97,6 @@ export async function keepReusedObjects(tx: Queryable): Promise<void> {
   await tx.query(sql`
     delete from flux.expired_objects e
     where e.agency_id = (select flux.current_agency())
-      and exists (select from flux.source_objects o where o.agency_id = e.agency_id and o.address = e.address)
+      and ${named}
   `);
 }

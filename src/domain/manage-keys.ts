@@ -137,7 +137,7 @@ async function statesOf(tx: Connection, agency: string): Promise<KeyState[]> {
   return (await listDataKeys(tx, agency)).map(({ wrapped: _wrapped, ...state }) => ({ agency, ...state }));
 }
 
-async function requireOpen(admin: Connection, agency: string): Promise<void> {
+export async function requireOpen(admin: Connection, agency: string): Promise<void> {
   if ((await listAgencies(admin)).some(({ slug, open }) => slug === agency && open)) return;
   throw new FluxError('NOT_FOUND', `There is no agency ${agency}. See flux agencies list.`);
 }

@@ -47,7 +47,14 @@ export interface OffBoarded {
    * Sealed values that stay in tables; how many of them were tried, one of each kind that there is, and whether every attempt found
    * no key; plain ones that were taken out.
    */
-  rows: { sealedPayloads: number; sealedRecords: number; tried: number; unreadable: boolean; plainRemoved: number };
+  rows: {
+    sealedPayloads: number;
+    sealedRecords: number;
+    tried: number;
+    unreadable: boolean;
+    plainRemoved: number;
+    webhooksRemoved: number;
+  };
   /** What stays, in words for the agency's security officer. */
   residue: readonly string[];
 }
@@ -173,6 +180,7 @@ async function tryRows(tx: Connection, operator: KeyOperator, agency: string): P
       (outcome) => outcome.status === 'rejected' && isFluxError(outcome.reason, 'KEY_UNAVAILABLE'),
     ),
     plainRemoved: plain.payloads + plain.records + plain.plans,
+    webhooksRemoved: plain.webhooks,
   };
 }
 

@@ -5,7 +5,7 @@ import { openPayload, sealPayload } from '../keys/sealed-records.ts';
 import { FluxError } from '../errors.ts';
 
 /** What is no content stays readable to who may see the run but not its data. */
-const open = ['agency', 'content_type', 'use_case', 'stage', 'dry_run', 'checkpoint_id'];
+export const openNames = ['agency', 'content_type', 'use_case', 'stage', 'dry_run', 'checkpoint_id'];
 
 /** A new run's payload as it is stored: sealed, save for what is no content, when the installation seals. */
 export async function storePayload(
@@ -46,6 +46,6 @@ export function auditedPayload(
   return keys?.seals ? { ...withoutContent(payload), sealed: true } : payload;
 }
 
-function withoutContent(payload: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(payload).filter(([name]) => open.includes(name)));
+export function withoutContent(payload: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(payload).filter(([name]) => openNames.includes(name)));
 }

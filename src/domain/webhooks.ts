@@ -15,6 +15,7 @@ import {
   webhookTypes,
 } from '../db/webhooks.ts';
 import { FluxError } from '../errors.ts';
+import type { KeyRing } from '../keys/key-ring.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
 import { perform } from './perform.ts';
 import { checkWebhookAddress, type WebhookPolicy } from './webhook-address.ts';
@@ -22,7 +23,8 @@ import { newWebhookSecret, openWebhookSecret, sealWebhookSecret, shownWebhookSec
 
 /** What the operator decides about webhooks. */
 export interface WebhookDeps extends DomainDeps {
-  webhooks: { policy: WebhookPolicy; dataKey(): Buffer };
+  webhooks: { policy: WebhookPolicy; dataKeys(): readonly Buffer[] };
+  keys: KeyRing;
 }
 
 /** A webhook with its secret, which is shown to whoever made it and never again. */
@@ -64,7 +66,7 @@ export async function registerWebhook(
       }
       const id = randomUuid();
       const secret = newWebhookSecret();
-      const sealed = sealWebhookSecret(deps.webhooks.dataKey(), { agency, webhookId: id }, secret);
+      const sealed = await sealWebhookSecret({ keys: deps.keys, db: tx }, { agency, webhookId: id }, secret);
       const webhook = await insertWebhook(tx, {
         id,
         ...fit,
@@ -127,7 +129,7 @@ export function rotateWebhookSecret(
     request: {},
     async change(tx, { id }) {
       const secret = newWebhookSecret();
-      const sealed = sealWebhookSecret(deps.webhooks.dataKey(), { agency, webhookId: id }, secret);
+      const sealed = await sealWebhookSecret({ keys: deps.keys, db: tx }, { agency, webhookId: id }, secret);
       return { webhook: required(await replaceSecret(tx, id, sealed, overlapSeconds), id), secret };
     },
     again: (tx, id) => withSecret(tx, deps, agency, id),
@@ -236,7 +238,8 @@ async function existing(tx: Connection, id: string): Promise<Webhook> {
 
 async function withSecret(tx: Connection, deps: WebhookDeps, agency: string, id: string): Promise<WebhookWithSecret> {
   const webhook = required(await findWebhook(tx, id), id);
-  const bytes = openWebhookSecret(deps.webhooks.dataKey(), { agency, webhookId: id }, webhook.secret);
+  const opener = { keys: deps.keys, db: tx, dataKeys: deps.webhooks.dataKeys() };
+  const bytes = await openWebhookSecret(opener, { agency, webhookId: id }, webhook.secret);
   return { webhook, secret: shownWebhookSecret(bytes) };
 }
 

@@ -1,5 +1,5 @@
 /**
- * What stands in tables and is sealed: run payloads, the records that a contract refused, and the secrets of connections. A sealed value is one byte of
+ * What stands in tables and is sealed: run payloads, the records that a contract refused, and the secrets of connections and webhooks. A sealed value is one byte of
  * format (1), four of the data key's version, and a box (nonce, ciphertext, tag) under a key derived for its run or source.
  * The box is bound to its place, so that a value which was moved to another row does not open.
  */
@@ -82,6 +82,28 @@ export async function openConnectionSecret(
   const key = await keyOf(keys, db, agency, sealed);
   const what = `the secret of connection ${connection}`;
   return open(key, ['flux connection', agency, connection], [kind], sealed, what) as Record<string, unknown>;
+}
+
+/** The webhook that a secret is of. */
+export interface WebhookPlace {
+  agency: string;
+  webhookId: string;
+}
+
+/** @param secret its bytes */
+export function sealWebhookSecret(key: DataKey, { agency, webhookId }: WebhookPlace, secret: Buffer): Buffer {
+  return seal(key, ['flux webhook secret', agency], [webhookId], secret.toString('base64'));
+}
+
+/** @throws OBJECT_CORRUPTED, KEY_UNAVAILABLE */
+export async function openWebhookSecret(
+  { keys, db }: { keys: KeyRing; db: Queryable },
+  { agency, webhookId }: WebhookPlace,
+  sealed: Buffer,
+): Promise<Buffer> {
+  const key = await keyOf(keys, db, agency, sealed);
+  const what = `the secret of webhook ${webhookId}`;
+  return Buffer.from(open(key, ['flux webhook secret', agency], [webhookId], sealed, what) as string, 'base64');
 }
 
 const format = 1;

@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { connect, type Connection, createPool, type Pool } from '../db/pool.ts';
+import { connect, type Connection, createPool, type Pool, type Queryable } from '../db/pool.ts';
 import { rolePassword } from '../db/roles.ts';
 import {
   claimDeliveries,
@@ -17,13 +17,16 @@ import {
 import type { WebhookPolicy } from '../domain/webhook-address.ts';
 import { openWebhookSecret } from '../domain/webhook-secret.ts';
 import { toFluxError } from '../errors.ts';
+import type { KeyRing } from '../keys/key-ring.ts';
 import { postWebhook, type WebhookMessage } from './webhook-request.ts';
 
 export interface WebhookOptions {
   /** Of flux_worker. */
   databaseUrl: string;
   contextKey: Buffer;
-  dataKey: Buffer;
+  keys: KeyRing;
+  /** FLUX_DATA_KEY and those before it: of secrets that are not yet under their agency's key. */
+  dataKeys: readonly Buffer[];
   policy: WebhookPolicy;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
   times?: Partial<WebhookTimes>;
@@ -108,7 +111,12 @@ async function deliverAgency(
   try {
     const leaseSeconds = (times.timeoutMs * 2) / 1_000;
     const held = await claimDeliveries(session, { limit: atOnce, leaseSeconds });
-    const outcomes = await Promise.all(held.map((delivery) => attempt(options, times, agencyId, delivery)));
+    const prepared: { delivery: HeldDelivery; message: WebhookMessage | Error }[] = [];
+    for (const delivery of held)
+      prepared.push({ delivery, message: await messageOf(options, session, agencyId, delivery).catch(toFluxError) });
+    const outcomes = await Promise.all(
+      prepared.map(({ delivery, message }) => attempt(options, times, delivery, message)),
+    );
     for (const [i, delivery] of held.entries())
       await settle(options, session, delivery, outcomes[i] as DeliveryOutcome);
     return held.length;
@@ -133,13 +141,13 @@ async function settle(
 async function attempt(
   options: WebhookOptions,
   times: WebhookTimes,
-  agency: string,
   held: HeldDelivery,
+  message: WebhookMessage | Error,
 ): Promise<DeliveryOutcome> {
   let lastStatus: number | null = null;
   let lastError: string | null = null;
   try {
-    const message = messageOf(options, agency, held);
+    if (message instanceof Error) throw message;
     lastStatus = await postWebhook(held.url, message, { policy: options.policy, timeoutMs: times.timeoutMs });
     if (lastStatus >= 200 && lastStatus < 300) {
       return { status: 'DELIVERED', retryAfterSeconds: 0, lastStatus, lastError };
@@ -170,7 +178,12 @@ function retrySeconds({ random = Math.random }: WebhookOptions, times: WebhookTi
 }
 
 /** CloudEvents 1.0. `id` stays the same over every attempt: receivers tell repeated ones apart by it. */
-function messageOf({ dataKey }: WebhookOptions, agency: string, held: HeldDelivery): WebhookMessage {
+async function messageOf(
+  { keys, dataKeys }: WebhookOptions,
+  db: Queryable,
+  agency: string,
+  held: HeldDelivery,
+): Promise<WebhookMessage> {
   const place = { agency, webhookId: held.webhookId };
   const sealed = held.previousSecret ? [held.secret, held.previousSecret] : [held.secret];
   const body = JSON.stringify({
@@ -183,5 +196,7 @@ function messageOf({ dataKey }: WebhookOptions, agency: string, held: HeldDelive
     datacontenttype: 'application/json',
     data: held.data,
   });
-  return { id: held.id, body, secrets: sealed.map((one) => openWebhookSecret(dataKey, place, one)) };
+  const secrets: Buffer[] = [];
+  for (const one of sealed) secrets.push(await openWebhookSecret({ keys, db, dataKeys }, place, one));
+  return { id: held.id, body, secrets };
 }

@@ -13,7 +13,7 @@ import { readableWith } from '../../src/server/rest/readable.ts';
 import { restRoutes } from '../../src/server/rest/routes.ts';
 import { auditOf } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
-import { definitions, serveApi } from '../support/served-api.ts';
+import { ensureWebhookKeys, definitions, serveApi } from '../support/served-api.ts';
 
 const database = useDatabase();
 const api = serveApi(database);
@@ -59,6 +59,7 @@ const start = (headers: Record<string, string> = {}, token = 'nasa/operator'): P
 beforeAll(async () => {
   await database.addAgency('nasa');
   await database.addAgency('noaa');
+  await ensureWebhookKeys(database);
   for (const [path, body] of [
     ['/register-connection', { definition: definitions.connection }],
     ['/register-contract', { name: 'reading', document: definitions.contract }],

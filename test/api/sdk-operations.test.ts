@@ -9,7 +9,7 @@ import { measureDocument } from '../../src/server/document-size.ts';
 import { sha256Hex } from '../../src/crypto/hash.ts';
 import { auditOf, countRows } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
-import { definitions, serveApi } from '../support/served-api.ts';
+import { ensureWebhookKeys, definitions, serveApi } from '../support/served-api.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
 
 const database = useDatabase();
@@ -35,6 +35,7 @@ function client(token = 'nasa/operator', url = api.url): Flux {
 beforeAll(async () => {
   await database.addAgency('nasa');
   await database.addAgency('noaa');
+  await ensureWebhookKeys(database);
   const flux = createFlux({ url: api.url, token: 'nasa/admin' });
   successOf(await flux.api.registerConnection({ definition: definitions.connection }));
   successOf(await flux.api.registerContract({ name: 'reading', document: definitions.contract }));

@@ -10,7 +10,15 @@ import { sql } from '../../src/db/sql.ts';
 import { startWebhooks, type WebhookTimes } from '../../src/worker/webhooks.ts';
 import { append, auditOf, starts } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
-import { definitions, history, serveApi, webhookDataKey, webhookPolicy } from '../support/served-api.ts';
+import {
+  definitions,
+  history,
+  serveApi,
+  ensureWebhookKeys,
+  webhookDataKey,
+  webhookKeys,
+  webhookPolicy,
+} from '../support/served-api.ts';
 
 const database = useDatabase();
 const api = serveApi(database);
@@ -57,7 +65,8 @@ function deliver(times: Partial<WebhookTimes> = {}): void {
   const sender = startWebhooks({
     databaseUrl: database.workerUrl,
     contextKey: database.contextKey,
-    dataKey: webhookDataKey,
+    keys: webhookKeys,
+    dataKeys: [webhookDataKey],
     policy: webhookPolicy,
     log: { info: () => undefined, warn: () => undefined },
     times: { everyMs: 50, firstRetryMs: 40, ...times },
@@ -95,6 +104,7 @@ const deliveriesOf = async (webhookId: string) =>
 beforeAll(async () => {
   await database.addAgency('nasa');
   await database.addAgency('noaa');
+  await ensureWebhookKeys(database);
   const admin = createFlux({ url: api.url, token: 'nasa/admin' });
   successOf(await admin.api.registerConnection({ definition: definitions.connection }));
   successOf(await admin.api.registerContract({ name: 'reading', document: definitions.contract }));

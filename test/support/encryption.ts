@@ -34,7 +34,11 @@ export interface SealedBench {
   /** Writes a source file of an agency and registers a pipeline over it. */
   addPipeline(agency: string, name: string, file: string, content: string, more?: { contract?: object }): Promise<void>;
   /** Starts a run as the API does, and works all that there is to work. @returns its id */
-  run(agency: string, pipeline: string, more?: { metadata?: unknown; keys?: KeyRing }): Promise<string>;
+  run(
+    agency: string,
+    pipeline: string,
+    more?: { metadata?: unknown; keys?: KeyRing; input?: { stage?: string; dryRun?: boolean } },
+  ): Promise<string>;
   ask(agency: string, query: string, variables?: object, options?: CallerOptions & { keys?: KeyRing }): Promise<Answer>;
   /** Files of the object store. */
   objectFiles(agency?: string): Promise<string[]>;
@@ -107,9 +111,14 @@ export function useSealedBench(database: TestDatabase, agencies: readonly string
       });
       await registerPipeline(caller.api, caller, { definition, ...asked });
     },
-    async run(agency, pipeline, { metadata = {}, keys: ring = keys } = {}) {
+    async run(agency, pipeline, { metadata = {}, keys: ring = keys, input = {} } = {}) {
       const query = `mutation ($input: StartRunInput!) { startRun(input: $input) { __typename ... on Run { runId } ... on Error { message } } }`;
-      const { data, errors } = await bench.ask(agency, query, { input: { pipeline, metadata } }, { keys: ring });
+      const { data, errors } = await bench.ask(
+        agency,
+        query,
+        { input: { pipeline, metadata, ...input } },
+        { keys: ring },
+      );
       expect(errors).toBeUndefined();
       const started = data?.['startRun'] as { runId?: string };
       if (started.runId === undefined) throw new Error(`no run was started: ${JSON.stringify(started)}`);

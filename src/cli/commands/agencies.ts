@@ -130,8 +130,9 @@ function printRemoved({
     `  objects               ${String(objects.found)} tried: ${String(objects.unreadable)} unreadable, ${String(objects.plain)} plain; all removed`,
   );
   print(
-    `  sealed rows           ${String(rows.sealedPayloads)} payloads, ${String(rows.sealedRecords)} records; ${String(rows.tried)} tried: unreadable; plain content taken out of ${String(rows.plainRemoved)} rows`,
+    `  sealed rows           ${String(rows.sealedPayloads)} payloads, ${String(rows.sealedRecords)} records; ${rows.tried === 0 ? 'none to try' : `${String(rows.tried)} tried: unreadable`}; plain content taken out of ${String(rows.plainRemoved)} rows`,
   );
+  print(`  webhooks removed      ${String(rows.webhooksRemoved)}, with what was to be delivered`);
   print('What stays:');
   for (const line of residue) print(`  - ${line}`);
 }

@@ -11,7 +11,11 @@ import {
   rewrapKeys,
   rotateKeys,
 } from '../../domain/manage-keys.ts';
+import { type Reencrypted, reencryptAgency } from '../../domain/reencrypt-agency.ts';
+import { retireKeys } from '../../domain/retire-keys.ts';
 import { localKeyEncryption } from '../../keys/key-encryption.ts';
+import { agencyObjects } from '../../objects/agency-objects.ts';
+import { createFileStore } from '../../objects/file-store.ts';
 import { findAdminUrl } from '../database.ts';
 import { print, printJson, printTable } from '../output.ts';
 
@@ -57,6 +61,61 @@ export function addKeys(program: Command): void {
       if (done.length === 0) return print('Every data key is wrapped by the present key.');
       print(done.map(({ agency, rewrapped }) => `${agency}: ${String(rewrapped)} data keys wrapped anew.`).join('\n'));
     });
+  addReencrypt(keys);
+}
+
+function addReencrypt(keys: Command): void {
+  keys
+    .command('reencrypt')
+    .description(
+      'Put everything that an agency’s older data keys have sealed under its newest ones, in bounded batches. Runs go on meanwhile; broken off, ask again.',
+    )
+    .argument('<agency>', 'which agency')
+    .option('--json', 'print JSON')
+    .action(async (agency: string, { json }: Output) => {
+      const config = loadConfig();
+      const objects = agencyObjects(
+        config.objectStoreFolder,
+        createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
+      );
+      const done = await reencryptAgency(keyOperator(config, await findAdminUrl(config)), objects, {
+        agency,
+        plain: config.encryption,
+        dataKeys: [config.dataKey, ...config.dataKeysBefore],
+      });
+      if (json) printJson(done);
+      else printReencrypted(done);
+      if (!isEmpty(done.left) || done.unreadable.length > 0) process.exitCode = 1;
+    });
+  keys
+    .command('retire')
+    .description(
+      'Destroy an agency’s data keys before the newest. Refused while anything is under them: flux keys reencrypt.',
+    )
+    .argument('<agency>', 'which agency')
+    .requiredOption('--reason <text>', 'why, for its audit log')
+    .option('--json', 'print JSON')
+    .action(async (agency: string, { reason, json }: Output & { reason: string }) => {
+      const done = await retireKeys(await operator(), agency, { reason });
+      if (json) return printJson(done);
+      if (done.versions.length === 0) return print(`${agency} has no data keys but the newest.`);
+      for (const { purpose, version } of done.versions)
+        print(`${agency}: version ${String(version)} of its ${purpose} key is destroyed.`);
+    });
+}
+
+function printReencrypted({ agency, moved, left, unreadable }: Reencrypted): void {
+  print(`${agency}: under the newest keys now ${told(moved)}.`);
+  if (!isEmpty(left)) print(`Under older keys still: ${told(left)}. Run it again.`);
+  for (const { what, code } of unreadable) print(`Not to be opened, and left as it is: ${what} (${code}).`);
+}
+
+function told({ objects, payloads, records, secrets }: Reencrypted['moved']): string {
+  return `${String(objects)} objects, ${String(payloads)} payloads, ${String(records)} refused records, ${String(secrets)} secrets of webhooks and connections`;
+}
+
+function isEmpty(counts: Reencrypted['left']): boolean {
+  return Object.values(counts).every((count) => count === 0);
 }
 
 /** The platform operator of this machine. */
