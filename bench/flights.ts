@@ -17,6 +17,7 @@ import { readResult } from '../src/cli/demo/summary.ts';
 import { followEvents } from '../src/cli/demo/watch-run.ts';
 import { type Config, loadConfig } from '../src/config.ts';
 import { addAgency } from '../src/domain/provision-agency.ts';
+import { localKeyEncryption } from '../src/keys/key-encryption.ts';
 import { requireFreePort } from '../src/supervisor/free-port.ts';
 import { type Stack, startStack } from '../src/supervisor/stack.ts';
 import { type Latency, sampleLatency } from './latency.ts';
@@ -62,7 +63,12 @@ async function measure(stack: Stack, config: Config): Promise<void> {
   const sample = (await readSamples()).find(({ slug }) => slug === agency);
   if (!sample) throw new Error(`no samples of ${agency}`);
   await addAgency(
-    { adminUrl: stack.adminUrl, contextKey: config.contextKey, actor: 'operator:bench' },
+    {
+      adminUrl: stack.adminUrl,
+      contextKey: config.contextKey,
+      actor: 'operator:bench',
+      encryption: localKeyEncryption(config.dataKey),
+    },
     sample.manifest,
   );
   const issuer = await localIssuer(config.home);
