@@ -101,7 +101,7 @@ export async function verifyAuditLog(ctx: Context): Promise<AuditVerification> {
     throw new FluxError('UNAVAILABLE', 'This API has no key to verify the audit log with. Set FLUX_AUDIT_PUBLIC_KEY.');
   }
   const anchored = await audit.anchored();
-  const keys = [{ publicKey: audit.publicKey }];
+  const keys = [audit.publicKey, ...(audit.earlierKeys ?? [])].map((publicKey) => ({ publicKey }));
   return read(ctx, async (tx) => {
     const source = await databaseSource(tx, ctx.principal.agency);
     const { agencies } = await verifyAll(source, anchored, keys);

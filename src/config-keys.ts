@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { isEcdsaPublicKey } from './crypto/ecdsa.ts';
 import { randomHex } from './crypto/random.ts';
 import { FluxError } from './errors.ts';
 
@@ -10,6 +11,13 @@ export function parseKey(text: string): Buffer | undefined {
   if (/^[0-9a-fA-F]{64}$/.test(trimmed)) return Buffer.from(trimmed, 'hex');
   if (/^[A-Za-z0-9+/_-]{43}=?$/.test(trimmed)) return Buffer.from(trimmed, 'base64');
   return undefined;
+}
+
+/** A public key of the audit log: of Ed25519 as `parseKey` reads it, or of P-256 as SubjectPublicKeyInfo, in hex or base64. */
+export function parsePublicKey(text: string): Buffer | undefined {
+  const trimmed = text.trim();
+  const bytes = /^(?:[0-9a-f]{2})+$/i.test(trimmed) ? Buffer.from(trimmed, 'hex') : Buffer.from(trimmed, 'base64');
+  return parseKey(trimmed) ?? (isEcdsaPublicKey(bytes) ? bytes : undefined);
 }
 
 /**

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 import { z } from 'zod';
 
-import { developmentKey, parseKey } from './config-keys.ts';
+import { developmentKey, parseKey, parsePublicKey } from './config-keys.ts';
 import { fipsProblem } from './crypto/fips.ts';
 import { FluxError } from './errors.ts';
 import { homePaths } from './home.ts';
@@ -67,10 +67,15 @@ export interface Config {
   dataKeysBefore: readonly Buffer[];
   /** Whether what runs leave behind is sealed. What is sealed already can be read in any case. */
   encryption: boolean;
-  /** 32 bytes, the Ed25519 seed that signs the audit log: for the sealer alone. */
+  /** 32 bytes, the private key that signs the audit log: for the sealer alone. */
   auditKey: Buffer;
-  /** 32 bytes: what the audit log is verified with where its key is not; `flux up` gives it to the API. */
-  auditPublicKey?: Buffer;
+  /** What it is a key of; ECDSA in FIPS mode unless said otherwise. */
+  auditAlgorithm: 'ed25519' | 'ecdsa-p256';
+  /**
+   * What the audit log is verified with where its key is not: keys of Ed25519 (32 bytes) or ECDSA (SubjectPublicKeyInfo), the present
+   * one first, then those that signed before. `flux up` gives the present one to the API.
+   */
+  auditPublicKeys: readonly Buffer[];
   /** The file outside the database to which every signed checkpoint of the audit log is appended. */
   auditAnchor: string;
   objectStoreFolder: string;
@@ -160,7 +165,8 @@ const schema = z.object({
   FLUX_DATA_KEY_PREVIOUS: keys().default([]),
   FLUX_ENCRYPTION: z.enum(['on', 'off'], { error: 'should be on or off' }).default('on'),
   FLUX_AUDIT_KEY: key().optional(),
-  FLUX_AUDIT_PUBLIC_KEY: key().optional(),
+  FLUX_AUDIT_ALGORITHM: z.enum(['ed25519', 'ecdsa-p256'], { error: 'should be ed25519 or ecdsa-p256' }).optional(),
+  FLUX_AUDIT_PUBLIC_KEY: publicKeys().default([]),
   FLUX_AUDIT_ANCHOR: z.string().optional(),
   FLUX_OBJECT_STORE: z
     .string()
@@ -256,6 +262,9 @@ function productionProblems(values: Values): string[] {
   const problems: string[] = [];
   const fips = values.FLUX_FIPS === '1' ? fipsProblem() : undefined;
   if (fips !== undefined) problems.push(fips);
+  if (values.FLUX_FIPS === '1' && values.FLUX_AUDIT_ALGORITHM === 'ed25519') {
+    problems.push('FLUX_AUDIT_ALGORITHM is ed25519, which FIPS mode has not; set it to ecdsa-p256, or leave it out');
+  }
   if ((values.FLUX_TLS_CERT === undefined) !== (values.FLUX_TLS_KEY === undefined)) {
     problems.push('FLUX_TLS_CERT and FLUX_TLS_KEY belong together; set both or neither');
   }
@@ -344,7 +353,8 @@ function toConfig(values: Values, warnings: string[]): Config {
       }
       return values.FLUX_AUDIT_KEY ?? developmentKey(home, path.join(keys, 'audit-key'));
     },
-    ...(values.FLUX_AUDIT_PUBLIC_KEY === undefined ? {} : { auditPublicKey: values.FLUX_AUDIT_PUBLIC_KEY }),
+    auditAlgorithm: values.FLUX_AUDIT_ALGORITHM ?? (values.FLUX_FIPS === '1' ? 'ecdsa-p256' : 'ed25519'),
+    auditPublicKeys: values.FLUX_AUDIT_PUBLIC_KEY,
     auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
     sourcePrivateHosts: values.FLUX_SOURCE_PRIVATE_HOSTS,
@@ -396,6 +406,20 @@ function keys() {
       .map(parseKey);
     if (all.every((one) => one !== undefined)) return all;
     context.addIssue('should be keys of 32 bytes, in hex or base64, with commas between them');
+    return z.NEVER;
+  });
+}
+
+function publicKeys() {
+  return z.string().transform((text, context) => {
+    const all = text
+      .split(/[\s,]+/)
+      .filter((one) => one !== '')
+      .map(parsePublicKey);
+    if (all.every((one) => one !== undefined)) return all;
+    context.addIssue(
+      'should be public keys with commas between them: of Ed25519 (32 bytes) or P-256 (SubjectPublicKeyInfo, 91 bytes), in hex or base64',
+    );
     return z.NEVER;
   });
 }

@@ -3,7 +3,7 @@ import type { Queryable } from '../db/pool.ts';
 import type { Anchor, AnchoredNote } from './anchor.ts';
 import { CompactRange } from './compact-range.ts';
 import { proofsOver } from './proofs.ts';
-import { createSigner, openNote, originOf } from './signed-note.ts';
+import { createSigner, openNote, originOf, type SignatureAlgorithm } from './signed-note.ts';
 
 /** What a sealer that leads knows: every tree as it left it. A failed transaction makes it void. */
 export interface Ledger {
@@ -24,6 +24,7 @@ export interface Tree {
 
 interface LedgerDeps {
   auditKey: Buffer;
+  auditAlgorithm?: SignatureAlgorithm;
   anchor: Anchor;
   log: { error(fields: object, message: string): void };
 }
@@ -32,10 +33,13 @@ interface LedgerDeps {
  * Reads every tree and holds it against the anchor: a checkpoint that contradicts an earlier one is never signed. Checkpoints
  * that a crash kept from the anchor are written to it now.
  */
-export async function loadLedger(db: Queryable, { auditKey, anchor, log }: LedgerDeps): Promise<Ledger> {
+export async function loadLedger(
+  db: Queryable,
+  { auditKey, auditAlgorithm, anchor, log }: LedgerDeps,
+): Promise<Ledger> {
   const ledger: Ledger = {
     installation: await installationName(db),
-    signer: createSigner(auditKey),
+    signer: createSigner(auditKey, auditAlgorithm),
     trees: new Map(),
     logOfLogs: new CompactRange(),
     refused: new Set(),

@@ -10,12 +10,15 @@ import { toFluxError } from '../errors.ts';
 import type { Anchor } from './anchor.ts';
 import { auditHint } from './hint.ts';
 import { loadLedger, type Ledger } from './ledger.ts';
+import type { SignatureAlgorithm } from './signed-note.ts';
 import { sealBatch, signDue } from './seal-batch.ts';
 
 export interface SealerOptions {
   databaseUrl: string;
-  /** FLUX_AUDIT_KEY: the Ed25519 seed. */
+  /** FLUX_AUDIT_KEY. */
   auditKey: Buffer;
+  /** FLUX_AUDIT_ALGORITHM; Ed25519 where it is not said. */
+  auditAlgorithm?: SignatureAlgorithm;
   anchor: Anchor;
   log: SealerLog;
   /** How often it looks when nothing waits, milliseconds. */

@@ -100,7 +100,15 @@ export const inventory: readonly InventoryEntry[] = [
     standard: 'RFC 8032',
     bits: '256',
     fips: 'refused',
-    purposes: ['signed checkpoints of the audit log'],
+    purposes: ['signed checkpoints of the audit log (FLUX_AUDIT_ALGORITHM=ed25519)'],
+  },
+  {
+    exports: ['ecdsaSigner', 'verifyEcdsa', 'isEcdsaPublicKey', 'ecdsaPublicKeyByteCount'],
+    algorithm: 'ECDSA P-256 with SHA-256',
+    standard: 'FIPS 186-5',
+    bits: '256',
+    fips: 'approved',
+    purposes: ['signed checkpoints of the audit log (FLUX_AUDIT_ALGORITHM=ecdsa-p256, the default in FIPS mode)'],
   },
 ];
 

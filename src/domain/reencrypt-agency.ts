@@ -103,12 +103,12 @@ class Reencrypting {
     const { agency, signal } = this.#asked;
     await underStructureLock(this.#admin, () => requireOpen(this.#admin, agency));
     for (let pass = 0; pass < passesMax && !signal?.aborted; pass += 1) {
-      const before = Object.values(this.#moved).reduce((sum, count) => sum + count, 0);
+      const before = totalOf(this.#moved);
       await this.#through((after: string) => this.#moveObjects(after), '');
       await this.#through((after: string | null) => this.#sealPayloads(after), null);
       await this.#through((after: RejectedPlace | null) => this.#sealRecords(after), null);
       await this.#through(() => this.#sealSecrets(), null);
-      if (Object.values(this.#moved).reduce((sum, count) => sum + count, 0) === before) break;
+      if (totalOf(this.#moved) === before) break;
     }
     const left = await this.#inBatch(async (tx) => {
       const [objects, records] = [await this.#newest(tx, 'objects'), await this.#newest(tx, 'records')];
@@ -273,6 +273,10 @@ class Reencrypting {
       after: { kind, count, keyVersion: version },
     });
   }
+}
+
+function totalOf({ objects, payloads, records, secrets }: statements.UnderOldKeys): number {
+  return objects + payloads + records + secrets;
 }
 
 type RejectedPlace = Pick<statements.RejectedRow, 'runId' | 'recordNo'>;

@@ -149,7 +149,9 @@ function childEnvironment(config: Config, adminUrl: string, roles: PlatformRoles
     FLUX_WORKER_DATABASE_URL: config.workerDatabaseUrl ?? roleUrl(adminUrl, roles.worker, config.contextKey),
     FLUX_SEALER_DATABASE_URL: config.sealerDatabaseUrl ?? roleUrl(adminUrl, roles.sealer, config.contextKey),
     FLUX_SEALER_DATABASE_URL_FILE: undefined,
-    FLUX_AUDIT_PUBLIC_KEY: publicKeyOf(config.auditKey).toString('hex'),
+    FLUX_AUDIT_PUBLIC_KEY: [publicKeyOf(config.auditKey, config.auditAlgorithm), ...config.auditPublicKeys]
+      .map((key) => key.toString('hex'))
+      .join(','),
     FLUX_API_DATABASE_URL_FILE: undefined,
     FLUX_WORKER_DATABASE_URL_FILE: undefined,
     FLUX_SOURCE_ROOTS: JSON.stringify(config.sourceRoots),

@@ -1,14 +1,22 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { appendAudit } from '../../src/audit/append.ts';
 import { CompactRange } from '../../src/audit/compact-range.ts';
+import { databaseSource } from '../../src/audit/database-source.ts';
+import { exportAudit, openExport } from '../../src/audit/export.ts';
 import { loadLedger } from '../../src/audit/ledger.ts';
 import { hashLeaf } from '../../src/audit/merkle.ts';
 import { step, startSealer } from '../../src/audit/sealer.ts';
 import { openNote, publicKeyOf } from '../../src/audit/signed-note.ts';
+import { verifyAll } from '../../src/audit/verify-all.ts';
 import { leadAudit } from '../../src/db/audit-sealing.ts';
 import { connect } from '../../src/db/pool.ts';
 import { sql } from '../../src/db/sql.ts';
+import { inTransaction } from '../../src/db/transaction.ts';
 import { scratchAnchor, sealAll, testAuditKey } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 
@@ -114,6 +122,38 @@ describe('the sealer', () => {
     expect((await sealedOf('faa')).map(({ seq }) => Number(seq))).toEqual(
       Array.from({ length: before + 300 }, (_, i) => i + 1),
     );
+  });
+
+  it('goes on under another algorithm, and the whole log verifies with the keys of both, from the database and an export', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'flux-export-'));
+    try {
+      await say('faa');
+      expect(await sealAll(database, anchor, 'ecdsa-p256')).toEqual([]);
+      const [before, now] = (['ed25519', 'ecdsa-p256'] as const).map((algorithm) => ({
+        publicKey: publicKeyOf(testAuditKey, algorithm),
+      }));
+      const notes = await anchor.read();
+      const verdicts = await database.admin().withConnection((connection) =>
+        inTransaction(connection, async (tx) => {
+          await exportAudit(tx, path.join(folder, 'export'));
+          const exported = async () => openExport(path.join(folder, 'export'));
+          return {
+            both: await verifyAll(await databaseSource(tx), notes, [now!, before!]),
+            exported: await verifyAll(await exported(), notes, [now!, before!]),
+            alone: await verifyAll(await exported(), notes, [now!]),
+          };
+        }),
+      );
+      expect(verdicts.both).toMatchObject({ holds: true, problems: [] });
+      expect(verdicts.exported).toMatchObject({ holds: true, problems: [] });
+      // What the first key signed is not believed without it.
+      expect(verdicts.alone).toMatchObject({ holds: false });
+      // And back again.
+      await say('faa');
+      expect(await sealAll(database, anchor)).toEqual([]);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 
   it('refuses to go on with a log that contradicts the anchor, and still serves the others', async () => {

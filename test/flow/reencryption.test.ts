@@ -130,7 +130,7 @@ test('everything moves under the newest keys, through every kind of interruption
   // Asked to stop, it ends after the batch at hand, and says what is left.
   const stopping = new AbortController();
   const asked = await reencrypt({ signal: stopping.signal, onBatch: () => stopping.abort(), batch: { rows: 1 } });
-  expect(Object.values(asked.left).reduce((sum, count) => sum + count)).toBeGreaterThan(0);
+  expect(asked.left.payloads + asked.left.records).toBeGreaterThan(0);
 
   // A record that somebody works on is passed over, and counted.
   const held = await database.admin().withConnection(async (connection) => {

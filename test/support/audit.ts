@@ -5,6 +5,7 @@ import path from 'node:path';
 import { type Anchor, anchorFile } from '../../src/audit/anchor.ts';
 import { loadLedger } from '../../src/audit/ledger.ts';
 import { batchLimit, step } from '../../src/audit/sealer.ts';
+import type { SignatureAlgorithm } from '../../src/audit/signed-note.ts';
 import { leadAudit } from '../../src/db/audit-sealing.ts';
 import { connect } from '../../src/db/pool.ts';
 import { sql } from '../../src/db/sql.ts';
@@ -34,7 +35,11 @@ export async function scratchAnchor(): Promise<Anchor & { file: string; remove()
 }
 
 /** Seals and signs everything that waits, as the sealer does. @returns what it complained about */
-export async function sealAll(database: TestDatabase, anchor: Anchor): Promise<object[]> {
+export async function sealAll(
+  database: TestDatabase,
+  anchor: Anchor,
+  auditAlgorithm: SignatureAlgorithm = 'ed25519',
+): Promise<object[]> {
   const connection = await connect({
     url: database.urlFor(database.roles.sealer),
     applicationName: 'flux test sealer',
@@ -45,7 +50,7 @@ export async function sealAll(database: TestDatabase, anchor: Anchor): Promise<o
     const epoch = await leadAudit(connection, { sealer, epoch: null, leaseMs: 10_000 });
     if (epoch === null) throw new Error('another sealer leads');
     const log = { error: (fields: object) => void complaints.push(fields) };
-    const ledger = await loadLedger(connection, { auditKey: testAuditKey, anchor, log });
+    const ledger = await loadLedger(connection, { auditKey: testAuditKey, auditAlgorithm, anchor, log });
     while ((await step(connection, epoch, ledger, { anchor }, true)) === batchLimit);
     await leadAudit(connection, { sealer, epoch, leaseMs: 0 });
     return complaints;

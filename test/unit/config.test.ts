@@ -5,6 +5,7 @@ import path from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
+import { publicKeyOf } from '../../src/audit/signed-note.ts';
 import { loadConfig, requireIssuers } from '../../src/config.ts';
 import { FluxError } from '../../src/errors.ts';
 
@@ -166,6 +167,28 @@ test('FIPS mode that was asked for and is absent refuses to start, and says what
   );
   expect(() => loadConfig({ FLUX_HOME: home, FLUX_FIPS: 'yes' })).toThrow(/FLUX_FIPS should be 1/);
   loadConfig({ FLUX_HOME: home, FLUX_FIPS: '0' });
+});
+
+test('the audit log is signed with Ed25519 or ECDSA, and verified with the keys of either', () => {
+  const ed25519 = 'ab'.repeat(32);
+  const ecdsa = publicKeyOf(Buffer.alloc(32, 7), 'ecdsa-p256');
+  const config = loadConfig({
+    FLUX_HOME: home,
+    FLUX_AUDIT_ALGORITHM: 'ecdsa-p256',
+    FLUX_AUDIT_PUBLIC_KEY: `${ecdsa.toString('base64')},${ed25519}`,
+  });
+  expect(config.auditAlgorithm).toBe('ecdsa-p256');
+  expect(config.auditPublicKeys).toEqual([ecdsa, Buffer.from(ed25519, 'hex')]);
+  expect(loadConfig({ FLUX_HOME: home })).toMatchObject({ auditAlgorithm: 'ed25519', auditPublicKeys: [] });
+  const other = Buffer.from(ecdsa);
+  other[90]! ^= 1; // no point of the curve
+  expect(() =>
+    loadConfig({ FLUX_HOME: home, FLUX_AUDIT_ALGORITHM: 'rsa', FLUX_AUDIT_PUBLIC_KEY: other.toString('hex') }),
+  ).toThrow(/FLUX_AUDIT_ALGORITHM should be ed25519 or ecdsa-p256; FLUX_AUDIT_PUBLIC_KEY should be public keys/);
+  // Said of the same problem in FIPS mode, where the provider is missing too.
+  expect(() => loadConfig({ FLUX_HOME: home, FLUX_FIPS: '1', FLUX_AUDIT_ALGORITHM: 'ed25519' })).toThrow(
+    /FLUX_AUDIT_ALGORITHM is ed25519, which FIPS mode has not/,
+  );
 });
 
 test('production refuses a database beyond this machine without verified TLS, unless that is allowed', () => {

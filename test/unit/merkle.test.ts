@@ -1,3 +1,4 @@
+import { createHash, createPublicKey, verify } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
@@ -140,9 +141,9 @@ describe('a tree of up to 2000 leaves', () => {
   });
 });
 
-describe('a signed checkpoint', () => {
+describe.each(['ed25519', 'ecdsa-p256'] as const)('a checkpoint signed with %s', (algorithm) => {
   const seed = Buffer.alloc(32, 7);
-  const signer = createSigner(seed);
+  const signer = createSigner(seed, algorithm);
   const checkpoint = {
     origin: 'flux/test/agencies/nasa',
     size: 5,
@@ -150,7 +151,7 @@ describe('a signed checkpoint', () => {
     at: '2026-01-02T03:04:05.000Z',
   };
   const note = signer.sign(checkpoint);
-  const key = { publicKey: publicKeyOf(seed) };
+  const key = { publicKey: publicKeyOf(seed, algorithm) };
 
   it('is a note that reads back', () => {
     expect(note.split('\n')).toHaveLength(7);
@@ -159,7 +160,7 @@ describe('a signed checkpoint', () => {
   });
 
   it('is believed from a trusted key alone, and before its end', () => {
-    expect(openNote(note, [{ publicKey: publicKeyOf(Buffer.alloc(32, 8)) }])).toHaveProperty('problem');
+    expect(openNote(note, [{ publicKey: publicKeyOf(Buffer.alloc(32, 8), algorithm) }])).toHaveProperty('problem');
     expect(openNote(note, [{ ...key, until: new Date('2026-01-01') }])).toMatchObject({
       problem: expect.stringContaining('expired') as string,
     });
@@ -178,5 +179,43 @@ describe('a signed checkpoint', () => {
     ]) {
       expect(openNote(other, [key]), other).toHaveProperty('problem');
     }
+  });
+});
+
+describe('checkpoints under the keys of both algorithms', () => {
+  const secret = Buffer.alloc(32, 7);
+  const [ed25519, ecdsa] = [publicKeyOf(secret, 'ed25519'), publicKeyOf(secret, 'ecdsa-p256')];
+  const checkpoint = {
+    origin: 'flux/test/agencies/nasa',
+    size: 1,
+    root: hashLeaf(Buffer.from('x')),
+    at: '2026-01-02T03:04:05.000Z',
+  };
+  const bytesOf = (note: string): Buffer => Buffer.from(note.trimEnd().split(' ').at(-1) ?? '', 'base64');
+
+  it('are each believed from its own, also where both are trusted', () => {
+    for (const [algorithm, own, other] of [
+      ['ed25519', ed25519, ecdsa],
+      ['ecdsa-p256', ecdsa, ed25519],
+    ] as const) {
+      const note = createSigner(secret, algorithm).sign(checkpoint);
+      expect(openNote(note, [{ publicKey: other }, { publicKey: own }])).toEqual({ checkpoint });
+      expect(openNote(note, [{ publicKey: other }])).toHaveProperty('problem');
+    }
+  });
+
+  it('are ECDSA in DER over the text, named by the first bytes of SHA-256 of the SubjectPublicKeyInfo', () => {
+    const note = createSigner(secret, 'ecdsa-p256').sign(checkpoint);
+    const bytes = bytesOf(note);
+    const spki = createPublicKey({ key: ecdsa, format: 'der', type: 'spki' });
+    expect(spki.asymmetricKeyDetails).toEqual({ namedCurve: 'prime256v1' });
+    expect(bytes.subarray(0, 4)).toEqual(createHash('sha256').update(ecdsa).digest().subarray(0, 4));
+    const text = note.slice(0, note.indexOf('\n\n') + 1);
+    expect(verify('sha256', Buffer.from(text), spki, bytes.subarray(4))).toBe(true);
+  });
+
+  it('have no key in bytes that are none of P-256', () => {
+    expect(() => createSigner(Buffer.alloc(32), 'ecdsa-p256')).toThrow(/no private key of P-256/);
+    expect(() => createSigner(Buffer.alloc(32, 0xff), 'ecdsa-p256')).toThrow(/no private key of P-256/);
   });
 });

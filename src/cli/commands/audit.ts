@@ -9,6 +9,7 @@ import { proofsOver } from '../../audit/proofs.ts';
 import { publicKeyOf, type TrustedKey } from '../../audit/signed-note.ts';
 import { verifyAll, type WholeVerification } from '../../audit/verify-all.ts';
 import { type Config, loadConfig } from '../../config.ts';
+import { parsePublicKey } from '../../config-keys.ts';
 import { readAsOwner } from '../../db/audit-log-read.ts';
 import { connectAdmin } from '../../db/connect-admin.ts';
 import { installedRoles } from '../../db/installation.ts';
@@ -37,7 +38,7 @@ export function addAudit(program: Command): void {
     .option('--agency <slug>', 'one agency only; the log of logs is then left out')
     .option('--offline <folder>', 'an export instead of the database')
     .option('--anchor <file>', 'the checkpoints kept outside the database (FLUX_AUDIT_ANCHOR)')
-    .option('--key <hex...>', 'public keys to trust instead of that of FLUX_AUDIT_KEY', publicKey)
+    .option('--key <key...>', 'public keys to trust instead of that of FLUX_AUDIT_KEY', publicKey)
     .option('--json', 'print JSON')
     .action((options: VerifyOptions) => verify(loadConfig(), options));
   audit
@@ -71,7 +72,9 @@ export function addAudit(program: Command): void {
 }
 
 async function verify(config: Config, options: VerifyOptions): Promise<void> {
-  const keys: TrustedKey[] = (options.key ?? [publicKeyOf(config.auditKey)]).map((one) => ({ publicKey: one }));
+  const keys: TrustedKey[] = (options.key ?? [publicKeyOf(config.auditKey, config.auditAlgorithm)]).map((one) => ({
+    publicKey: one,
+  }));
   const anchored = await anchorFile(options.anchor ?? config.auditAnchor).read();
   const { offline, agency } = options;
   const result =
@@ -150,8 +153,13 @@ async function withLog<T>(config: Config, work: (tx: Connection) => Promise<T>):
 }
 
 function publicKey(text: string, others: Buffer[] = []): Buffer[] {
-  if (!/^[0-9a-f]{64}$/i.test(text)) throw new InvalidArgumentError('It should be 32 bytes in hex.');
-  return [...others, Buffer.from(text, 'hex')];
+  const key = parsePublicKey(text);
+  if (!key) {
+    throw new InvalidArgumentError(
+      'It should be a key of Ed25519 (32 bytes) or P-256 (SubjectPublicKeyInfo), in hex or base64.',
+    );
+  }
+  return [...others, key];
 }
 
 function wholeNumber(text: string): number {
