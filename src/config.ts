@@ -65,6 +65,8 @@ export interface Config {
   dataKey: Buffer;
   /** Older ones, which unwrap until `flux keys rewrap` has gone through. */
   dataKeysBefore: readonly Buffer[];
+  /** A key management service that wraps the data keys instead; without a key's name it only unwraps. */
+  kms?: { url: string; token: string; keyName?: string; caFile?: string };
   /** Whether what runs leave behind is sealed. What is sealed already can be read in any case. */
   encryption: boolean;
   /** 32 bytes, the private key that signs the audit log: for the sealer alone. */
@@ -109,6 +111,7 @@ const secretNames = [
   'FLUX_CONTEXT_KEY',
   'FLUX_DATA_KEY',
   'FLUX_DATA_KEY_PREVIOUS',
+  'FLUX_KMS_TOKEN',
   'FLUX_AUDIT_KEY',
   'FLUX_TOKEN',
 ] as const;
@@ -163,6 +166,15 @@ const schema = z.object({
   FLUX_CONTEXT_KEY: key().optional(),
   FLUX_DATA_KEY: key().optional(),
   FLUX_DATA_KEY_PREVIOUS: keys().default([]),
+  FLUX_KMS_URL: z
+    .url({ protocol: /^https$/, error: 'should be the https address of a key management service' })
+    .optional(),
+  FLUX_KMS_KEY: z
+    .string()
+    .regex(/^[\w./-]{1,200}$/, 'should be the name of a key: letters, digits, and any of _ . / -')
+    .optional(),
+  FLUX_KMS_TOKEN: z.string().optional(),
+  FLUX_KMS_CA: z.string().optional(),
   FLUX_ENCRYPTION: z.enum(['on', 'off'], { error: 'should be on or off' }).default('on'),
   FLUX_AUDIT_KEY: key().optional(),
   FLUX_AUDIT_ALGORITHM: z.enum(['ed25519', 'ecdsa-p256'], { error: 'should be ed25519 or ecdsa-p256' }).optional(),
@@ -265,6 +277,12 @@ function productionProblems(values: Values): string[] {
   if (values.FLUX_FIPS === '1' && values.FLUX_AUDIT_ALGORITHM === 'ed25519') {
     problems.push('FLUX_AUDIT_ALGORITHM is ed25519, which FIPS mode has not; set it to ecdsa-p256, or leave it out');
   }
+  if ((values.FLUX_KMS_URL === undefined) !== (values.FLUX_KMS_TOKEN === undefined)) {
+    problems.push('FLUX_KMS_URL and FLUX_KMS_TOKEN belong together; set both or neither');
+  }
+  if (values.FLUX_KMS_KEY !== undefined && values.FLUX_KMS_URL === undefined) {
+    problems.push('FLUX_KMS_KEY names a key of FLUX_KMS_URL, which is missing');
+  }
   if ((values.FLUX_TLS_CERT === undefined) !== (values.FLUX_TLS_KEY === undefined)) {
     problems.push('FLUX_TLS_CERT and FLUX_TLS_KEY belong together; set both or neither');
   }
@@ -343,6 +361,16 @@ function toConfig(values: Values, warnings: string[]): Config {
       return values.FLUX_DATA_KEY ?? developmentKey(home, path.join(keys, 'data-key'));
     },
     dataKeysBefore: values.FLUX_DATA_KEY_PREVIOUS,
+    ...(values.FLUX_KMS_URL !== undefined && values.FLUX_KMS_TOKEN !== undefined
+      ? {
+          kms: {
+            url: values.FLUX_KMS_URL,
+            token: values.FLUX_KMS_TOKEN,
+            ...present('keyName', values.FLUX_KMS_KEY),
+            ...(values.FLUX_KMS_CA === undefined ? {} : { caFile: path.resolve(values.FLUX_KMS_CA) }),
+          },
+        }
+      : {}),
     encryption: values.FLUX_ENCRYPTION === 'on',
     get auditKey() {
       if (values.FLUX_AUDIT_KEY === undefined && values.NODE_ENV === 'production') {

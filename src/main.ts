@@ -13,7 +13,7 @@ import { operationCounts } from './db/operation-counts.ts';
 import { createPool, type Pool } from './db/pool.ts';
 import { checkCheckpointRoundTrip, checkObjectStore } from './health.ts';
 import { FluxError } from './errors.ts';
-import { localKeyEncryption } from './keys/key-encryption.ts';
+import { chooseKeyEncryption } from './keys/choose-key-encryption.ts';
 import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
 import type { WebhookPolicy } from './domain/webhook-address.ts';
 import type { BulkWorker } from './domain/work-bulk.ts';
@@ -277,7 +277,7 @@ async function retentionOptions(config: Config, databaseUrl: string, log: Logger
 
 /** The data keys that a process may unwrap are those that its database login shows it. */
 function keyRingOf(config: Config): KeyRing {
-  return createKeyRing(localKeyEncryption(config.dataKey, config.dataKeysBefore), { seals: config.encryption });
+  return createKeyRing(chooseKeyEncryption(config), { seals: config.encryption });
 }
 
 function dataKeysOf({ dataKey, dataKeysBefore }: Config): readonly Buffer[] {

@@ -43,7 +43,16 @@ export const inventory: readonly InventoryEntry[] = [
     ],
   },
   {
-    exports: ['sealBox', 'openBox', 'sealWith', 'openWith', 'keyByteCount', 'tagByteCount', 'boxOverhead'],
+    exports: [
+      'sealBox',
+      'openBox',
+      'sealWith',
+      'openWith',
+      'prepareKey',
+      'keyByteCount',
+      'tagByteCount',
+      'boxOverhead',
+    ],
     algorithm: 'AES-256-GCM',
     standard: 'SP 800-38D',
     bits: '256',
@@ -122,7 +131,7 @@ export const elsewhere: readonly { by: string; what: string; bits: string; purpo
   },
   {
     by: 'Node’s TLS (OpenSSL), in src/server and pg',
-    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full, with SCRAM channel binding where the server offers it (PostgreSQL)',
+    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full, with SCRAM channel binding where the server offers it or `channel_binding=require` asks for it (PostgreSQL)',
     bits: '128 and 256',
     purpose: 'everything that travels',
   },

@@ -2,6 +2,7 @@ import pg from 'pg';
 
 import { FluxError, toFluxError } from '../errors.ts';
 import { cancelStatement } from './cancel.ts';
+import { clientOf } from './channel-binding.ts';
 import { type Sql, toQuery } from './sql.ts';
 
 // Counts are bigint in SQL and must not pass through a double; the reader gets a JavaScript bigint.
@@ -64,6 +65,7 @@ const idleInTransactionMs = 10_000;
 export function createPool(options: PoolOptions): Pool {
   const pool = new pg.Pool({
     connectionString: options.url,
+    Client: clientOf(options.url),
     max: options.max,
     application_name: options.applicationName,
     enableChannelBinding: true,
@@ -117,10 +119,9 @@ export function createPool(options: PoolOptions): Pool {
 export async function connect(
   options: Omit<PoolOptions, 'max' | 'pipeline'>,
 ): Promise<Connection & { end(): Promise<void> }> {
-  const client = new pg.Client({
+  const client = new (clientOf(options.url))({
     connectionString: options.url,
     application_name: options.applicationName,
-    // SCRAM bound to the TLS connection (RFC 5929) where the server offers it; `verify-full` is what is required.
     enableChannelBinding: true,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     keepAlive: true,

@@ -48,10 +48,11 @@ export async function ensureKeys(operator: KeyOperator): Promise<string[]> {
 }
 
 /**
- * Makes the next version of an agency's data keys. What is sealed from now on (within seconds: processes keep keys for a short
+ * Makes the next version of an agency's data keys. The present ones must unwrap. What is sealed from now on (within seconds: processes keep keys for a short
  * while) uses it; what was sealed before stays readable.
  *
  * @throws NOT_FOUND there is no such agency, or it was removed
+ * @throws KEY_UNAVAILABLE the present keys do not unwrap
  */
 export async function rotateKeys(operator: KeyOperator, agency: string): Promise<KeyState[]> {
   return underOperatorLock(operator, 'flux keys', async (admin) => {
@@ -110,6 +111,13 @@ async function makeKey(
   purpose: KeyPurpose,
 ): Promise<void> {
   const [newest] = await listDataKeys(tx, agency, purpose);
+  // Where the present key does not unwrap, the key encryption key is another: what it wrapped would stand beside what it cannot open.
+  if (newest?.wrapped && newest.kekId !== null) {
+    await encryption.unwrap(
+      { kekId: newest.kekId, bytes: newest.wrapped },
+      { agency, purpose, version: newest.version },
+    );
+  }
   const version = (newest?.version ?? 0) + 1;
   const wrapped = await encryption.wrap(randomBytes(keyByteCount), { agency, purpose, version });
   await insertDataKey(tx, agency, { purpose, version, kekId: encryption.id, wrapped });

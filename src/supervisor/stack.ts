@@ -11,7 +11,7 @@ import { ensureKeys } from '../domain/manage-keys.ts';
 import { startEmbedded } from '../embedded-postgres/start-embedded.ts';
 import { FluxError } from '../errors.ts';
 import { ensureFolder, ensureHome, homePaths } from '../home.ts';
-import { localKeyEncryption } from '../keys/key-encryption.ts';
+import { chooseKeyEncryption } from '../keys/choose-key-encryption.ts';
 import { acquireProcessLock } from '../process-lock.ts';
 import { type Child, type ChildOptions, startChild } from './child.ts';
 import { startDashboardBuild } from './dashboard-build.ts';
@@ -96,7 +96,7 @@ export async function startStack(config: Config, options: StackOptions): Promise
 
 /** An agency that was added before there were data keys gets its own now. */
 async function ensureDataKeys(config: Config, adminUrl: string): Promise<void> {
-  const encryption = localKeyEncryption(config.dataKey, config.dataKeysBefore);
+  const encryption = chooseKeyEncryption(config);
   await ensureKeys({ adminUrl, contextKey: config.contextKey, actor: 'operator:flux up', encryption });
 }
 

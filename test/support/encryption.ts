@@ -39,6 +39,8 @@ export interface SealedBench {
     pipeline: string,
     more?: { metadata?: unknown; keys?: KeyRing; input?: { stage?: string; dryRun?: boolean } },
   ): Promise<string>;
+  /** Works all that there is to work now. */
+  drain(keys: KeyRing): Promise<void>;
   ask(agency: string, query: string, variables?: object, options?: CallerOptions & { keys?: KeyRing }): Promise<Answer>;
   /** Files of the object store. */
   objectFiles(agency?: string): Promise<string[]>;
@@ -122,8 +124,11 @@ export function useSealedBench(database: TestDatabase, agencies: readonly string
       expect(errors).toBeUndefined();
       const started = data?.['startRun'] as { runId?: string };
       if (started.runId === undefined) throw new Error(`no run was started: ${JSON.stringify(started)}`);
-      await worker.drain(await worker.deps(bench.engine(), { keys: ring }));
+      await bench.drain(ring);
       return started.runId;
+    },
+    async drain(ring) {
+      await worker.drain(await worker.deps(bench.engine(), { keys: ring }));
     },
     async ask(agency, query, variables = {}, { keys: ring = keys, ...options } = {}) {
       const contextValue = contextOf(database, agency, { ...options, api: api(ring) });

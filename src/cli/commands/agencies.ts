@@ -16,7 +16,7 @@ import {
   updateAgency,
 } from '../../domain/provision-agency.ts';
 import { type OffBoarded, offBoardAgency } from '../../domain/off-board-agency.ts';
-import { localKeyEncryption } from '../../keys/key-encryption.ts';
+import { chooseKeyEncryption } from '../../keys/choose-key-encryption.ts';
 import { agencyObjects } from '../../objects/agency-objects.ts';
 import { createFileStore } from '../../objects/file-store.ts';
 import { findAdminUrl } from '../database.ts';
@@ -181,7 +181,7 @@ async function provisioning({ retentionFloor, ...asked }: ManifestOptions): Prom
     adminUrl: await findAdminUrl(config),
     contextKey: config.contextKey,
     actor: `operator:${userInfo().username}`,
-    encryption: localKeyEncryption(config.dataKey, config.dataKeysBefore),
+    encryption: chooseKeyEncryption(config),
     ...(retentionFloor === undefined ? {} : { retentionFloorDays: retentionFloor }),
     share,
   };

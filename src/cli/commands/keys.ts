@@ -13,7 +13,7 @@ import {
 } from '../../domain/manage-keys.ts';
 import { type Reencrypted, reencryptAgency } from '../../domain/reencrypt-agency.ts';
 import { retireKeys } from '../../domain/retire-keys.ts';
-import { localKeyEncryption } from '../../keys/key-encryption.ts';
+import { chooseKeyEncryption } from '../../keys/choose-key-encryption.ts';
 import { agencyObjects } from '../../objects/agency-objects.ts';
 import { createFileStore } from '../../objects/file-store.ts';
 import { findAdminUrl } from '../database.ts';
@@ -124,7 +124,7 @@ export function keyOperator(config: Config, adminUrl: string): KeyOperator {
     adminUrl,
     contextKey: config.contextKey,
     actor: `operator:${userInfo().username}`,
-    encryption: localKeyEncryption(config.dataKey, config.dataKeysBefore),
+    encryption: chooseKeyEncryption(config),
   };
 }
 
