@@ -1,5 +1,5 @@
 /** AES-256-GCM (SP 800-38D) with 96-bit nonces and 128-bit tags, and the keys derived for it. */
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
 
 import { randomBytes } from './random.ts';
 
@@ -7,35 +7,36 @@ const cipher = 'aes-256-gcm';
 export const keyByteCount = 32;
 const nonceByteCount = 12;
 export const tagByteCount = 16;
+/** A key's 32 bytes; or the key as `prepareKey` made it. */
+export type AeadKey = Uint8Array | KeyObject;
 /** What a box has besides its content. */
 export const boxOverhead = nonceByteCount + tagByteCount;
 
 /**
  * Seals a small text: nonce, ciphertext, tag. The nonce is random, so that one key may seal 2^32 of them (SP 800-38D 8.3).
  *
- * @param key 32 bytes
  * @param context authenticated with it, not stored: the place where the box belongs, so that a moved box does not open
  */
-export function sealBox(key: Uint8Array, content: Uint8Array, context: Uint8Array): Buffer {
+export function sealBox(key: AeadKey, content: Uint8Array, context: Uint8Array): Buffer {
   const nonce = randomBytes(nonceByteCount);
   return Buffer.concat([nonce, sealWith(key, nonce, content, context)]);
 }
 
 /** The content; null when the box was changed, belongs elsewhere, or was sealed with another key. */
-export function openBox(key: Uint8Array, box: Uint8Array, context: Uint8Array): Buffer | null {
+export function openBox(key: AeadKey, box: Uint8Array, context: Uint8Array): Buffer | null {
   if (box.length < boxOverhead) return null;
   return openWith(key, box.subarray(0, nonceByteCount), box.subarray(nonceByteCount), context);
 }
 
 /** Ciphertext and tag under a nonce that the caller never uses again with this key. */
-export function sealWith(key: Uint8Array, nonce: Uint8Array, content: Uint8Array, context: Uint8Array): Buffer {
+export function sealWith(key: AeadKey, nonce: Uint8Array, content: Uint8Array, context: Uint8Array): Buffer {
   const sealing = createCipheriv(cipher, key, nonce, { authTagLength: tagByteCount });
   sealing.setAAD(context);
   return Buffer.concat([sealing.update(content), sealing.final(), sealing.getAuthTag()]);
 }
 
 /** The content of ciphertext and tag; null when they do not verify. Nothing unverified is ever given out. */
-export function openWith(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, context: Uint8Array): Buffer | null {
+export function openWith(key: AeadKey, nonce: Uint8Array, sealed: Uint8Array, context: Uint8Array): Buffer | null {
   if (sealed.length < tagByteCount) return null;
   const opening = createDecipheriv(cipher, key, nonce, { authTagLength: tagByteCount });
   opening.setAAD(context);
@@ -47,6 +48,11 @@ export function openWith(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array,
   } catch {
     return null;
   }
+}
+
+/** A key that seals many small boxes: made ready once, which is most of what a small box costs. */
+export function prepareKey(key: Uint8Array): KeyObject {
+  return createSecretKey(key);
 }
 
 /**

@@ -3,7 +3,7 @@
  * format (1), four of the data key's version, and a box (nonce, ciphertext, tag) under a key derived for its run or source.
  * The box is bound to its place, so that a value which was moved to another row does not open.
  */
-import { deriveKey, openBox, sealBox } from '../crypto/aead.ts';
+import { type AeadKey, deriveKey, openBox, prepareKey, sealBox } from '../crypto/aead.ts';
 import type { Queryable } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { DataKey, KeyRing } from './key-ring.ts';
@@ -131,13 +131,13 @@ async function keyOf(keys: KeyRing, db: Queryable, agency: string, sealed: Buffe
 }
 
 /** The last group of each data key: the records of a batch are all of one source, and a derivation each would cost more than its box. */
-const lastGroup = new WeakMap<DataKey, { name: string; key: Buffer }>();
+const lastGroup = new WeakMap<DataKey, { name: string; key: AeadKey }>();
 
-function groupKey(dataKey: DataKey, group: Place): Buffer {
+function groupKey(dataKey: DataKey, group: Place): AeadKey {
   const name = JSON.stringify(group);
   const last = lastGroup.get(dataKey);
   if (last?.name === name) return last.key;
-  const key = deriveKey(dataKey.key, Buffer.from(name), 'flux records');
+  const key = prepareKey(deriveKey(dataKey.key, Buffer.from(name), 'flux records'));
   lastGroup.set(dataKey, { name, key });
   return key;
 }
