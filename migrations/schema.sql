@@ -790,7 +790,7 @@ create table flux.webhooks (
   constraint webhooks_types_check CHECK (((types <@ ARRAY['gov.flux.run.completed'::text, 'gov.flux.run.failed'::text, 'gov.flux.run.cancelled'::text]) AND ((cardinality(types) >= 1) AND (cardinality(types) <= 3)))),
   constraint webhooks_url_check CHECK ((length(url) <= 2000))
 ); -- owner flux_owner
-comment on table flux.webhooks is 'Where to tell of endings. Secrets are sealed with a key of the agency that is derived from FLUX_DATA_KEY.';
+comment on table flux.webhooks is 'Where to tell of endings. Secrets are sealed under the agency''s records key; those of 60 bytes, from before, under a key derived from FLUX_DATA_KEY.';
 
 create table flux.workers (
   worker_id text not null,
@@ -1190,12 +1190,19 @@ CREATE TRIGGER grows_only BEFORE UPDATE ON flux.audit_tiles FOR EACH ROW EXECUTE
 CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON flux.audit_tiles FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER keep_agenda AFTER INSERT OR UPDATE ON flux.backfills FOR EACH ROW EXECUTE FUNCTION flux.keep_agenda();
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
+CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE ON flux.connections FOR EACH ROW EXECUTE FUNCTION flux.require_live_connection_key();
 CREATE TRIGGER guard_landed BEFORE UPDATE OF claimed_by, refused_by, landed_by ON flux.rejected_records FOR EACH ROW WHEN (old.landed_by IS NOT NULL) EXECUTE FUNCTION flux.guard_landed();
+CREATE TRIGGER require_live_keys_of_changed AFTER UPDATE ON flux.rejected_records REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION flux.require_live_record_keys();
+CREATE TRIGGER require_live_keys_of_new AFTER INSERT ON flux.rejected_records REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION flux.require_live_record_keys();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER queue_webhooks AFTER INSERT ON flux.run_events FOR EACH ROW WHEN (new.name = ANY (ARRAY['RunCompleted'::text, 'RunFailed'::text, 'RunCancelled'::text])) EXECUTE FUNCTION flux.queue_webhooks();
+CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE OF key_version ON flux.run_parts FOR EACH ROW WHEN (new.key_version IS NOT NULL) EXECUTE FUNCTION flux.require_live_object_key();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
 CREATE TRIGGER mark_run_changed BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR old.attempt IS DISTINCT FROM new.attempt OR old.priority IS DISTINCT FROM new.priority OR old.records_total IS DISTINCT FROM new.records_total OR old.cancel_deadline IS DISTINCT FROM new.cancel_deadline) EXECUTE FUNCTION flux.mark_run_changed();
+CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE OF payload_sealed ON flux.runs FOR EACH ROW WHEN (new.payload_sealed IS NOT NULL) EXECUTE FUNCTION flux.require_live_payload_key();
 CREATE TRIGGER keep_agenda AFTER INSERT OR UPDATE ON flux.schedules FOR EACH ROW EXECUTE FUNCTION flux.keep_agenda();
+CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE OF key_version ON flux.source_objects FOR EACH ROW WHEN (new.key_version IS NOT NULL) EXECUTE FUNCTION flux.require_live_object_key();
+CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE OF secret, previous_secret ON flux.webhooks FOR EACH ROW EXECUTE FUNCTION flux.require_live_secret_key();
 
 -- Functions
 
@@ -2288,6 +2295,109 @@ begin
 end
 $function$; -- owner flux_definer
 comment on function flux.report_worker(p_worker text, p_state text) is 'Says that a worker is there (WORKING), is stopping (DRAINING), or has gone (null).';
+
+CREATE OR REPLACE FUNCTION flux.require_live_connection_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  secret bytea := (to_jsonb(new) ->> 'secret')::bytea;
+begin
+  if secret is null then
+    return null;
+  end if;
+  perform pg_advisory_xact_lock_shared(x'666c0055'::int, hashtext(new.agency_id));
+  perform from flux.data_keys k
+  where k.agency_id = new.agency_id and k.purpose = 'records' and k.wrapped is not null
+    and int4send(k.version) = substring(secret from 2 for 4);
+  if not found then
+    raise exception 'the records key that sealed the secret of connection % is gone; take the newest', new.name using errcode = 'FX010';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_live_connection_key() is 'Refuses a connection''s secret under a destroyed data key (FX010).';
+
+CREATE OR REPLACE FUNCTION flux.require_live_object_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock_shared(x'666c0055'::int, hashtext(new.agency_id));
+  perform from flux.data_keys k
+  where k.agency_id = new.agency_id and k.purpose = 'objects' and k.version = new.key_version and k.wrapped is not null;
+  if not found then
+    raise exception 'version % of the objects key of % is gone; take the newest', new.key_version, new.agency_id using errcode = 'FX010';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_live_object_key() is 'Refuses an object under a destroyed data key (FX010).';
+
+CREATE OR REPLACE FUNCTION flux.require_live_payload_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock_shared(x'666c0055'::int, hashtext(new.agency_id));
+  perform from flux.data_keys k
+  where k.agency_id = new.agency_id and k.purpose = 'records' and k.wrapped is not null
+    and int4send(k.version) = substring(new.payload_sealed from 2 for 4);
+  if not found then
+    raise exception 'the records key that sealed the payload of run % is gone; take the newest', new.run_id using errcode = 'FX010';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_live_payload_key() is 'Refuses a payload under a destroyed data key (FX010).';
+
+CREATE OR REPLACE FUNCTION flux.require_live_record_keys()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  gone record;
+begin
+  perform pg_advisory_xact_lock_shared(x'666c0055'::int, hashtext(w.agency_id))
+  from (select distinct agency_id from written where sealed is not null) w;
+  select w.agency_id into gone
+  from (select distinct agency_id, substring(sealed from 2 for 4) as version from written where sealed is not null) w
+  where not exists (
+    select from flux.data_keys k
+    where k.agency_id = w.agency_id and k.purpose = 'records' and k.wrapped is not null and int4send(k.version) = w.version)
+  limit 1;
+  if found then
+    raise exception 'the records key that sealed refused records of % is gone; take the newest', gone.agency_id using errcode = 'FX010';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_live_record_keys() is 'Refuses rejected records under a destroyed data key (FX010).';
+
+CREATE OR REPLACE FUNCTION flux.require_live_secret_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock_shared(x'666c0055'::int, hashtext(new.agency_id));
+  perform from unnest(array[new.secret, new.previous_secret]) s (sealed)
+  where length(s.sealed) <> 60
+    and not exists (
+      select from flux.data_keys k
+      where k.agency_id = new.agency_id and k.purpose = 'records' and k.wrapped is not null
+        and int4send(k.version) = substring(s.sealed from 2 for 4));
+  if found then
+    raise exception 'the records key that sealed a secret of webhook % is gone; take the newest', new.webhook_id using errcode = 'FX010';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_live_secret_key() is 'Refuses a webhook''s secret under a destroyed data key (FX010). One of 60 bytes is sealed under FLUX_DATA_KEY itself.';
 
 CREATE OR REPLACE FUNCTION flux.rescue_partitions()
  RETURNS integer
