@@ -15,6 +15,7 @@ import { checkCheckpointRoundTrip, checkObjectStore } from './health.ts';
 import { FluxError } from './errors.ts';
 import { chooseKeyEncryption } from './keys/choose-key-encryption.ts';
 import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
+import type { ConfiguredTrust } from './domain/revocations.ts';
 import type { WebhookPolicy } from './domain/webhook-address.ts';
 import type { BulkWorker } from './domain/work-bulk.ts';
 import type { Service } from './supervisor/child-side.ts';
@@ -45,7 +46,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { createContext, recordRequestRefusal },
     { startServer },
     { createAuthenticator },
-    { localIssuer },
+    { localIssuer, localIssuerName },
     { startHints },
     { cursorKeyOf },
     { anchorFile },
@@ -85,7 +86,13 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
   const hints = startHints({ url: databaseUrl, logger });
   const seal = sealKey(config.contextKey);
   const activity = createActivityLog({ pool, sealFor: sealForAudit(seal), log: logger });
-  const revocations = createRevocations({ pool, seal, hints, logger });
+  const revocations = createRevocations({
+    pool,
+    seal,
+    hints,
+    logger,
+    configured: configuredTrust(config, localIssuerName),
+  });
   const liveSubscriptions = createLiveSubscriptions({ pool, seal, logger });
   let metricsServer: MetricsServer | undefined;
   let bulk: BulkWorker | undefined;
@@ -289,6 +296,13 @@ async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsMa
   if (mode === 'off') return {};
   const { readManifest } = await import('./server/trusted-documents.ts');
   return { trustedDocuments: { mode, manifest: readManifest(file) } };
+}
+
+/** Development's own issuer speaks for every agency. */
+function configuredTrust({ environment, issuers }: Config, localIssuerName: string): ConfiguredTrust {
+  return (name, agency) =>
+    (environment === 'development' && name === localIssuerName) ||
+    issuers.some(({ issuer, agencies }) => issuer === name && agencies.includes(agency));
 }
 
 /** What the API verifies with. In production it is told; the private key stays with the sealer. */

@@ -9,7 +9,7 @@ import type { Classification } from './principal.ts';
 import type { Role } from './roles.ts';
 
 /** `iss` of the local issuer's tokens. It names no host: nobody fetches anything from it. */
-const localIssuerName = 'urn:flux:local-issuer';
+export const localIssuerName = 'urn:flux:local-issuer';
 
 export interface LocalClaims {
   agency: string;

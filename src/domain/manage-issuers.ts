@@ -6,16 +6,18 @@ import { listAgencies } from '../db/agencies.ts';
 import { connectAdmin } from '../db/connect-admin.ts';
 import { deleteIssuer, type IssuerRow, listIssuers as list, listOwnIssuers, saveIssuer } from '../db/issuers.ts';
 import { sealKey, underStructureLock } from '../db/migrate.ts';
+import { channels, notify } from '../db/notify.ts';
 import type { Connection } from '../db/pool.ts';
 import { inTransaction, setTenant } from '../db/transaction.ts';
 import { FluxError, toFluxError } from '../errors.ts';
+import { revocationHint } from './revocations.ts';
 
 export type { IssuerRow } from '../db/issuers.ts';
 
 /**
  * Which issuers may speak for which agencies is the platform operator's to say, who is no tenant: these functions take the admin's
  * URL. Each is one transaction under the structure lock and leaves an entry in the audit log of every agency that it concerns.
- * Every API process follows within seconds.
+ * Every API process follows within two seconds, and ends what is open under the tokens of an issuer that is trusted no more.
  */
 export interface ManageIssuers {
   adminUrl: string;
@@ -113,6 +115,8 @@ async function change(
           });
           if (after) rows.push(after);
         }
+        // Processes look by themselves; told, they end what is open under a removed issuer's tokens at once.
+        await notify(tx, channels.runEvents, revocationHint);
         return rows;
       }),
     );

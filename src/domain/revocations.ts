@@ -3,6 +3,7 @@ import type { Principal } from '../auth/principal.ts';
 import { RefusedTokenError } from '../auth/refused-token.ts';
 import { sealContext } from '../auth/tenant-context.ts';
 import type { Pool } from '../db/pool.ts';
+import { listOwnIssuers } from '../db/issuers.ts';
 import { listRevocationsInForce, type Revocation } from '../db/revocations.ts';
 import { inTenant } from '../db/transaction.ts';
 import { FluxError } from '../errors.ts';
@@ -17,13 +18,16 @@ const pollMs = 700;
 const staleMs = 5_000;
 const idleMs = 60_000;
 
+/** Whether the configuration itself trusts an issuer for an agency; whatever else is trusted is registered. */
+export type ConfiguredTrust = (issuer: string, agency: string) => boolean;
+
 type InForce = Pick<Revocation, 'subject' | 'tokenIds' | 'revokedAt'>;
 
 /** Which tokens are refused before their time, as one process knows it: at most a poll old. */
 export interface Revocations {
   /** @throws UNAUTHENTICATED the token was revoked; UNAVAILABLE that cannot be found out now */
   require(principal: Principal): Promise<void>;
-  /** Calls `end` once when the token is revoked. @returns what forgets about it */
+  /** Calls `end` once when the token is revoked, or its issuer is trusted for its agency no more. @returns what forgets about it */
   watch(principal: Principal, end: () => void): () => void;
   stop(): Promise<void>;
 }
@@ -34,10 +38,14 @@ export interface RevocationsDeps {
   seal: { keyId: string; key: Buffer };
   hints: Hints;
   logger: Log;
+  /** All that the configuration lists, and so for ever; nothing if absent, where every issuer is to be registered. */
+  configured?: ConfiguredTrust;
 }
 
 interface Agency {
   inForce: readonly InForce[];
+  /** Issuers that are registered for it. */
+  registered: ReadonlySet<string>;
   /** Milliseconds of the monotonic clock; -Infinity before the first reading, and when a hint says that it is old. */
   readAt: number;
   askedAt: number;
@@ -49,13 +57,20 @@ interface Agency {
  * Follows the revocations of every agency that somebody of is here: read when one of them asks, and again and again while a
  * connection of theirs is open. The table is the truth, a hint only shortens the wait.
  */
-export function createRevocations({ pool, seal, hints, logger }: RevocationsDeps): Revocations {
+export function createRevocations({
+  pool,
+  seal,
+  hints,
+  logger,
+  configured = () => false,
+}: RevocationsDeps): Revocations {
   const agencies = new Map<string, Agency>();
   const agencyOf = (slug: string): Agency => {
     const known = agencies.get(slug);
     if (known) return known;
     const agency: Agency = {
       inForce: [],
+      registered: new Set(),
       readAt: -Infinity,
       askedAt: performance.now(),
       reading: undefined,
@@ -69,10 +84,17 @@ export function createRevocations({ pool, seal, hints, logger }: RevocationsDeps
     const startedAt = performance.now();
     const expiresAt = Math.floor(Date.now() / 1_000) + 60;
     const sealed = sealContext(seal, { agency: slug, role: 'platform', clearance: 0, expiresAt });
-    agency.inForce = await inTenant(pool, sealed, listRevocationsInForce);
+    const { inForce, issuers } = await inTenant(pool, sealed, async (tx) => {
+      const [revoked, rows] = await Promise.all([listRevocationsInForce(tx), listOwnIssuers(tx)]);
+      return { inForce: revoked, issuers: rows };
+    });
+    agency.inForce = inForce;
+    agency.registered = new Set(issuers.map(({ issuer }) => issuer));
     agency.readAt = startedAt;
     for (const watcher of [...agency.watchers]) {
-      if (!isRevoked(watcher.principal, agency.inForce)) continue;
+      const { issuer } = watcher.principal;
+      const isTrusted = agency.registered.has(issuer) || configured(issuer, slug);
+      if (isTrusted && !isRevoked(watcher.principal, agency.inForce)) continue;
       agency.watchers.delete(watcher);
       watcher.end();
     }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { sql } from '../../src/db/sql.ts';
+import { addIssuer, removeIssuer } from '../../src/domain/manage-issuers.ts';
 import { graphqlPath } from '../../src/server/start-server.ts';
 import { append, silentHints, starts } from '../support/api.ts';
 import { type ApiServer, startApiServer } from '../support/api-server.ts';
@@ -157,6 +158,76 @@ describe('live subscriptions', () => {
     `);
     expect(rowCount).toBe(1);
     expect(await listed(one, sub)).toEqual([]);
+  });
+});
+
+describe('an issuer that is trusted no more', () => {
+  const registering = async (): Promise<TestIssuer> => {
+    const registered = await createTestIssuer('https://partner.example.gov');
+    await addIssuer(managing(), {
+      issuer: registered.issuer,
+      jwksUri: null,
+      jwks: registered.jwks as { keys: Record<string, unknown>[] },
+      audience: null,
+      agencies: ['nasa', 'noaa'],
+    });
+    return registered;
+  };
+  const managing = () => ({
+    adminUrl: database.adminUrl,
+    contextKey: database.contextKey,
+    environment: 'production' as const,
+    actor: 'operator:test',
+  });
+  const opened = async (by: TestIssuer, server: ApiServer, agency: string): Promise<Wire> => {
+    const wire = await connectWire(server.url, await by.sign({ agency }));
+    onTestFinished(() => wire.close());
+    wire.send({ id: '1', type: 'subscribe', payload: events(agency === 'nasa' ? runId : foreignRunId) });
+    await wire.next();
+    return wire;
+  };
+
+  it('ends what is open under its tokens, on every server and for the agencies that it lost alone', async () => {
+    const partner = await registering();
+    const narrowed = await Promise.all([opened(partner, one, 'nasa'), opened(partner, other, 'nasa')]);
+    const sse = await openEvents(other.url, await partner.sign({ agency: 'nasa' }), events());
+    onTestFinished(() => sse.leave());
+    await sse.next();
+    const kept = await opened(partner, one, 'noaa');
+    const bystander = await watch(one, { sub: 'bystander@example.gov' });
+    // Written anew it is trusted as before.
+    await addIssuer(managing(), {
+      issuer: partner.issuer,
+      jwksUri: null,
+      jwks: partner.jwks as { keys: Record<string, unknown>[] },
+      audience: null,
+      agencies: ['nasa'],
+    });
+
+    await removeIssuer(managing(), { issuer: partner.issuer, agencies: ['nasa'] });
+    for (const { closed } of narrowed) expect(await closed).toEqual({ code: 4403, reason: 'Forbidden' });
+    for (let event = await sse.next(); event; event = await sse.next()) expect(event.event).not.toBe('complete');
+    await append(database, 'nasa', runId, [event()]);
+    await append(database, 'noaa', foreignRunId, [event()]);
+    expect((await bystander.next()).type).toBe('next');
+    expect((await kept.next()).type).toBe('next');
+    await vi.waitFor(
+      async () =>
+        expect((await ask(one, await partner.sign({ agency: 'nasa' }), '{ viewer { agency } }')).status).toBe(401),
+      { timeout: 20_000 },
+    );
+
+    await removeIssuer(managing(), { issuer: partner.issuer, agencies: null });
+    expect((await kept.closed).code).toBe(4403);
+  });
+
+  it('needs no hint: a poll finds it', async () => {
+    const deaf = await startApiServer(database, { issuers: [], hints: silentHints() });
+    onTestFinished(() => deaf.stop());
+    const partner = await registering();
+    const wire = await opened(partner, deaf, 'nasa');
+    await removeIssuer(managing(), { issuer: partner.issuer, agencies: null });
+    expect((await wire.closed).code).toBe(4403);
   });
 });
 

@@ -4,6 +4,7 @@ import { createAuthenticator } from '../../src/auth/authenticator.ts';
 import type { Authenticator } from '../../src/auth/authenticator.ts';
 import { sealKey } from '../../src/db/migrate.ts';
 import { createPool } from '../../src/db/pool.ts';
+import { createIssuerRegistry } from '../../src/domain/issuer-registry.ts';
 import { createLiveSubscriptions } from '../../src/domain/live-subscriptions.ts';
 import { createRevocations, refuseRevoked } from '../../src/domain/revocations.ts';
 import { type Hints, startHints } from '../../src/events/listen.ts';
@@ -40,7 +41,15 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
   const pool = createPool({ url: database.apiUrl, max: 8, applicationName: 'flux test server', pipeline: true });
   const hints = given ? { ...given, stop: () => Promise.resolve() } : await listeningHints(database);
   const seal = sealKey(database.contextKey);
-  const revocations = createRevocations({ pool, seal, hints, logger });
+  const revocations = createRevocations({
+    pool,
+    seal,
+    hints,
+    logger,
+    configured: (name, agency) =>
+      authenticator !== undefined ||
+      issuers.some(({ issuer, agencies }) => issuer.issuer === name && agencies.includes(agency)),
+  });
   const live = createLiveSubscriptions({ pool, seal, logger });
   const api = { ...apiDeps(database), pool, hints, logger };
   const server = await startServer(
@@ -52,6 +61,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
           createAuthenticator({
             environment,
             audience: testAudience,
+            registry: createIssuerRegistry({ pool, seal }),
             issuers: issuers.map(({ issuer, agencies }) => ({ issuer: issuer.issuer, jwks: issuer.jwks, agencies })),
           }),
         revocations,

@@ -46,7 +46,7 @@ export function addIssuers(program: Command): void {
     });
   issuers
     .command('remove')
-    .description('Trust an issuer no more. What is open under its tokens goes on to their end, unless it is revoked.')
+    .description('Trust an issuer no more. What is open under its tokens ends within seconds.')
     .argument('<issuer>', 'exactly the `iss` of its tokens')
     .option('--agencies <slugs>', 'only for these agencies, separated by commas', slugs)
     .option('--json', 'print JSON')
