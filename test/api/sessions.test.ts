@@ -167,7 +167,7 @@ describe('an issuer that is trusted no more', () => {
     await addIssuer(managing(), {
       issuer: registered.issuer,
       jwksUri: null,
-      jwks: registered.jwks as { keys: Record<string, unknown>[] },
+      jwks: registered.jwks,
       audience: null,
       agencies: ['nasa', 'noaa'],
     });
@@ -199,7 +199,7 @@ describe('an issuer that is trusted no more', () => {
     await addIssuer(managing(), {
       issuer: partner.issuer,
       jwksUri: null,
-      jwks: partner.jwks as { keys: Record<string, unknown>[] },
+      jwks: partner.jwks,
       audience: null,
       agencies: ['nasa'],
     });
