@@ -27,6 +27,7 @@ import { serveRest } from './rest/serve-rest.ts';
 import { securityHeaders } from './security-headers.ts';
 import { createResultSharing } from './shared-results.ts';
 import { serveSignIn, type SignInOptions } from './sign-in.ts';
+import { silentConnections } from './silent-connections.ts';
 import { createEventStreams } from './sse.ts';
 import { readTls, type TlsFiles, watchTls } from './tls.ts';
 import { createTrustedDocuments, type TrustedDocumentsOptions } from './trusted-documents.ts';
@@ -97,6 +98,7 @@ export async function startServer<Context extends RequestContext>(
   await apollo.start();
   const server = createHttpServer(logger, production, tls);
   observeRequests(server);
+  const silent = silentConnections(server.server);
   const gate = createOperationGate(config.gateLimits);
   const sharing = createResultSharing({ logger, production });
   const documents = createTrustedDocuments({ mode: 'off', manifest: new Map(), ...config.trustedDocuments, logger });
@@ -162,7 +164,9 @@ export async function startServer<Context extends RequestContext>(
     unwatch?.();
     streams.stop();
     await sockets.stop();
-    await server.close();
+    const closed = server.close();
+    silent.end();
+    await closed;
     await apollo.stop();
   };
   try {

@@ -25,6 +25,7 @@ import { randomOf } from '../support/random.ts';
 import { createTestIssuer, type TestIssuer } from '../support/tokens.ts';
 import { type Filled, fillAgency, namingFor } from '../support/two-agencies.ts';
 import { openEvents } from './event-wire.ts';
+import { askRest, restRequest, routeOf } from './rest-wire.ts';
 import type { Answer } from './serve.ts';
 import { connectWire, type Wire } from './wire.ts';
 
@@ -277,6 +278,81 @@ describe.each(['http', 'websocket', 'sse'] as const)('over %s', (transport) => {
   });
 });
 
+describe('over rest', () => {
+  const queries = Object.values(printed.getQueryType()?.getFields() ?? {});
+  const mutations = Object.values(printed.getMutationType()?.getFields() ?? {});
+
+  it.each(roles)('%s gets of every answer exactly the fields that are declared for it', async (role) => {
+    const wrong: string[] = [];
+    let compared = 0;
+    /** What an admin, who may read everything, gets at a place tells what is there to get. */
+    const compare = (type: GraphQLNamedType, whole: unknown, seen: unknown, place: string): void => {
+      if (Array.isArray(whole) && Array.isArray(seen)) {
+        const both = Math.min(whole.length, seen.length);
+        for (let i = 0; i < both; i += 1) compare(type, whole[i], seen[i], `${place}[]`);
+        return;
+      }
+      if (!isRecord(whole) || !isRecord(seen) || whole['__typename'] !== seen['__typename']) return;
+      const of = typeof whole['__typename'] === 'string' ? printed.getType(whole['__typename']) : type;
+      if (!isObjectType(of)) return;
+      for (const name of Object.keys(seen)) if (!(name in whole)) wrong.push(`${place}.${name} is not for an admin`);
+      for (const [name, value] of Object.entries(whole)) {
+        const field = of.getFields()[name];
+        if (!field) continue;
+        const named = getNamedType(field.type);
+        const readable =
+          mayRead(of, field, role) && (isLeafType(named) || allows(decisionOf(named.astNode?.directives), role));
+        compared += 1;
+        if (readable !== name in seen) wrong.push(`${place}.${name}: ${readable ? 'left out' : 'shown'}`);
+        compare(named, value, seen[name], `${place}.${name}`);
+      }
+    };
+    for (const field of queries) {
+      const { variables } = generateOperation(printed, { kind: 'query', field }, { random: randomOf(3), naming });
+      const given = { ...variables('own'), first: 5, last: null, after: null, before: null, filter: null };
+      const request = restRequest(field.name, given);
+      const whole = await askRest(server.url, tokens.get('admin') as string, request);
+      const seen = await askRest(server.url, tokens.get(role) as string, request);
+      if (![200, 404, 503].includes(whole.status)) wrong.push(`${request.path}: ${whole.text}`);
+      const root = printed.getQueryType() as GraphQLNamedType;
+      if (!mayRead(root, field, role)) {
+        if (seen.status !== 403 || seen.body['code'] !== 'FORBIDDEN') wrong.push(`${request.path}: ${seen.text}`);
+      } else if (seen.status !== whole.status) wrong.push(`${request.path}: ${seen.text}, not as for an admin`);
+      else if (whole.status === 200) {
+        compare(
+          getNamedType(field.type),
+          whole.body['value'] ?? whole.body,
+          seen.body['value'] ?? seen.body,
+          field.name,
+        );
+      }
+    }
+    expect(wrong.join('\n').slice(0, 6_000)).toBe('');
+    expect(compared).toBeGreaterThan(150);
+  });
+
+  it.each(roles)('%s may ask of every root field exactly what is declared', async (role) => {
+    const wrong: string[] = [];
+    for (const field of [...queries, ...mutations]) {
+      const kind = routeOf(field.name).kind;
+      const type = (kind === 'query' ? printed.getQueryType() : printed.getMutationType()) as GraphQLNamedType;
+      const { variables } = generateOperation(printed, { kind, field }, { random: randomOf(7), naming });
+      const request = restRequest(field.name, variables('unknown'));
+      const { status, body, text } = await askRest(server.url, tokens.get(role) as string, request);
+      const refused = status === 403 && body['code'] === 'FORBIDDEN';
+      if (mayRead(type, field, role) === refused) wrong.push(`${kind} ${field.name}: ${String(status)} ${text}`);
+      if (body['code'] === 'INTERNAL') wrong.push(`${kind} ${field.name}: ${text}`);
+    }
+    expect(wrong.join('\n')).toBe('');
+  });
+
+  it('no subscription is offered', () => {
+    for (const name of Object.keys(printed.getSubscriptionType()?.getFields() ?? {})) {
+      expect(() => routeOf(name)).toThrow();
+    }
+  });
+});
+
 describe('the declarations', () => {
   it('leave no field undecided, and no scope unknown', () => {
     const undecided: string[] = [];
@@ -295,6 +371,10 @@ describe('the declarations', () => {
     expect(undecided).toEqual([]);
   });
 });
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 /** What stands at a place of an answer, lists spread out. */
 function thingsAt(data: unknown, names: readonly string[]): Record<string, unknown>[] {

@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+
 import { serverAudits } from 'graphql-http';
 import { describe, expect, it } from 'vitest';
 
@@ -276,6 +279,27 @@ describe('in production', () => {
     const typo = await production.ask({ query: '{ viewr { agency } }' });
     expect(typo.body.errors?.[0]?.message).toBe('Cannot query field "viewr" on type "Query".');
     expect((await api.ask({ query: '{ viewr { agency } }' })).body.errors?.[0]?.message).toMatch(/Did you mean/);
+  });
+});
+
+describe('a server that stops', () => {
+  const stopping = serveSchema(testSchema);
+
+  it('waits for no connection on which nobody has asked anything', async () => {
+    // The first has asked before; the server has taken the others when it has answered the last.
+    await stopping.ask({ query: '{ viewer { agency } }' });
+    const { hostname, port } = new URL(stopping.url);
+    const ahead = await Promise.all(
+      [1, 2].map(async () => {
+        const socket = connect(Number(port), hostname);
+        await once(socket, 'connect');
+        socket.resume();
+        return { ended: once(socket, 'close') };
+      }),
+    );
+    await stopping.ask({ query: '{ viewer { agency } }' });
+    await stopping.stop();
+    await Promise.all(ahead.map(({ ended }) => ended));
   });
 });
 

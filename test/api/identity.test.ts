@@ -17,6 +17,7 @@ import { fetchFromProviders, type IdentityProvider, startIdentityProvider } from
 import { createTestIssuer, testAudience } from '../support/tokens.ts';
 import type { Answer } from './serve.ts';
 import { openEvents, runOverEvents } from './event-wire.ts';
+import { askRest, type RestAnswer, restRequest } from './rest-wire.ts';
 import { connectWire, openWire, runOverWire } from './wire.ts';
 
 /**
@@ -71,8 +72,11 @@ async function ask(token: string, headers: Record<string, string> = {}, body: un
   return { status: response.status, body: (await response.json()) as Answer };
 }
 
-/** How the three transports take a token: HTTP's status, the socket's close code or `ack`, the stream's status. */
-async function taken(token: string): Promise<[http: number, socket: number | 'ack', stream: number]> {
+const askWho = (token: string, headers: Record<string, string> = {}) =>
+  askRest(api.url, token, { method: 'GET', path: '/viewer' }, { headers });
+
+/** How the four transports take a token: HTTP's status, the socket's close code or `ack`, the stream's status, and REST's. */
+async function taken(token: string): Promise<[http: number, socket: number | 'ack', stream: number, rest: number]> {
   const wire = await openWire(api.url);
   wire.send({ type: 'connection_init', payload: { authorization: `Bearer ${token}` } });
   const socket = await Promise.race([
@@ -91,7 +95,11 @@ async function taken(token: string): Promise<[http: number, socket: number | 'ac
     ({ status }) => status,
     () => 0,
   );
-  return [http, socket, stream];
+  const rest = await askWho(token).then(
+    ({ status }) => status,
+    () => 0,
+  );
+  return [http, socket, stream, rest];
 }
 
 const seconds = (): number => Math.floor((Date.now() + clock.offset) / 1_000);
@@ -106,6 +114,7 @@ describe('a token of the agency’s provider', () => {
     expect((await runOverWire(wire, '1', whoAmI))[0]?.payload).toEqual({ data: { viewer } });
     await wire.close();
     expect((await runOverEvents(api.url, token, whoAmI))[0]?.data).toEqual({ data: { viewer } });
+    expect((await askWho(token)).body).toMatchObject(viewer);
   });
 
   it('of the other agency’s provider speaks for the other agency', async () => {
@@ -120,8 +129,8 @@ describe('a token of the agency’s provider', () => {
     onTestFinished(() => void (clock.offset = 0));
     clock.offset += 31_000; // past the cool-down
     const after = await nasa.sign({ iat: seconds(), exp: seconds() + 600 });
-    expect(await taken(after)).toEqual([200, 'ack', 200]);
-    expect(await taken(before)).toEqual([401, 4403, 401]);
+    expect(await taken(after)).toEqual([200, 'ack', 200, 200]);
+    expect(await taken(before)).toEqual([401, 4403, 401, 401]);
   });
 
   it('costs the provider one request for its keys, and a thousand invented key ids cost one more', async () => {
@@ -261,17 +270,20 @@ describe('refused by every transport is', () => {
   it.each(cases)('%s', async (_what, token) => {
     const text = await token();
     reasons.length = 0;
-    const [http, socket, stream] = await taken(text);
+    const [http, socket, stream, rest] = await taken(text);
     expect([401, 0]).toContain(http);
     expect(socket).toBe(4403);
     expect([401, 0]).toContain(stream);
+    expect([401, 0]).toContain(rest);
     expect(attacker.requests()).toBe(0);
     if (http === 0) return;
-    const { body } = await ask(text);
+    const { body, problem } = { ...(await ask(text)), problem: await askWho(text) };
     // Whatever is wrong, the caller learns the same.
     expect(body.errors).toMatchObject([{ extensions: { code: 'UNAUTHENTICATED' } }]);
     expect(body.errors?.[0]?.message).toMatch(/^(The token is not valid\.|Send the header)/);
-    expect(JSON.stringify(body)).not.toMatch(/signature|issuer is|role is|slug|expired|kid/);
+    expect(problem.body).toMatchObject({ code: 'UNAUTHENTICATED', detail: body.errors?.[0]?.message });
+    expect(problem.headers.get('www-authenticate')).toBe('Bearer realm="flux"');
+    expect(JSON.stringify(body) + problem.text).not.toMatch(/signature|issuer is|role is|slug|expired|kid/);
   });
 
   it('a good one in the address, in a cookie, or in another header', async () => {
@@ -285,6 +297,11 @@ describe('refused by every transport is', () => {
     expect((await post(`${graphqlPath}?access_token=${token}`, {})).status).toBe(401);
     expect((await post(graphqlPath, { cookie: `token=${token}` })).status).toBe(401);
     expect((await post(graphqlPath, { 'x-authorization': `Bearer ${token}` })).status).toBe(401);
+    const get = (path: string, headers: Record<string, string> = {}) =>
+      fetch(`${api.url}/v1/rest${path}`, { headers }).then(({ status }) => status);
+    expect(await get(`/viewer?access_token=${token}`)).toBe(401);
+    expect(await get('/viewer', { cookie: `token=${token}` })).toBe(401);
+    expect(await get('/viewer', { 'x-authorization': `Bearer ${token}` })).toBe(401);
   });
 });
 
@@ -400,6 +417,9 @@ describe('what a client sends', () => {
       'x-http-method-override': 'PUT',
     };
     expect((await ask(token, claims)).body).toEqual({ data: { viewer } });
+    expect((await askWho(token, claims)).body).toMatchObject(viewer);
+    const inPath = { method: 'GET', path: '/viewer?agency=noaa&role=admin' } as const;
+    expect(await askRest(api.url, token, inPath)).toMatchObject({ status: 400, body: { code: 'INVALID_INPUT' } });
     const body = { ...whoAmI, ...claims, variables: claims, extensions: { principal: claims } };
     expect((await ask(token, {}, body)).body).toEqual({ data: { viewer } });
     const wire = await openWire(api.url, { headers: claims });
@@ -417,6 +437,7 @@ describe('what a client sends', () => {
   it('of another agency in an input is refused alike, whether that agency exists or not', async () => {
     const token = await nasa.token({ agency: 'nasa', role: 'operator' });
     const answers = [];
+    const restAnswers: RestAnswer[] = [];
     for (const agency of ['noaa', 'atlantis']) {
       const { body } = await ask(
         token,
@@ -427,10 +448,22 @@ describe('what a client sends', () => {
         },
       );
       answers.push(JSON.stringify(body));
+      const payload = { agency, content_type: 'text', use_case: 'research', stage: 'full', source: 'x' };
+      const started = restRequest('startRun', { input: { payload } });
+      restAnswers.push(await askRest(api.url, token, started));
+      expect((await askRest(api.url, token, restRequest('agency', { slug: agency }))).status).toBe(404);
       const { body: read } = await ask(token, {}, { query: `{ agency(slug: "${agency}") { slug } }` });
       expect(read).toEqual({ data: { agency: null } });
     }
     expect(answers[0]).toBe(answers[1]);
     expect(answers[0]).toContain('DATA_ISOLATION');
+    const [one, other] = restAnswers.map(
+      ({ status, body: { status: _status, errorId: _id, traceId: _trace, ...said } }) => ({
+        status,
+        said,
+      }),
+    );
+    expect(one).toEqual(other);
+    expect(one).toMatchObject({ status: 403, said: { code: 'DATA_ISOLATION' } });
   });
 });

@@ -22,7 +22,9 @@ import {
 import { randomOf } from '../support/random.ts';
 import { createTestIssuer, type TestIssuer } from '../support/tokens.ts';
 import { type Filled, fillAgency, namingFor } from '../support/two-agencies.ts';
+import { webhookDeps } from '../support/webhook-policy.ts';
 import { openEvents } from './event-wire.ts';
+import { askRest, restRequest } from './rest-wire.ts';
 import { connectWire } from './wire.ts';
 
 /**
@@ -31,7 +33,10 @@ import { connectWire } from './wire.ts';
  * from the ids of the request and from what the caller itself sent.
  */
 const seed = Number(process.env['FLUX_FUZZ_SEED'] ?? Date.now() % 1_000_000_007);
-const operationsPerLane = Number(process.env['FLUX_FUZZ_OPERATIONS'] ?? 10_400) / 8;
+const operations = Number(process.env['FLUX_FUZZ_OPERATIONS'] ?? 10_400);
+/** Two agencies, four roles each. Of eight operations seven are GraphQL's and one is REST's. */
+const operationsPerLane = (operations * 7) / 8 / 8;
+const restOperationsPerLane = operations / 8 / 8;
 
 const database = useDatabase();
 const nobody = 'nadir-fuzz';
@@ -63,7 +68,7 @@ type Ask = (operation: GeneratedOperation, variables: Record<string, unknown>, w
 
 /** As the transports execute it, without the transport. */
 function inProcess(own: Filled, role: Role, clearance: 0 | 5): Ask {
-  const api = apiDeps(database, { pollMs: 10 });
+  const api = apiDeps(database, { pollMs: 10, ...webhookDeps });
   return async ({ query }, variables) => {
     const ending = new AbortController();
     const request = createRequestContext({
@@ -95,6 +100,14 @@ function inProcess(own: Filled, role: Role, clearance: 0 | 5): Ask {
 
 function textOf({ data, errors }: ExecutionResult): string {
   return JSON.stringify({ data, errors: errors?.map((error) => formatError(error, { hideSuggestions: true })) });
+}
+
+/** Over REST: the server's own documents, which ask of each thing all that the role may read. */
+function overRest(token: string): Ask {
+  return async ({ field }, variables) => {
+    const { status, text } = await askRest(server.url, token, restRequest(field, variables));
+    return `${String(status)} ${text}`;
+  };
 }
 
 /** Without what differs from request to request, and with what the caller sent written as such. */
@@ -137,13 +150,33 @@ function sentTexts(value: unknown): string[] {
 function leaks(answer: string, foreign: Filled, variables: Record<string, unknown>): string[] {
   // A bulk operation tells the filter that it was asked with: the caller's own words of an earlier turn.
   const text = normalized(answer, variables).replaceAll(/"filter(_[^"]*)?":\{[^{}]*\}/g, '"filter":"<asked>"');
-  const secrets = [foreign.canary, foreign.slug, ...foreign.runs, ...foreign.checkpoints, ...foreign.subscriptions];
+  const { canary, slug, runs, checkpoints, subscriptions, schedules, backfills, webhooks: hooks, deliveries } = foreign;
+  const secrets = [
+    canary,
+    slug,
+    ...runs,
+    ...checkpoints,
+    ...subscriptions,
+    ...schedules,
+    ...backfills,
+    ...hooks,
+    ...deliveries,
+  ];
   return secrets.flatMap((secret) =>
-    [secret, ...['Run', 'Checkpoint', 'LiveSubscription', 'Agency'].map((type) => encoded(type, secret))].filter(
-      (one) => text.includes(one),
-    ),
+    [secret, ...identified.map((type) => encoded(type, secret))].filter((one) => text.includes(one)),
   );
 }
+
+const identified = [
+  'Run',
+  'Checkpoint',
+  'LiveSubscription',
+  'Agency',
+  'Schedule',
+  'Backfill',
+  'Webhook',
+  'WebhookDelivery',
+];
 
 function encoded(type: string, id: string): string {
   return Buffer.from(`${type}:${id}`).toString('base64url');
@@ -156,6 +189,8 @@ interface Lane {
   naming: Naming;
   seed: number;
   operations: number;
+  /** Every root field if absent. */
+  targets?: typeof fields;
 }
 
 interface Tally {
@@ -166,12 +201,13 @@ interface Tally {
   asked: Map<string, Set<Whose>>;
 }
 
-async function attack({ own: _own, foreign, ask, naming, seed: laneSeed, operations }: Lane): Promise<Tally> {
+async function attack(lane: Lane): Promise<Tally> {
+  const { foreign, ask, naming, seed: laneSeed, operations: wantedOperations, targets = fields } = lane;
   const random = randomOf(laneSeed);
   const tally: Tally = { operations: 0, refused: 0, failures: [], asked: new Map() };
-  for (let turn = 0; tally.operations < operations && tally.failures.length < 3; turn += 1) {
+  for (let turn = 0; tally.operations < wantedOperations && tally.failures.length < 3; turn += 1) {
     // Every field in turn, so that each has its share; what it is asked is chance.
-    const target = fields[turn % fields.length] as (typeof fields)[number];
+    const target = targets[turn % targets.length] as (typeof fields)[number];
     const operation = generateOperation(schema, target, { random, naming });
     const answers = new Map<Whose, string>();
     const kinds: Whose[] = operation.names ? ['own', 'foreign', 'unknown'] : ['own'];
@@ -269,11 +305,45 @@ describe(`isolation, seed ${String(seed)} (FLUX_FUZZ_SEED repeats it)`, () => {
     300_000,
   );
 
+  it.each([
+    ['alpha', 'omega'],
+    ['omega', 'alpha'],
+  ])('shows the agency %s nothing of %s over rest, in an eighth of them', async (attacker) => {
+    const [own, foreign] = attacker === 'alpha' ? [alpha, omega] : [omega, alpha];
+    const before = await digestOf(foreign);
+    const naming = namingFor(own, foreign, { cursorKey: apiDeps(database).cursorKey, nobody });
+    const targets = fields.filter(({ kind }) => kind !== 'subscription');
+    const tallies = await Promise.all(
+      roles.map(async (role, n) => {
+        const clearance = n % 2 === 0 ? 'SCI' : 'U';
+        const token = await issuer.sign({ agency: own.slug, role, clearance, sub: `${role}@example.gov` });
+        return attack({
+          own,
+          foreign,
+          naming,
+          targets,
+          ask: overRest(token),
+          seed: seed + 300 + n + (attacker === 'alpha' ? 0 : 100),
+          operations: restOperationsPerLane,
+        });
+      }),
+    );
+    expect(said(tallies), `seed ${String(seed)}`).toBe('');
+    for (const { asked, operations: done } of tallies) {
+      expect(done).toBeGreaterThanOrEqual(restOperationsPerLane);
+      expect(asked.size).toBe(targets.length);
+    }
+    expect(await digestOf(foreign)).toBe(before);
+  });
+
   it('finds what it is there to find: a leak, and an answer that tells', async () => {
     const naming = namingFor(alpha, omega, { cursorKey: apiDeps(database).cursorKey, nobody });
     const common = { own: alpha, foreign: omega, naming, seed, operations: 200 };
     const asVictim = await attack({ ...common, ask: inProcess(omega, 'admin', 5) });
     expect(said([asVictim])).toMatch(/LEAK|HINT/);
+    const victimsToken = await issuer.sign({ agency: omega.slug, role: 'viewer', sub: 'viewer@example.gov' });
+    const targets = fields.filter(({ kind }) => kind === 'query');
+    expect(said([await attack({ ...common, targets, ask: overRest(victimsToken) })])).toMatch(/LEAK/);
     const telling: Ask = (_operation, variables) =>
       Promise.resolve(JSON.stringify(variables).includes(omega.slug) ? 'not yours' : 'no such thing');
     expect(said([await attack({ ...common, ask: telling })])).toMatch(/HINT/);

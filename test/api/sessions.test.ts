@@ -3,13 +3,16 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 import { sql } from '../../src/db/sql.ts';
 import { addIssuer, removeIssuer } from '../../src/domain/manage-issuers.ts';
 import { graphqlPath } from '../../src/server/start-server.ts';
-import { append, silentHints, starts } from '../support/api.ts';
+import { sealKey } from '../../src/db/migrate.ts';
+import { createRevocations } from '../../src/domain/revocations.ts';
+import { append, principalOf, quiet, silentHints, starts } from '../support/api.ts';
 import { type ApiServer, startApiServer } from '../support/api-server.ts';
 import { auditBodies } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { insertRun } from '../support/fixtures.ts';
 import { createTestIssuer, type TestIssuer } from '../support/tokens.ts';
 import { openEvents, type EventWire } from './event-wire.ts';
+import { askRest, restRequest } from './rest-wire.ts';
 import type { Answer } from './serve.ts';
 import { connectWire, openWire, type Wire } from './wire.ts';
 
@@ -97,7 +100,6 @@ async function revoke(
 describe('live subscriptions', () => {
   it('of every server are listed to the agency’s admin, and leave the list when they end', async () => {
     const sub = 'listed@example.gov';
-    const openedAt = Date.now();
     const wire = await watch(one, { sub });
     await stream(other, { sub, role: 'viewer' });
     const found = await vi.waitFor(
@@ -106,9 +108,8 @@ describe('live subscriptions', () => {
         expect(rows).toHaveLength(2);
         return rows;
       },
-      { timeout: 20_000, interval: 50 },
+      { timeout: 25_000, interval: 50 },
     );
-    expect(Date.now() - openedAt).toBeLessThan(20_000);
     expect(found).toEqual(await listed(other, sub));
     expect(found).toMatchObject([
       {
@@ -122,13 +123,13 @@ describe('live subscriptions', () => {
       { subject: sub, role: 'viewer', transport: 'sse', ip: '127.0.0.1', userAgent: 'node' },
     ]);
     wire.send({ id: '1', type: 'complete' });
-    await vi.waitFor(async () => expect(await listed(other, sub)).toHaveLength(1), { timeout: 20_000, interval: 50 });
+    await vi.waitFor(async () => expect(await listed(other, sub)).toHaveLength(1), { timeout: 25_000, interval: 50 });
   });
 
   it('are nobody else’s: not of another agency, not of another role', async () => {
     const sub = 'private@example.gov';
     await watch(one, { sub });
-    await vi.waitFor(async () => expect(await listed(one, sub)).toHaveLength(1), { timeout: 20_000, interval: 50 });
+    await vi.waitFor(async () => expect(await listed(one, sub)).toHaveLength(1), { timeout: 25_000, interval: 50 });
     const id = (await listed(one, sub))[0]?.['id'];
     expect(await listed(one, sub, await admin({ agency: 'noaa' }))).toEqual([]);
     for (const role of ['operator', 'analyzer', 'viewer']) {
@@ -147,11 +148,11 @@ describe('live subscriptions', () => {
     const stopping = await startApiServer(database, { issuers: [{ issuer, agencies: ['nasa'] }] });
     const sub = 'leaving@example.gov';
     await watch(stopping, { sub });
-    await vi.waitFor(async () => expect(await listed(one, sub)).toHaveLength(1), { timeout: 20_000, interval: 50 });
+    await vi.waitFor(async () => expect(await listed(one, sub)).toHaveLength(1), { timeout: 25_000, interval: 50 });
     await stopping.stop();
     expect(await listed(one, sub)).toEqual([]);
     await watch(one, { sub });
-    await vi.waitFor(async () => expect(await listed(one, sub)).toHaveLength(1), { timeout: 20_000, interval: 50 });
+    await vi.waitFor(async () => expect(await listed(one, sub)).toHaveLength(1), { timeout: 25_000, interval: 50 });
     // What a server that is gone has said last.
     const { rowCount } = await database.admin().query(sql`
       update flux.live_subscriptions set seen_at = clock_timestamp() - interval '31 seconds' where subject = ${sub}
@@ -238,10 +239,9 @@ describe('revoking', () => {
     const sse = await stream(other, { sub: 'alice@example.gov' });
     const bystander = await watch(other, { sub: 'bob@example.gov' });
     const namesake = await watch(other, { sub: 'alice@example.gov', agency: 'noaa' }, foreignRunId);
-    await vi.waitFor(async () => expect(await listed(one, 'alice@example.gov')).toHaveLength(3), { timeout: 20_000 });
+    await vi.waitFor(async () => expect(await listed(one, 'alice@example.gov')).toHaveLength(3), { timeout: 25_000 });
 
     const result = await revoke(one, { subject: 'alice@example.gov', reason: 'left the agency' });
-    const revokedAt = Date.now();
     expect(result).toMatchObject({
       __typename: 'Revocation',
       subject: 'alice@example.gov',
@@ -255,7 +255,6 @@ describe('revoking', () => {
       { code: 4403, reason: 'Forbidden' },
     ]);
     expect(await sse.next()).toBeNull(); // cut, without `complete`
-    expect(Date.now() - revokedAt).toBeLessThan(20_000);
 
     await append(database, 'nasa', runId, [event()]);
     expect((await bystander.next()).payload?.data).toMatchObject({ runEvents: { seq: '2' } });
@@ -265,12 +264,14 @@ describe('revoking', () => {
 
     // Every token of before is refused everywhere; a later one is good.
     for (const server of [one, other]) {
-      expect((await ask(server, token, '{ viewer { agency } }')).status).toBe(401);
+      await becomes401(server, token);
+      expect((await askRest(server.url, token, restRequest('viewer', {}))).status).toBe(401);
       await expect(connectWire(server.url, token)).rejects.toThrow(/4403/);
       expect((await openEvents(server.url, token, events())).response.status).toBe(401);
     }
     const later = await issuer.sign({ sub: 'alice@example.gov', iat: seconds() + 2 });
     expect((await ask(other, later, '{ viewer { agency } }')).status).toBe(200);
+    expect((await askRest(other.url, later, restRequest('viewer', {}))).status).toBe(200);
     expect(await lastAudit('subscription.revoke')).toMatchObject({
       success: true,
       resourceType: 'subject',
@@ -285,9 +286,28 @@ describe('revoking', () => {
     onTestFinished(() => deaf.stop());
     const wire = await watch(deaf, { sub: 'deaf@example.gov' });
     await revoke(one, { subject: 'deaf@example.gov', reason: 'test' });
-    const revokedAt = Date.now();
     expect((await wire.closed).code).toBe(4403);
-    expect(Date.now() - revokedAt).toBeLessThan(20_000);
+  });
+
+  it('is found by the second poll at the latest, and two polls come within two seconds of the clock', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const revocations = createRevocations({
+      pool: database.apiPool(),
+      seal: sealKey(database.contextKey),
+      hints: silentHints(),
+      logger: quiet,
+    });
+    onTestFinished(() => revocations.stop());
+    const subject = 'polled@example.gov';
+    let ended = false;
+    revocations.watch(principalOf('nasa', { subject }), () => (ended = true));
+    // A reading that began before the revocation does not count: the one after it does.
+    vi.advanceTimersByTime(1_000);
+    await revoke(one, { subject, reason: 'test' });
+    expect(ended).toBe(false);
+    vi.advanceTimersByTime(1_999);
+    await vi.waitFor(() => expect(ended).toBe(true), { timeout: 25_000, interval: 20 });
   });
 
   it('a subscription refuses its token, and leaves the person’s other tokens good', async () => {
@@ -296,16 +316,16 @@ describe('revoking', () => {
     const lost = await connectWire(other.url, token);
     lost.send({ id: '1', type: 'subscribe', payload: events() });
     await lost.next();
-    const kept = await watch(one, { sub });
+    const kept = await watch(one, { sub, role: 'viewer' });
     const rows = await vi.waitFor(
       async () => {
         const found = await listed(one, sub);
         expect(found).toHaveLength(2);
         return found;
       },
-      { timeout: 20_000, interval: 50 },
+      { timeout: 25_000, interval: 50 },
     );
-    const id = rows[0]?.['id'];
+    const id = rows.find(({ role }) => role === 'operator')?.['id'];
     expect(await revoke(one, { subscriptionIds: [id], reason: 'laptop lost' })).toMatchObject({
       __typename: 'Revocation',
       subject: null,
@@ -313,10 +333,8 @@ describe('revoking', () => {
       subscriptionCount: 1,
     });
     expect((await lost.closed).code).toBe(4403);
-    // The server that was asked has its own reading of the revocations, up to two seconds later than the other's.
-    await vi.waitFor(async () => expect((await ask(one, token, '{ viewer { agency } }')).status).toBe(401), {
-      timeout: 20_000,
-    });
+    // Each server learns of it by itself, this one as well.
+    await becomes401(one, token);
     await append(database, 'nasa', runId, [event()]);
     expect((await kept.next()).type).toBe('next');
     expect((await ask(one, await issuer.sign({ sub }), '{ viewer { agency } }')).status).toBe(200);
@@ -326,7 +344,7 @@ describe('revoking', () => {
     const sub = 'noaa-only@example.gov';
     await watch(one, { sub, agency: 'noaa' }, foreignRunId);
     const theirs = await admin({ agency: 'noaa' });
-    await vi.waitFor(async () => expect(await listed(one, sub, theirs)).toHaveLength(1), { timeout: 20_000 });
+    await vi.waitFor(async () => expect(await listed(one, sub, theirs)).toHaveLength(1), { timeout: 25_000 });
     const id = (await listed(one, sub, theirs))[0]?.['id'];
     const answers = [];
     for (const target of [id, '00000000-0000-7000-8000-000000000000', 'nonsense']) {
@@ -364,6 +382,13 @@ describe('revoking', () => {
   });
 });
 
+function becomes401(server: ApiServer, token: string): Promise<void> {
+  return vi.waitFor(async () => expect((await ask(server, token, '{ viewer { agency } }')).status).toBe(401), {
+    timeout: 25_000,
+    interval: 50,
+  });
+}
+
 describe('a newer token in a ping', () => {
   const ping = async (wire: Wire, token: string) => {
     wire.send({ type: 'ping', payload: { authorization: `Bearer ${token}` } });
@@ -373,7 +398,7 @@ describe('a newer token in a ping', () => {
   it('lets what runs go on beyond the end of the old one, without losing an event', async () => {
     const sub = 'refresher@example.gov';
     const own = await freshRun();
-    const end = seconds() + 5;
+    const end = seconds() + 6;
     const wire = await watch(one, { sub, exp: end }, own);
     const exp = seconds() + 600;
     const pong = await ping(wire, await issuer.sign({ sub, exp, jti: 'newer' }));
@@ -381,7 +406,7 @@ describe('a newer token in a ping', () => {
       type: 'pong',
       payload: { refreshed: true, expiresAt: new Date(exp * 1_000).toISOString() },
     });
-    await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(end * 1_000 + 200), { timeout: 20_000 });
+    await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(end * 1_000 + 200), { timeout: 25_000, interval: 100 });
     for (let n = 2; n <= 4; n += 1) {
       await append(database, 'nasa', own, [event()]);
       expect((await wire.next()).payload?.data).toMatchObject({ runEvents: { seq: String(n) } });
@@ -397,7 +422,7 @@ describe('a newer token in a ping', () => {
 
   it('of another person, agency, role or clearance is refused, and the old one holds to its end', async () => {
     const sub = 'faithful@example.gov';
-    const end = seconds() + 5;
+    const end = seconds() + 6;
     const wire = await watch(one, { sub, exp: end }, await freshRun());
     for (const claims of [{ sub: 'mallory@example.gov' }, { agency: 'noaa' }, { role: 'admin' }, { clearance: 'TS' }]) {
       const { payload } = await ping(wire, await issuer.sign({ sub, ...claims }));
@@ -409,7 +434,7 @@ describe('a newer token in a ping', () => {
       expect(JSON.stringify(payload)).not.toContain(token);
     }
     expect((await wire.closed).code).toBe(4403);
-    expect(Date.now()).toBeGreaterThan(end * 1_000 - 50);
+    expect(Date.now()).toBeGreaterThanOrEqual(end * 1_000);
   });
 
   it('that ends earlier changes nothing, and one before connection_init is nothing', async () => {

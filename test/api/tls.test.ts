@@ -1,4 +1,5 @@
 /** TLS for clients: https and wss, what is negotiated, and a certificate that is renewed while the server runs. */
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -121,4 +122,15 @@ test('a certificate that cannot be used is a problem of the configuration, said 
   const other = path.join(folder, 'other.pem');
   await writeFile(other, (await authority.issue({ ip: '127.0.0.1' })).key);
   expect(() => readTls({ cert, key: other })).toThrow(/cannot be used/);
+});
+
+test('a server that stops waits for no connection on which nobody has asked anything', async () => {
+  const stopping = await startApiServer(database, { authenticator, tls: files() });
+  const { hostname, port } = new URL(stopping.url);
+  const socket = connect({ port: Number(port), host: hostname, ca: authority.ca });
+  await once(socket, 'secureConnect');
+  socket.resume();
+  const ended = once(socket, 'close');
+  await stopping.stop();
+  await ended;
 });

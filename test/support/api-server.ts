@@ -13,6 +13,7 @@ import { createLogger } from '../../src/telemetry/logger.ts';
 import { apiDeps, quiet } from './api.ts';
 import type { TestDatabase } from './database.ts';
 import { testAudience, type TestIssuer } from './tokens.ts';
+import { webhookDeps } from './webhook-policy.ts';
 
 export interface ApiServer {
   url: string;
@@ -51,7 +52,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
       issuers.some(({ issuer, agencies }) => issuer.issuer === name && agencies.includes(agency)),
   });
   const live = createLiveSubscriptions({ pool, seal, logger });
-  const api = { ...apiDeps(database), pool, hints, logger };
+  const api = { ...apiDeps(database), pool, hints, logger, ...webhookDeps };
   const server = await startServer(
     { environment, host: '127.0.0.1', port: 0, ...config },
     {

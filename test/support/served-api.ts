@@ -5,11 +5,8 @@ import { schema } from '../../schema/schema.ts';
 import type { Role } from '../../src/auth/roles.ts';
 import { sealKey } from '../../src/db/migrate.ts';
 import { sql } from '../../src/db/sql.ts';
-import { ensureKeys } from '../../src/domain/manage-keys.ts';
 import { FluxError } from '../../src/errors.ts';
 import { startHints } from '../../src/events/listen.ts';
-import { localKeyEncryption } from '../../src/keys/key-encryption.ts';
-import { createKeyRing } from '../../src/keys/key-ring.ts';
 import { type RunningServer, type ServerConfig, startServer } from '../../src/server/start-server.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import {
@@ -24,6 +21,7 @@ import {
   starts,
 } from './api.ts';
 import type { TestDatabase } from './database.ts';
+import { webhookDeps } from './webhook-policy.ts';
 
 export interface ServedApi {
   readonly url: string;
@@ -32,15 +30,7 @@ export interface ServedApi {
   readonly refused: Set<string>;
 }
 
-/** What webhooks of a served API may reach, and the key of their secrets. */
-export const webhookPolicy = { allowHttp: true, privateHosts: ['127.0.0.1', 'localhost'] };
-export const webhookDataKey = Buffer.alloc(32, 7);
-export const webhookKeys = createKeyRing(localKeyEncryption(webhookDataKey), { seals: false, cacheMs: 0 });
-
-/** Gives the agencies that there are the data keys that their webhooks' secrets need. */
-export async function ensureWebhookKeys({ adminUrl, contextKey }: TestDatabase): Promise<void> {
-  await ensureKeys({ adminUrl, contextKey, actor: 'operator:test', encryption: localKeyEncryption(webhookDataKey) });
-}
+export { ensureWebhookKeys, webhookDataKey, webhookKeys, webhookPolicy } from './webhook-policy.ts';
 
 /**
  * The API on a test's database, in this process. Who may speak for whom is the authenticator's own affair and has its own tests;
@@ -52,8 +42,7 @@ export function serveApi(database: TestDatabase, config: Partial<ServerConfig> =
   const refused = new Set<string>();
   beforeAll(async () => {
     hints = startHints({ url: database.apiUrl, logger: quiet });
-    const webhooks = { policy: webhookPolicy, dataKeys: () => [webhookDataKey] };
-    const api = apiDeps(database, { hints, pollMs: 1_000, webhooks, keys: webhookKeys });
+    const api = apiDeps(database, { hints, pollMs: 1_000, ...webhookDeps });
     server = await startServer(
       { environment: 'development', host: '127.0.0.1', port: 0, ...config },
       {

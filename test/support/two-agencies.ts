@@ -10,6 +10,7 @@ import { append, completes, contextOf, connectionDocument, contractDocument, pip
 import { scratchAnchor, sealAll } from './audit.ts';
 import type { TestDatabase } from './database.ts';
 import type { Naming, Whose } from './generated-operations.ts';
+import { ensureWebhookKeys, webhookDeps } from './webhook-policy.ts';
 
 /** What one agency has, and nobody else may see or learn of. */
 export interface Filled {
@@ -20,12 +21,18 @@ export interface Filled {
   checkpoints: string[];
   subscriptions: string[];
   bulkOperations: string[];
+  schedules: string[];
+  backfills: string[];
+  webhooks: string[];
+  deliveries: string[];
 }
 
 /** Fills an agency with a row of everything that the API can show, every text of it marked. */
-export async function fillAgency(database: TestDatabase, slug: string, api: ApiDeps): Promise<Filled> {
+export async function fillAgency(database: TestDatabase, slug: string, deps: ApiDeps): Promise<Filled> {
+  const api = { ...deps, ...webhookDeps };
   const canary = `canary${randomBytes(6).toString('hex')}`;
   await database.addAgency(slug, { name: `Agency ${canary}` });
+  await ensureWebhookKeys(database);
   const context = contextOf(database, slug, { role: 'admin', clearance: 5, subject: `${canary}@example.gov`, api });
   const ask = async (source: string, variables: Record<string, unknown>): Promise<Record<string, unknown>> => {
     const { data, errors } = await graphql({ schema, source, variableValues: variables, contextValue: context });
@@ -36,26 +43,38 @@ export async function fillAgency(database: TestDatabase, slug: string, api: ApiD
     return result;
   };
   const reason = `because ${canary}`;
-  await ask(`mutation($d: JSON!) { registerConnection(input: { definition: $d }) { __typename } }`, {
-    d: { ...connectionDocument, name: `${slug}-files`, title: canary, config: { roots: [`${canary}`] } },
-  });
   await ask(
-    `mutation($d: JSON!) { registerContract(input: { name: "${slug}-reading", document: $d }) { __typename } }`,
+    `mutation($d: JSON!) { registerConnection(input: { definition: $d }) { __typename ... on Error { message } } }`,
+    {
+      d: { ...connectionDocument, name: `${slug}-files`, title: canary, config: { roots: [`${canary}`] } },
+    },
+  );
+  await ask(
+    `mutation($d: JSON!) { registerContract(input: { name: "${slug}-reading", document: $d }) { __typename ... on Error { message } } }`,
     { d: { ...contractDocument, title: canary, description: canary } },
   );
   for (const [name, classification] of [
     [`${slug}-open`, 'U'],
     [`${slug}-secret`, 'S'],
   ] as const) {
-    await ask(`mutation($d: JSON!) { registerPipeline(input: { definition: $d }) { __typename } }`, {
-      d: {
-        ...pipelineDocument(name, { title: canary, classification }),
-        source: { connection: `${slug}-files`, path: `${canary}.csv`, format: { type: 'csv' } },
-        contract: { name: `${slug}-reading`, version: 1 },
-        destination: { type: 'postgres', dataset: `d_${canary}`, mode: 'replace' },
+    await ask(
+      `mutation($d: JSON!) { registerPipeline(input: { definition: $d }) { __typename ... on Error { message } } }`,
+      {
+        d: {
+          ...pipelineDocument(name, { title: canary, classification }),
+          source: { connection: `${slug}-files`, path: `${canary}.csv`, format: { type: 'csv' } },
+          contract: { name: `${slug}-reading`, version: 1 },
+          destination: { type: 'postgres', dataset: `d_${canary}`, mode: 'append' },
+        },
       },
-    });
+    );
   }
+  await ask(
+    `mutation($input: RegisterWebhookInput!) { registerWebhook(input: $input) { __typename ... on Error { message } } }`,
+    {
+      input: { url: `http://127.0.0.1:9/${canary}`, description: canary, reason },
+    },
+  );
   const runs: string[] = [];
   for (const pipeline of [`${slug}-open`, `${slug}-open`, `${slug}-secret`]) {
     const run = await ask(
@@ -72,14 +91,21 @@ export async function fillAgency(database: TestDatabase, slug: string, api: ApiD
     [{ name: 'RunCompleted', message: canary, data: { canary } }],
     completes,
   );
+  await fillDated(database, ask, { slug, canary, reason });
   const checkpoints = await idsOf(database, slug, 'checkpoints', 'checkpoint_id');
-  await ask(`mutation($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename } }`, {
-    input: { subject: `gone-${canary}@example.gov`, reason },
-  });
+  await ask(
+    `mutation($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename ... on Error { message } } }`,
+    {
+      input: { subject: `gone-${canary}@example.gov`, reason },
+    },
+  );
   const subscriptions = await idsOf(database, slug, 'live_subscriptions', 'subscription_id');
-  await ask(`mutation($input: ResumeRunsInput!) { resumeRuns(input: $input) { __typename } }`, {
-    input: { filter: { pipeline: `none-${slug}` }, reason },
-  });
+  await ask(
+    `mutation($input: ResumeRunsInput!) { resumeRuns(input: $input) { __typename ... on Error { message } } }`,
+    {
+      input: { filter: { pipeline: `none-${slug}` }, reason },
+    },
+  );
   await database.admin().query(sql`
     with operation as (
       update flux.bulk_operations set total = 1 where agency_id = ${slug} returning operation_id
@@ -91,7 +117,54 @@ export async function fillAgency(database: TestDatabase, slug: string, api: ApiD
   const anchor = await scratchAnchor();
   await sealAll(database, anchor);
   await anchor.remove();
-  return { slug, canary, runs, checkpoints, subscriptions, bulkOperations };
+  return {
+    slug,
+    canary,
+    runs,
+    checkpoints,
+    subscriptions,
+    bulkOperations,
+    schedules: await idsOf(database, slug, 'schedules', 'schedule_id'),
+    backfills: await idsOf(database, slug, 'backfills', 'backfill_id'),
+    webhooks: await idsOf(database, slug, 'webhooks', 'webhook_id'),
+    deliveries: await idsOf(database, slug, 'webhook_deliveries', 'delivery_id'),
+  };
+}
+
+/** What starts runs by its date, and what tells of their ends: each with a word of its own about how it went. */
+async function fillDated(
+  database: TestDatabase,
+  ask: (source: string, variables: Record<string, unknown>) => Promise<Record<string, unknown>>,
+  { slug, canary, reason }: { slug: string; canary: string; reason: string },
+): Promise<void> {
+  const dated = { source: `${canary}/{date}.csv`, metadata: { note: canary }, reason };
+  for (const pipeline of [`${slug}-open`, `${slug}-secret`]) {
+    await ask(
+      `mutation($input: CreateScheduleInput!) { createSchedule(input: $input) { __typename ... on Error { message } } }`,
+      {
+        input: { ...dated, name: pipeline, pipeline, cron: '0 3 * * *' },
+      },
+    );
+    await ask(
+      `mutation($input: StartBackfillInput!) { startBackfill(input: $input) { __typename ... on Error { message } } }`,
+      {
+        input: { ...dated, pipeline, firstDate: '2020-01-01', lastDate: '2020-01-03' },
+      },
+    );
+  }
+  const admin = database.admin();
+  for (const statement of [
+    sql`insert into flux.schedule_ticks (agency_id, schedule_id, tick_at, status, reason, message)
+      select agency_id, schedule_id, '2020-01-01T03:00:00Z', 'FAILED', 'PIPELINE_NOT_FOUND', ${canary}
+      from flux.schedules where agency_id = ${slug}`,
+    sql`update flux.backfill_dates set status = 'FAILED', message = ${canary}
+      where agency_id = ${slug} and date = '2020-01-01'`,
+    sql`update flux.webhook_deliveries
+      set status = 'DEAD', finished_at = clock_timestamp(), attempts = 12, last_error = ${canary} where agency_id = ${slug}`,
+  ]) {
+    const { rowCount } = await admin.query(statement);
+    if (rowCount === 0) throw new Error(`could not fill ${slug}: nothing to mark`);
+  }
 }
 
 async function fillRun(
@@ -179,6 +252,18 @@ export function namingFor(
           'LiveSubscription',
           uuids(({ subscriptions }) => subscriptions),
         ),
+        asGlobal(
+          'Schedule',
+          uuids(({ schedules }) => schedules),
+        ),
+        asGlobal(
+          'Backfill',
+          uuids(({ backfills }) => backfills),
+        ),
+        asGlobal(
+          'Webhook',
+          uuids(({ webhooks }) => webhooks),
+        ),
         asGlobal('Agency', { own: own.slug, foreign: foreign.slug, unknown: nobody }),
         asGlobal('SourceConnection', named('files')),
         asGlobal(
@@ -211,6 +296,27 @@ export function namingFor(
         'BulkOperation',
         uuids(({ bulkOperations }) => bulkOperations),
       );
+    }
+    if (place === 'Query.backfill.id' || place === 'ControlBackfillInput.id') {
+      return eitherWay(
+        'Backfill',
+        uuids(({ backfills }) => backfills),
+      );
+    }
+    if (name === 'webhookId') {
+      return eitherWay(
+        'Webhook',
+        uuids(({ webhooks }) => webhooks),
+      );
+    }
+    if (name === 'deliveryId') {
+      return eitherWay(
+        'WebhookDelivery',
+        uuids(({ deliveries }) => deliveries),
+      );
+    }
+    if (place === 'Query.schedule.name' || place === 'ControlScheduleInput.name') {
+      return named(random.pick(['open', 'secret']));
     }
     if (name === 'runId' || place === 'Query.run.id') return eitherWay('Run', runs);
     if (name === 'runIds') return mapped(eitherWay('Run', runs), (id) => [id]);
