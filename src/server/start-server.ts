@@ -2,7 +2,7 @@ import type { Server as HttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 
-import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import type { GraphQLSchema } from 'graphql';
 
 import type { Authenticator } from '../auth/authenticator.ts';
@@ -23,6 +23,8 @@ import type { DashboardOptions } from './dashboard.ts';
 import { servePages } from './pages.ts';
 import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
+import { restPath } from './rest/openapi.ts';
+import { sendProblem } from './rest/problem.ts';
 import { serveRest } from './rest/serve-rest.ts';
 import { securityHeaders } from './security-headers.ts';
 import { createResultSharing } from './shared-results.ts';
@@ -190,6 +192,14 @@ function createHttpServer(logger: Logger, production: boolean, tls: SecureContex
     keepAliveTimeout: 60_000,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
+    // What Fastify refuses before it has found a route.
+    frameworkErrors: (error, request, reply) => {
+      void reply.headers(headers);
+      const failure = fromHttp(error);
+      const said = formatError(failure, { hideSuggestions: production, traceId: requestIds(request.headers).traceId });
+      if (request.url.startsWith(restPath)) void sendProblem(reply, failure, said);
+      else void (reply as FastifyReply).code(statusOf(failure)).send({ errors: [said] });
+    },
     ...(tls ? { https: tls } : {}),
   });
   // GraphQL is JSON; anything else is 415 before it reaches Apollo.

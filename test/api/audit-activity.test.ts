@@ -23,8 +23,9 @@ import {
 } from 'graphql';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { createContext } from '../../resolvers/context.ts';
+import { createContext, recordRequestRefusal } from '../../resolvers/context.ts';
 import { schema } from '../../schema/schema.ts';
+import type { Role } from '../../src/auth/roles.ts';
 import { createRequestContext } from '../../src/auth/request-context.ts';
 import { createPool } from '../../src/db/pool.ts';
 import { sealKey } from '../../src/db/migrate.ts';
@@ -36,6 +37,7 @@ import { auditBodies, scratchAnchor, sealAll } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { insertRun } from '../support/fixtures.ts';
 import { openEvents } from './event-wire.ts';
+import { askRest, restRequest } from './rest-wire.ts';
 import { openWire } from './wire.ts';
 
 const database = useDatabase();
@@ -311,20 +313,93 @@ describe('a refusal', () => {
   });
 });
 
+/** The API itself, telling what is refused before any resolver as the process does. */
+function startApi(role: Role = 'admin') {
+  const api = apiDeps(database, { activity });
+  return startServer(
+    { environment: 'development', host: '127.0.0.1', port: 0 },
+    {
+      schema,
+      authenticator: { authenticate: () => Promise.resolve(principalOf('nasa', { role })) },
+      seal: sealKey(database.contextKey),
+      createContext: (request) => createContext(api, request),
+      onRefused: (refused, error) => recordRequestRefusal(activity, refused, error),
+      readiness: {},
+      logger: createLogger({ service: 'api', level: 'fatal' }),
+    },
+  );
+}
+
+describe('over REST', () => {
+  const asked = async (role: Role, field: string, variables: Record<string, unknown>) => {
+    const server = await startApi(role);
+    const traceId = randomBytes(16).toString('hex');
+    const headers = { traceparent: `00-${traceId}-${'1'.repeat(16)}-01`, 'user-agent': 'rest/1' };
+    try {
+      const { status } = await askRest(server.url, 'x', restRequest(field, variables), { headers });
+      return { status, entries: await entriesOf(traceId) };
+    } finally {
+      await server.stop();
+    }
+  };
+  const who = { actor: 'pat@example.gov', agencyId: 'nasa', userAgent: 'rest/1' };
+
+  it('a read is told with its operation, its types and its ids', async () => {
+    const { status, entries } = await asked('admin', 'run', { id: runId });
+    expect(status).toBe(200);
+    expect(entries).toMatchObject([{ ...who, action: 'data.read', success: true }]);
+    expect(entries[0]?.after).toMatchObject({
+      operation: 'RestRun',
+      kind: 'query',
+      fields: ['Query.run'],
+      types: { Run: { count: 1, ids: [runId] } },
+    });
+    const page = await asked('viewer', 'runs', { first: 3 });
+    expect(page.entries[0]?.after).toMatchObject({ types: { Run: { count: 3 } } });
+    // What a viewer may not read was not asked for, so nothing was refused.
+    expect(page.entries).toHaveLength(1);
+  });
+
+  it('a read of nothing is one entry, and no refusal', async () => {
+    const { status, entries } = await asked('admin', 'run', { id: '019b0000-0000-7000-8000-000000000000' });
+    expect(status).toBe(404);
+    expect(entries).toMatchObject([{ ...who, action: 'data.read', success: true }]);
+  });
+
+  it('a refused read, a refused mutation and a refused request are one entry each', async () => {
+    const query = await asked('viewer', 'auditEntries', {});
+    expect(query.status).toBe(403);
+    expect(query.entries).toMatchObject([
+      { ...who, action: 'access.refuse', resourceId: 'Query.auditEntries', success: false, errorCode: 'FORBIDDEN' },
+    ]);
+    const mutation = await asked('viewer', 'updateAgency', { input: {} });
+    expect(mutation.status).toBe(403);
+    expect(mutation.entries).toMatchObject([
+      { ...who, action: 'agency.update', success: false, errorCode: 'FORBIDDEN' },
+    ]);
+    const request = await asked('viewer', 'runs', { first: 201 });
+    expect(request.status).toBe(429);
+    expect(request.entries).toMatchObject([{ ...who, action: 'request.refuse', errorCode: 'LIMIT_EXCEEDED' }]);
+  });
+
+  it('another agency’s name is told in the caller’s own log', async () => {
+    const { status, entries } = await asked('admin', 'agency', { slug: 'noaa' });
+    expect(status).toBe(404);
+    expect(entries).toMatchObject([{ action: 'data.read' }, { action: 'access.refuse', errorCode: 'DATA_ISOLATION' }]);
+  });
+
+  it('a change is one entry', async () => {
+    const { status, entries } = await asked('admin', 'updateAgency', { input: { name: 'NASA' } });
+    expect(status).toBe(200);
+    expect(entries.filter(({ action }) => action !== 'data.read')).toMatchObject([
+      { ...who, action: 'agency.update', success: true },
+    ]);
+  });
+});
+
 describe('over a socket and over an event stream', () => {
   it('a subscription is told when it opens, and when its client has gone', async () => {
-    const api = apiDeps(database, { activity });
-    const server = await startServer(
-      { environment: 'development', host: '127.0.0.1', port: 0 },
-      {
-        schema,
-        authenticator: { authenticate: () => Promise.resolve(principalOf('nasa', { role: 'admin' })) },
-        seal: sealKey(database.contextKey),
-        createContext: (request) => createContext(api, request),
-        readiness: {},
-        logger: createLogger({ service: 'api', level: 'fatal' }),
-      },
-    );
+    const server = await startApi();
     const query = 'subscription Live { auditEntryAdded { seq } }';
     const tell = async (traceId: string): Promise<unknown[]> =>
       (await entriesOf(traceId)).map(({ action, after }) => [action, after['end'] ?? null]);
@@ -338,7 +413,7 @@ describe('over a socket and over an event stream', () => {
       socket.send({ type: 'connection_init', payload: { authorization: 'Bearer x' } });
       await socket.next();
       socket.send({ id: '1', type: 'subscribe', payload: { query } });
-      await expect.poll(() => tell(socketTrace)).toEqual(both.slice(0, 1));
+      await expect.poll(() => tell(socketTrace), { timeout: 25_000 }).toEqual(both.slice(0, 1));
       await socket.close();
       await expect.poll(() => tell(socketTrace), { timeout: 20_000 }).toEqual(both);
 
@@ -348,7 +423,7 @@ describe('over a socket and over an event stream', () => {
         { query },
         { traceparent: `00-${streamTrace}-${'1'.repeat(16)}-01` },
       );
-      await expect.poll(() => tell(streamTrace)).toEqual(both.slice(0, 1));
+      await expect.poll(() => tell(streamTrace), { timeout: 25_000 }).toEqual(both.slice(0, 1));
       stream.leave();
       await expect.poll(() => tell(streamTrace), { timeout: 20_000 }).toEqual(both);
     } finally {

@@ -11,6 +11,7 @@ import { createLogger } from '../../src/telemetry/logger.ts';
 import { apiDeps, principalOf } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
 import { openEvents } from './event-wire.ts';
+import { askRest, restRequest } from './rest-wire.ts';
 import { connectWire } from './wire.ts';
 
 const database = useDatabase();
@@ -66,7 +67,7 @@ async function waitingStatements(): Promise<number> {
   return rows[0]?.n ?? 0;
 }
 const becomes = (n: number): Promise<void> =>
-  vi.waitFor(async () => expect(await waitingStatements()).toBe(n), { timeout: 10_000, interval: 20 });
+  vi.waitFor(async () => expect(await waitingStatements()).toBe(n), { timeout: 25_000, interval: 20 });
 
 describe('a statement that runs in PostgreSQL is ended', () => {
   it('when the client of a request goes away', async () => {
@@ -105,6 +106,18 @@ describe('a statement that runs in PostgreSQL is ended', () => {
     await becomes(0);
   });
 
+  it('when the client of a REST request goes away', async () => {
+    await holdRuns();
+    const leaving = new AbortController();
+    const asked = askRest(patient.url, 'x', restRequest('runs', { first: 1 }), { signal: leaving.signal }).catch(
+      (cause: unknown) => cause,
+    );
+    await becomes(1);
+    leaving.abort();
+    await becomes(0);
+    await asked;
+  });
+
   it('when its time is up, on every transport', async () => {
     await holdRuns();
     const response = await fetch(`${hasty.url}${graphqlPath}`, {
@@ -119,6 +132,9 @@ describe('a statement that runs in PostgreSQL is ended', () => {
     expect((await wire.next()).payload?.errors?.[0]?.extensions).toMatchObject({ code: 'LIMIT_EXCEEDED' });
     await becomes(0);
     await wire.close();
+    const problem = await askRest(hasty.url, 'x', restRequest('runs', { first: 1 }));
+    expect(problem).toMatchObject({ status: 429, body: { code: 'LIMIT_EXCEEDED', retryable: false } });
+    await becomes(0);
     const events = await openEvents(hasty.url, 'x', { query });
     expect((await events.next())?.data?.errors?.[0]?.extensions).toMatchObject({ code: 'LIMIT_EXCEEDED' });
     await becomes(0);

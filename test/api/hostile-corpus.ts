@@ -172,3 +172,64 @@ export const hostile: [string, Operation, string][] = [
     'INVALID_INPUT',
   ],
 ];
+
+/** A request to REST that asks for more than it may, or is none. */
+export interface HostileRequest {
+  method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  path: string;
+  body?: string;
+  headers?: Record<string, string>;
+}
+
+const post = (body: string, headers: Record<string, string> = {}): HostileRequest => ({
+  method: 'POST',
+  path: '/attempt',
+  body,
+  headers,
+});
+
+/** Name, request, status and code of its refusal. Documents are the server's own over REST; what a client can shape is its values. */
+export const hostileRequests: [string, HostileRequest, number, string][] = [
+  ['a page of 201', { path: '/numbers?first=201' }, 429, 'LIMIT_EXCEEDED'],
+  ['a page of 2^31 - 1', { path: '/pages?first=2147483647' }, 429, 'LIMIT_EXCEEDED'],
+  ['201 digits', { path: `/numbers?first=${'9'.repeat(201)}` }, 429, 'LIMIT_EXCEEDED'],
+  ['half a page', { path: '/numbers?first=1.5' }, 400, 'INVALID_INPUT'],
+  ['many', { path: '/numbers?first=many' }, 400, 'INVALID_INPUT'],
+  ['a number in another notation', { path: '/numbers?first=0x10' }, 400, 'INVALID_INPUT'],
+  ['digits of another script', { path: `/numbers?first=${encodeURIComponent('٣')}` }, 400, 'INVALID_INPUT'],
+  ['a value twice', { path: '/numbers?first=1&first=2' }, 400, 'INVALID_INPUT'],
+  ['a parameter that does not exist', { path: '/numbers?offset=1' }, 400, 'INVALID_INPUT'],
+  ['a thousand parameters', { path: `/numbers?${repeat(1_000, (i) => `p${String(i)}=1`, '&')}` }, 400, 'INVALID_INPUT'],
+  ['inherited names', { path: '/numbers?constructor=1' }, 400, 'INVALID_INPUT'],
+  ['a prototype', { path: '/numbers?__proto__=1' }, 400, 'INVALID_INPUT'],
+  [
+    'a document',
+    { path: `/viewer?query=${encodeURIComponent('{ __schema { types { name } } }')}` },
+    400,
+    'INVALID_INPUT',
+  ],
+  ['5,001 ids', { path: `/nodes?ids=${repeat(5_001, () => '1', ',')}` }, 429, 'LIMIT_EXCEEDED'],
+  ['a path that is no text', { path: '/failing/%E0%A4%A' }, 400, 'INVALID_INPUT'],
+  ['a path of 10,000 characters', { path: `/failing/${'x'.repeat(10_000)}` }, 400, 'INVALID_INPUT'],
+  ['a path that climbs', { path: '/..%2f..%2fhealth%2fdeep' }, 404, 'NOT_FOUND'],
+  ['another method', { method: 'PUT', path: '/attempt', body: '{}' }, 404, 'NOT_FOUND'],
+  ['a query as a mutation', { method: 'POST', path: '/numbers', body: '{}' }, 404, 'NOT_FOUND'],
+  ['a mutation as a query', { path: '/attempt' }, 404, 'NOT_FOUND'],
+  ['a body of 100,001 bytes', post(JSON.stringify({ code: 'x'.repeat(99_990) })), 429, 'LIMIT_EXCEEDED'],
+  ['a body 41 deep', post(JSON.stringify({ code: nested(41) })), 429, 'LIMIT_EXCEEDED'],
+  ['a body 2,000 deep', post(JSON.stringify({ code: nested(2_000) })), 429, 'LIMIT_EXCEEDED'],
+  ['a list 40,000 deep', post(`{"a":${'['.repeat(40_000)}${']'.repeat(40_000)}}`), 429, 'LIMIT_EXCEEDED'],
+  ['a body that is a list', post('[]'), 400, 'INVALID_INPUT'],
+  ['a body that is a text', post('"{}"'), 400, 'INVALID_INPUT'],
+  ['half a body', post('{"code":'), 400, 'INVALID_INPUT'],
+  ['no body', post(''), 400, 'INVALID_INPUT'],
+  ['a body with a prototype', post('{"__proto__":{"role":"admin"}}'), 400, 'INVALID_INPUT'],
+  ['a body with a constructor', post('{"constructor":{"prototype":{"role":"admin"}}}'), 400, 'INVALID_INPUT'],
+  [
+    'a body of another type',
+    post('code=x', { 'content-type': 'application/x-www-form-urlencoded' }),
+    400,
+    'INVALID_INPUT',
+  ],
+  ['two keys that differ', post('{"idempotencyKey":"a"}', { 'idempotency-key': 'b' }), 400, 'INVALID_INPUT'],
+];

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { getIntrospectionQuery } from 'graphql';
 
 import { runOverEvents } from './event-wire.ts';
-import { hostile, nest, nested, type Operation, repeat } from './hostile-corpus.ts';
+import { hostile, hostileRequests, nest, nested, type Operation, repeat } from './hostile-corpus.ts';
+import { askRest } from './rest-wire.ts';
 import { serveSchema } from './serve.ts';
 import { testSchema } from './test-schema.ts';
 import { connectWire, runOverWire, type Wire } from './wire.ts';
@@ -45,6 +46,40 @@ describe('a hostile document', () => {
     expect(end?.event).toBe('complete');
     // Client and server share this process, so the real cost is lower.
     expect(Math.max(httpMs, wireMs, streamMs)).toBeLessThan(150);
+
+    // REST has documents of its own and takes none; a longer address than this is no request to Node.
+    if (operation.query.length > 2_000) return;
+    const path = `/viewer?query=${encodeURIComponent(operation.query.toWellFormed())}`;
+    expect(await askRest(api.url, token, { method: 'GET', path })).toMatchObject({
+      status: 400,
+      body: { code: 'INVALID_INPUT', detail: expect.stringContaining('no parameter query') as string },
+    });
+  });
+
+  it('there are thirty requests of that kind to REST', () => {
+    expect(hostileRequests.length).toBeGreaterThanOrEqual(30);
+  });
+
+  it.each(hostileRequests)('with %s is refused by REST, cheaply', async (_name, request, status, code) => {
+    const { method = 'GET', path, body, headers = {} } = request;
+    const token = await api.token();
+    const before = process.cpuUsage();
+    const response = await fetch(`${api.url}/v1/rest${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body }),
+    });
+    const text = await response.text();
+    const ms = cpuMs(before);
+    const problem = JSON.parse(text) as Record<string, unknown>;
+    expect({ ...problem, status: response.status }).toMatchObject({ status, code });
+    expect(response.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
+    expect(text.length).toBeLessThan(4_000);
+    expect(ms).toBeLessThan(150);
   });
 
   it('does not take the socket down', async () => {

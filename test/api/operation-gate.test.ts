@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from 'vitest';
 
 import { createOperationGate, usualGateLimits } from '../../src/server/operation-gate.ts';
 import { openEvents, runOverEvents } from './event-wire.ts';
+import { askRest } from './rest-wire.ts';
 import { serveSchema } from './serve.ts';
 import { subscriptions, testSchema, tick } from './test-schema.ts';
 import { connectWire, runOverWire } from './wire.ts';
@@ -24,7 +25,9 @@ describe('an operation that takes too long', () => {
     const wire = await connectWire(api.url, token);
     const [message] = await runOverWire(wire, '1', slow);
     expect(message?.payload?.errors?.[0]?.extensions?.['code']).toBe('LIMIT_EXCEEDED');
-    expect(subscriptions).toMatchObject({ opened: 3, closed: 3 });
+    const problem = await askRest(api.url, token, { method: 'GET', path: '/slow' });
+    expect(problem).toMatchObject({ status: 429, body: { code: 'LIMIT_EXCEEDED' } });
+    expect(subscriptions).toMatchObject({ opened: 4, closed: 4 });
     expect((await runOverWire(wire, '2', asked))[0]?.payload?.data).toEqual({ viewer: { agency: 'nasa' } });
     await wire.close();
   });
@@ -44,6 +47,30 @@ describe('the operations of one agency', () => {
   const api = serveSchema(testSchema, {
     // Long enough that on no machine the time limit ends what must still be running.
     gateLimits: { ...usualGateLimits, runningMax: 2, waitingMax: 1, executionMs: 60_000 },
+  });
+
+  it('count alike whatever carries them: REST takes a place, waits for one, and is refused', async () => {
+    forget();
+    const token = await api.token();
+    const leaving = new AbortController();
+    const leave = (): void => leaving.abort();
+    const slowly = { method: 'GET', path: '/slow' } as const;
+    const quickly = { method: 'GET', path: '/viewer' } as const;
+    const running = [1, 2].map(() =>
+      askRest(api.url, token, slowly, { signal: leaving.signal }).catch((cause: unknown) => cause),
+    );
+    await vi.waitFor(() => expect(subscriptions.opened).toBe(2), { timeout: 20_000 });
+    const asking = [askRest(api.url, token, quickly), askRest(api.url, token, quickly)];
+    const [refused, waiting] = await Promise.race(
+      asking.map(async (answer, i) => [await answer, asking[1 - i] as (typeof asking)[number]] as const),
+    );
+    expect(refused).toMatchObject({ status: 429, body: { code: 'LIMIT_EXCEEDED' } });
+    // Nor does a place come free for GraphQL.
+    expect((await api.ask(asked)).status).toBe(429);
+    leave();
+    expect((await waiting).body).toMatchObject({ agency: 'nasa' });
+    await Promise.all(running);
+    await vi.waitFor(() => expect(subscriptions.closed).toBe(2), { timeout: 20_000 });
   });
 
   it('wait for their turn, are refused beyond that, and do not touch another agency’s', async () => {

@@ -4,6 +4,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { usualGateLimits } from '../../src/server/operation-gate.ts';
 import { createTestIssuer } from '../support/tokens.ts';
 import { openEvents } from './event-wire.ts';
+import { nested } from './hostile-corpus.ts';
+import { askRest } from './rest-wire.ts';
 import { serveSchema } from './serve.ts';
 import { testSchema } from './test-schema.ts';
 import { connectWire, openWire, runOverWire } from './wire.ts';
@@ -56,6 +58,10 @@ describe('a token that is refused', () => {
     wire.send({ type: 'connection_init', payload: { authorization } });
     expect((await wire.closed).code).toBe(4403);
     expect(api.refused).toHaveLength(2);
+    const viewer = { method: 'GET', path: '/viewer' } as const;
+    expect((await askRest(api.url, authorization.slice('Bearer '.length), viewer)).status).toBe(401);
+    expect(api.refused).toHaveLength(3);
+    expect(api.refused.at(-1)).toMatchObject({ ...ada, code: 'UNAUTHENTICATED' });
   });
 
   it('names nobody when anybody may have written it', async () => {
@@ -68,7 +74,31 @@ describe('a token that is refused', () => {
       'x.y.z',
     ]) {
       expect((await api.ask({ query: '{ a }' }, { authorization: `Bearer ${token}` })).status).toBe(401);
+      expect((await askRest(api.url, token, { method: 'GET', path: '/viewer' })).status).toBe(401);
     }
+    expect(api.refused).toEqual([]);
+  });
+});
+
+describe('a request to REST that is refused is told of', () => {
+  it.each<[string, { method?: 'GET' | 'POST'; path: string; body?: string }, string]>([
+    ['an unknown parameter', { path: '/numbers?offset=1' }, 'INVALID_INPUT'],
+    ['a value of another type', { path: '/numbers?first=many' }, 'INVALID_INPUT'],
+    ['too large a page', { path: '/numbers?first=201' }, 'LIMIT_EXCEEDED'],
+    ['too deep a body', { method: 'POST', path: '/attempt', body: JSON.stringify(nested(41)) }, 'LIMIT_EXCEEDED'],
+    ['too large a body', { method: 'POST', path: '/attempt', body: `"${'x'.repeat(120_000)}"` }, 'LIMIT_EXCEEDED'],
+    ['half a body', { method: 'POST', path: '/attempt', body: '{"code":' }, 'INVALID_INPUT'],
+    ['no such resource', { path: '/nowhere' }, 'NOT_FOUND'],
+  ])('%s', async (_why, { method = 'GET', ...request }, code) => {
+    const { body } = await askRest(api.url, await api.token(), { method, ...request });
+    expect(body).toMatchObject({ code });
+    expect(api.refused).toMatchObject([{ ...ada, code }]);
+  });
+
+  it('but not what its resolver refused, which is told where it was refused', async () => {
+    const token = await api.token();
+    const { body } = await askRest(api.url, token, { method: 'GET', path: '/failing/NOT_FOUND' });
+    expect(body).toMatchObject({ code: 'NOT_FOUND' });
     expect(api.refused).toEqual([]);
   });
 });
@@ -89,5 +119,7 @@ it('an operation that finds no room is told of, whatever carried it', async () =
   const wire = await connectWire(crowded.url, await crowded.token());
   await runOverWire(wire, '1', { query });
   await wire.close();
-  expect(crowded.refused).toMatchObject(Array.from({ length: 3 }, () => ({ ...ada, code: 'LIMIT_EXCEEDED' })));
+  const viewer = { method: 'GET', path: '/viewer' } as const;
+  expect((await askRest(crowded.url, await crowded.token(), viewer)).status).toBe(429);
+  expect(crowded.refused).toMatchObject(Array.from({ length: 4 }, () => ({ ...ada, code: 'LIMIT_EXCEEDED' })));
 });

@@ -1,4 +1,7 @@
-import type { FormattedError } from '../error-format.ts';
+import type { FastifyReply } from 'fastify';
+
+import type { FluxError } from '../../errors.ts';
+import { type FormattedError, statusOf } from '../error-format.ts';
 
 /** A failure as RFC 9457 has it, with what Flux says of its errors everywhere. */
 export interface Problem {
@@ -24,6 +27,19 @@ export function problemOf(
 ): Problem {
   const { code } = extensions;
   return { type: `urn:flux:error:${code}`, title: titleOf(code), status, detail: message, ...extensions };
+}
+
+/** Answers with a problem; what does not exist is 404 here. */
+export function sendProblem(
+  reply: FastifyReply,
+  failure: FluxError,
+  said: Pick<FormattedError, 'message' | 'extensions'>,
+): FastifyReply {
+  const status = failure.code === 'NOT_FOUND' ? 404 : statusOf(failure);
+  return reply
+    .code(status)
+    .type(`${problemType}; charset=utf-8`)
+    .send(JSON.stringify(problemOf(status, said)));
 }
 
 /** `INVALID_INPUT` as `Invalid input`. */

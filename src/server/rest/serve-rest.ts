@@ -6,7 +6,7 @@ import type { Principal } from '../../auth/principal.ts';
 import { createRequestContext, type RequestContext } from '../../auth/request-context.ts';
 import { type ErrorCode, FluxError } from '../../errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import { failureOf, formatError, logFailure, reportErrors, statusOf } from '../error-format.ts';
+import { failureOf, formatError, logFailure, reportErrors } from '../error-format.ts';
 import { fromHttp } from '../http-failure.ts';
 import type { OperationGate } from '../operation-gate.ts';
 import { prepareOperation } from '../operations.ts';
@@ -14,7 +14,7 @@ import { type OnRefused, tellRefusal } from '../refusals.ts';
 import { requestIds, userAgentOf } from '../request-ids.ts';
 import { serveDocs } from './docs-page.ts';
 import { openApiDocument, restPath } from './openapi.ts';
-import { problemOf, problemType } from './problem.ts';
+import { type problemOf, sendProblem } from './problem.ts';
 import { readableWith } from './readable.ts';
 import { type RestRoute, restRoutes, variablesOf } from './routes.ts';
 
@@ -42,27 +42,37 @@ export function serveRest<Context extends RequestContext>(
     scope.get(`${restPath}/openapi.json`, (_request, reply) => reply.send(document));
     serveDocs(scope, document);
   });
-  void server.register(async (scope) => {
-    const principals = new WeakMap<FastifyRequest, Principal>();
-    scope.addHook('onRequest', async (request) => {
-      principals.set(request, await options.authenticator.authenticate(bearerToken(request.headers.authorization)));
-    });
-    scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
-      const { requestId, traceId } = requestIds(request.headers);
-      const failure = fromHttp(error);
-      logFailure(options.logger, failure, { requestId, traceId });
-      tellRefusal(options.onRefused, request, principals.get(request), failure);
-      if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
-      return sendProblem(reply, failure, formatError(failure, { hideSuggestions: options.production, traceId }));
-    });
-    for (const route of restRoutes(options.schema)) {
-      scope.route({
-        method: route.method,
-        url: `${restPath}${route.path.replace(/\{(\w+)\}/, ':$1')}`,
-        handler: (request, reply) => answer(options, route, principals.get(request) as Principal, request, reply),
+  void server.register(
+    async (scope) => {
+      const principals = new WeakMap<FastifyRequest, Principal>();
+      scope.addHook('onRequest', async (request) => {
+        principals.set(request, await options.authenticator.authenticate(bearerToken(request.headers.authorization)));
       });
-    }
-  });
+      scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
+        const { requestId, traceId } = requestIds(request.headers);
+        const failure = fromHttp(error);
+        logFailure(options.logger, failure, { requestId, traceId });
+        tellRefusal(options.onRefused, request, principals.get(request), failure);
+        if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
+        return sendProblem(reply, failure, formatError(failure, { hideSuggestions: options.production, traceId }));
+      });
+      scope.setNotFoundHandler((request) => {
+        const path = request.url.split('?')[0] ?? '';
+        throw new FluxError(
+          'NOT_FOUND',
+          `There is no ${request.method} ${path.slice(0, 200)} here; /v1/docs says what is where.`,
+        );
+      });
+      for (const route of restRoutes(options.schema)) {
+        scope.route({
+          method: route.method,
+          url: route.path.replace(/\{(\w+)\}/, ':$1'),
+          handler: (request, reply) => answer(options, route, principals.get(request) as Principal, request, reply),
+        });
+      }
+    },
+    { prefix: restPath },
+  );
 }
 
 async function answer<Context extends RequestContext>(
@@ -104,11 +114,14 @@ async function answer<Context extends RequestContext>(
       hideSuggestions: production,
     });
     const failure = failureOf(error);
-    tellRefusal(options.onRefused, request, principal, failure);
+    // What a resolver refused has told the audit log itself.
+    if (result.errors.every(({ path }) => path === undefined))
+      tellRefusal(options.onRefused, request, principal, failure);
     if (said) return sendProblem(reply, failure, said);
   }
   if (value === null || value === undefined) {
-    throw new FluxError('NOT_FOUND', `There is no such ${route.field.name} for this caller.`);
+    const failure = new FluxError('NOT_FOUND', `There is no such ${route.field.name} for this caller.`);
+    return sendProblem(reply, failure, formatError(failure, { hideSuggestions: production, traceId: ids.traceId }));
   }
   if (isExpectedError(value))
     return sendProblem(reply, new FluxError(value.code, value.message), {
@@ -153,14 +166,6 @@ function isExpectedError(value: unknown): value is ExpectedError {
 
 function problemFieldsOf({ __typename: _typename, message: _message, ...fields }: ExpectedError) {
   return fields as unknown as Parameters<typeof problemOf>[1]['extensions'];
-}
-
-function sendProblem(reply: FastifyReply, failure: FluxError, said: Parameters<typeof problemOf>[1]): FastifyReply {
-  const status = failure.code === 'NOT_FOUND' ? 404 : statusOf(failure);
-  return reply
-    .code(status)
-    .type(`${problemType}; charset=utf-8`)
-    .send(JSON.stringify(problemOf(status, said)));
 }
 
 /** Aborts when the client goes away before it has its answer. */
