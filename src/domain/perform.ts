@@ -24,6 +24,8 @@ export interface Change<T> {
 export interface Ask<T, Checked> extends Asked {
   /** `<thing>.<verb>` */
   action: string;
+  /** Under which its keys are kept, where one request may be one of several actions; the action if absent. */
+  keyedAs?: string;
   resourceType: string;
   /** As far as the request itself names it; null when only the change makes it. */
   resourceId: string | null;
@@ -80,11 +82,12 @@ async function changeOnce<T, Checked>(
   checked: Checked,
 ): Promise<Performed<T>> {
   const { key, requestSha256 } = identityOf(ask);
+  const operation = ask.keyedAs ?? ask.action;
   if (key !== null) {
     const [, first] = await together(
       tx,
-      () => lockName(tx, 'idempotency', `${ask.action}/${key}`),
-      () => findFirstResult(tx, ask.action, key), // sees what was committed before the lock was given
+      () => lockName(tx, 'idempotency', `${operation}/${key}`),
+      () => findFirstResult(tx, operation, key), // sees what was committed before the lock was given
     );
     if (first) {
       if (!first.requestSha256.equals(requestSha256)) throw keyConflict(key, first.result);
@@ -94,7 +97,7 @@ async function changeOnce<T, Checked>(
   const change = await ask.change(tx, checked);
   // Asked for together, because on the API's connections they then travel together.
   await Promise.all([
-    key === null ? null : saveFirstResult(tx, { operation: ask.action, key, requestSha256, result: change.reference }),
+    key === null ? null : saveFirstResult(tx, { operation, key, requestSha256, result: change.reference }),
     appendAudit(tx, successOf(caller, ask, change)),
   ]);
   caller.recorded?.();

@@ -110,6 +110,7 @@ export function setWebhookEnabled(
 ): Promise<Webhook> {
   return changeWebhook(deps, caller, input, {
     action: input.enabled ? 'webhook.enable' : 'webhook.disable',
+    keyedAs: 'webhook.setEnabled',
     request: { enabled: input.enabled },
     change: async (tx, { id }) => required(await enableWebhook(tx, id, input.enabled), id),
     again: (tx, id) => existing(tx, id),
@@ -157,6 +158,7 @@ export function deleteWebhook(
 
 interface Step<T> {
   action: string;
+  keyedAs?: string;
   request: Record<string, unknown>;
   change(tx: Connection, webhook: Webhook): Promise<T>;
   again(tx: Connection, id: string, reference: Record<string, unknown>): Promise<T>;
@@ -167,6 +169,7 @@ async function changeWebhook<T>(deps: WebhookDeps, caller: Caller, input: Change
   const { webhookId, reason, idempotencyKey } = input;
   const { value } = await perform<T, string>(deps, caller, {
     action: step.action,
+    ...(step.keyedAs === undefined ? {} : { keyedAs: step.keyedAs }),
     resourceType: 'webhook',
     resourceId: webhookId,
     reason,
