@@ -78,7 +78,7 @@ async function measure(stack: Stack, config: Config): Promise<void> {
   const operator = createApiClient({ url: stack.apiUrl, token: await token('operator') });
   await registerSamples(admin, sample);
   const probe = (): Promise<unknown> =>
-    operator.request(
+    operator.flux.client.request(
       'query Probe { runs(first: 20) { edges { node { id status progress { recordsRead fraction } } } } }',
     );
   const idle = await sampleLatency(probe, 20, new Promise((resolve) => setTimeout(resolve, 5_000)));

@@ -6,12 +6,6 @@ export interface ApiClient {
   /** `http://127.0.0.1:4000` */
   readonly url: string;
   readonly flux: Flux;
-  /**
-   * Runs a query or mutation that the SDK has no method for, and returns its data.
-   *
-   * @throws the FluxError that the API answered with; UNAVAILABLE when it does not answer
-   */
-  request<T>(document: string, variables?: Record<string, unknown>): Promise<T>;
   close(): Promise<void>;
 }
 
@@ -20,7 +14,6 @@ export function createApiClient({ url, token }: { url: string; token: string }):
   return {
     url,
     flux,
-    request: (document, variables) => named(url, () => flux.client.request(document, variables)),
     close: () => Promise.resolve(flux.close()),
   };
 }

@@ -1,5 +1,5 @@
 /** The SDK's operations against the API: what it sends, what it tries again, and how failures look. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 import { buildSchema, getNamedType, isInputObjectType, Kind, OperationTypeNode, parse, validate } from 'graphql';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -41,6 +41,18 @@ beforeAll(async () => {
   successOf(await flux.api.registerContract({ name: 'reading', document: definitions.contract }));
   successOf(await flux.api.registerPipeline({ definition: definitions.pipeline }));
   flux.close();
+});
+
+it('the commands send no documents but these, which a server that enforces trusted ones knows', () => {
+  const commands = new URL('src/cli/', root);
+  const own = readdirSync(commands, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .filter((name) =>
+      /GraphQL \*\/|client\.request\(|\b(query|mutation|subscription) \w+ ?[({]/.test(
+        readFileSync(new URL(name, commands), 'utf8'),
+      ),
+    );
+  expect(own).toEqual([]);
 });
 
 describe('the documents', () => {

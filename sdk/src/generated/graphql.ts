@@ -32,6 +32,19 @@ export type AuditFilter = {
   until?: string | null | undefined;
 };
 
+/** Where a date of a backfill stands. */
+export type BackfillDateStatus =
+  /** Cancelled before or during its run. */
+  | 'CANCELLED'
+  /** Its run has completed. */
+  | 'COMPLETED'
+  /** Its run has failed, or could not be started. */
+  | 'FAILED'
+  /** It has no run yet. */
+  | 'PENDING'
+  /** Its run is queued or at work. */
+  | 'RUNNING';
+
 /** Where a backfill stands. */
 export type BackfillStatus =
   /** Stopped on request. `resumeBackfill` starts what did not complete. */
@@ -526,6 +539,17 @@ export type ScheduleStatus =
   | 'PAUSED'
   /** It never will again. */
   | 'REMOVED';
+
+/** What became of a tick. */
+export type ScheduleTickStatus =
+  /** Its run could not be started; `reason` is the code. */
+  | 'FAILED'
+  /** It starts no run; `reason` says why. */
+  | 'SKIPPED'
+  /** It has started its run. */
+  | 'STARTED'
+  /** It waits for the run before it to be over. */
+  | 'WAITING';
 
 /** Which webhook to disable or enable. */
 export type SetWebhookEnabledInput = {
@@ -1224,39 +1248,6 @@ export type AuditInclusionProofQuery = {
   };
 };
 
-export type BackfillQueryVariables = Exact<{
-  id: string;
-}>;
-
-export type BackfillQuery = {
-  backfill: {
-    backfillId: string;
-    concurrency: number;
-    createdAt: string;
-    finishedAt: string | null;
-    firstDate: string;
-    id: string;
-    lastDate: string;
-    pipelineName: string;
-    priority: number;
-    reason: string | null;
-    requestedBy: string;
-    source: string | null;
-    status: BackfillStatus;
-    step: BackfillStep;
-    pipeline: { id: string; name: string; title: string; version: number } | null;
-    progress: {
-      cancelled: number;
-      completed: number;
-      failed: number;
-      fraction: number;
-      pending: number;
-      running: number;
-      total: number;
-    };
-  } | null;
-};
-
 export type BackfillsQueryVariables = Exact<{
   after?: string | null | undefined;
   before?: string | null | undefined;
@@ -1297,29 +1288,6 @@ export type BackfillsQuery = {
     }>;
     pageInfo: { endCursor: string | null; hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null };
   };
-};
-
-export type BulkOperationQueryVariables = Exact<{
-  id: string;
-}>;
-
-export type BulkOperationQuery = {
-  bulkOperation: {
-    action: BulkAction;
-    createdAt: string;
-    done: number;
-    failed: number;
-    filter: unknown;
-    finishedAt: string | null;
-    id: string;
-    operationId: string;
-    pending: number;
-    reason: string;
-    requestedBy: string;
-    skipped: number;
-    status: BulkStatus;
-    total: number;
-  } | null;
 };
 
 export type BulkOperationsQueryVariables = Exact<{
@@ -1405,32 +1373,6 @@ export type NodesQuery = {
     | { __typename: 'Webhook'; id: string }
     | null
   >;
-};
-
-export type ScheduleQueryVariables = Exact<{
-  name: string;
-}>;
-
-export type ScheduleQuery = {
-  schedule: {
-    catchUp: CatchUp;
-    catchUpLimit: number;
-    createdAt: string;
-    createdBy: string;
-    cron: string;
-    id: string;
-    name: string;
-    nextTickAt: string | null;
-    overlap: Overlap;
-    pipelineName: string;
-    priority: number;
-    source: string | null;
-    status: ScheduleStatus;
-    timeZone: string;
-    updatedAt: string;
-    version: string;
-    pipeline: { id: string; name: string; title: string; version: number } | null;
-  } | null;
 };
 
 export type SchedulesQueryVariables = Exact<{
@@ -2137,503 +2079,6 @@ export type ReplayWebhookDeliveryMutation = {
         runId: string;
         status: WebhookDeliveryStatus;
         type: string;
-      };
-};
-
-export type ReprocessRejectedMutationVariables = Exact<{
-  input: ReprocessRejectedInput;
-}>;
-
-export type ReprocessRejectedMutation = {
-  reprocessRejected:
-    | {
-        __typename: 'AuthorizationError';
-        class: ErrorClass;
-        code: string;
-        errorId: string;
-        message: string;
-        retryable: boolean;
-        traceId: string | null;
-      }
-    | {
-        __typename: 'DataIsolationError';
-        class: ErrorClass;
-        code: string;
-        errorId: string;
-        message: string;
-        retryable: boolean;
-        traceId: string | null;
-      }
-    | {
-        __typename: 'Run';
-        attempt: number;
-        cancelDeadline: string | null;
-        classification: Classification;
-        contentType: ContentType;
-        createdAt: string;
-        dryRun: boolean;
-        finishedAt: string | null;
-        id: string;
-        isTerminal: boolean;
-        lastSeq: string;
-        priority: number;
-        reason: string | null;
-        requestedBy: string;
-        runId: string;
-        stage: RunStage;
-        startedAt: string | null;
-        status: RunStatus;
-        traceId: string | null;
-        useCase: UseCase;
-        version: string;
-        checkpointVerification: {
-          checkpointCount: number;
-          verified: boolean;
-          faults: Array<{ partitionNo: number; problem: CheckpointProblem; version: number }>;
-        };
-        dryRunPlan: {
-          bytesTotal: string;
-          origin: string;
-          recordsTotal: string | null;
-          sha256: string | null;
-          columns: Array<{ name: string; type: string }>;
-          destination: {
-            dataset: string;
-            exists: boolean;
-            fits: boolean;
-            loads: number;
-            mode: string;
-            records: string;
-            supersededLoads: number;
-          } | null;
-          estimate: { recordsFiltered: string | null; recordsRejected: string | null; recordsWritten: string | null };
-          partitions: Array<{ records: string; recordsBefore: string }>;
-          sample: { recordsFiltered: number; recordsGood: number; recordsRead: number; recordsRejected: number };
-          steps: Array<{ kind: string; stage: string; step: string }>;
-        } | null;
-        failure: { class: string; code: string; message: string } | null;
-        lineage: {
-          forkedFromCheckpoint: { id: string; status: CheckpointStatus; version: number } | null;
-          resumedFrom:
-            | {
-                __typename: 'BatchCommitted';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'CancelAcknowledged';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'CancelRequested';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'CheckpointRejected';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'CheckpointSaved';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'LoadPublished';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'PackageWritten';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'PartitionClaimed';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'PartitionRetried';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'PartitionTakenOver';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'PartitionYielded';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'PlanMade';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RecordsRejected';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RunCancelled';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RunCompleted';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RunFailed';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RunQueued';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RunResumed';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'RunStarted';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'StageCompleted';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | {
-                __typename: 'StageStarted';
-                at: string;
-                attempt: number;
-                cursor: string;
-                id: string;
-                message: string;
-                name: string;
-                partitionNo: number | null;
-                runId: string;
-                seq: string;
-                stage: RunStage | null;
-                step: string | null;
-                traceId: string | null;
-              }
-            | null;
-        };
-        load: {
-          dataset: string;
-          loadNo: string;
-          mode: string;
-          openedAt: string;
-          publishedAt: string | null;
-          recordCount: string | null;
-          status: string;
-        } | null;
-        partitions: Array<{
-          bytesRead: string;
-          epoch: number;
-          finishedAt: string | null;
-          kind: PartitionKind;
-          leaseExpiresAt: string | null;
-          partitionNo: number;
-          recordsFiltered: string;
-          recordsRead: string;
-          recordsRejected: string;
-          recordsWritten: string;
-          stage: RunStage;
-          startedAt: string | null;
-          status: PartitionStatus;
-          takings: number;
-          updatedAt: string;
-          worker: string | null;
-        }>;
-        pipeline: { id: string; name: string; title: string; version: number } | null;
-        progress: {
-          bytesRead: string;
-          bytesTotal: string | null;
-          estimateSource: EstimateSource;
-          etaAt: string | null;
-          fraction: number | null;
-          ratePerSecond: number | null;
-          recordsFiltered: string;
-          recordsRead: string;
-          recordsRejected: string;
-          recordsTotal: string | null;
-          recordsWritten: string;
-          runId: string;
-          stage: RunStage;
-          status: RunStatus;
-          step: string | null;
-          updatedAt: string;
-        } | null;
-        reconciliation: {
-          balanced: boolean;
-          destinationCount: string | null;
-          differences: Array<string>;
-          recordsFiltered: string;
-          recordsRead: string;
-          recordsRejected: string;
-          recordsWritten: string;
-          steps: Array<{
-            kind: string;
-            position: number;
-            recordsFiltered: string;
-            recordsIn: string;
-            recordsOut: string;
-            recordsRejected: string;
-            stage: string;
-            step: string;
-          }>;
-        } | null;
-        resumePlan: {
-          attempt: number;
-          forbiddenBy: { code: string; message: string } | null;
-          partitions: Array<{
-            corruptedVersions: Array<number>;
-            disposition: ResumeDisposition;
-            kind: PartitionKind;
-            partitionNo: number;
-            recordsKept: string;
-          }>;
-        } | null;
-        waitingReason: {
-          code: WaitingCode;
-          message: string;
-          queuePosition: number | null;
-          until: string | null;
-        } | null;
-      }
-    | {
-        __typename: 'TransientError';
-        class: ErrorClass;
-        code: string;
-        errorId: string;
-        message: string;
-        retryable: boolean;
-        traceId: string | null;
-      }
-    | {
-        __typename: 'ValidationError';
-        class: ErrorClass;
-        code: string;
-        errorId: string;
-        message: string;
-        retryable: boolean;
-        traceId: string | null;
-        candidates: Array<string>;
-        issues: Array<{ message: string; path: string; rule: string }>;
       };
 };
 
@@ -5251,6 +4696,248 @@ export type RunsChangedSubscription = {
   };
 };
 
+export type ReprocessRejectedMutationVariables = Exact<{
+  input: ReprocessRejectedInput;
+}>;
+
+export type ReprocessRejectedMutation = {
+  reprocessRejected:
+    | {
+        __typename: 'AuthorizationError';
+        class: ErrorClass;
+        code: string;
+        message: string;
+        errorId: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'DataIsolationError';
+        class: ErrorClass;
+        code: string;
+        message: string;
+        errorId: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'Run';
+        id: string;
+        runId: string;
+        status: RunStatus;
+        version: string;
+        attempt: number;
+        stage: RunStage;
+        useCase: UseCase;
+        contentType: ContentType;
+        classification: Classification;
+        dryRun: boolean;
+        requestedBy: string;
+        reason: string | null;
+        createdAt: string;
+        startedAt: string | null;
+        finishedAt: string | null;
+        isTerminal: boolean;
+        lastSeq: string;
+        cancelDeadline: string | null;
+        traceId: string | null;
+        failure: { class: string; code: string; message: string } | null;
+        pipeline: { id: string; name: string; version: number; title: string } | null;
+      }
+    | {
+        __typename: 'TransientError';
+        class: ErrorClass;
+        code: string;
+        message: string;
+        errorId: string;
+        retryable: boolean;
+        traceId: string | null;
+      }
+    | {
+        __typename: 'ValidationError';
+        class: ErrorClass;
+        code: string;
+        message: string;
+        errorId: string;
+        retryable: boolean;
+        traceId: string | null;
+        candidates: Array<string>;
+        issues: Array<{ path: string; rule: string; message: string }>;
+      };
+};
+
+export type CheckpointVerificationQueryVariables = Exact<{
+  id: string;
+}>;
+
+export type CheckpointVerificationQuery = {
+  run: {
+    id: string;
+    checkpointVerification: {
+      verified: boolean;
+      checkpointCount: number;
+      faults: Array<{ partitionNo: number; version: number; problem: CheckpointProblem }>;
+    };
+  } | null;
+};
+
+export type BulkOperationQueryVariables = Exact<{
+  id: string;
+}>;
+
+export type BulkOperationQuery = {
+  bulkOperation: {
+    __typename: 'BulkOperation';
+    id: string;
+    operationId: string;
+    action: BulkAction;
+    status: BulkStatus;
+    total: number;
+    pending: number;
+    done: number;
+    skipped: number;
+    failed: number;
+    requestedBy: string;
+    createdAt: string;
+    finishedAt: string | null;
+    items: { edges: Array<{ node: { runId: string; errorCode: string | null; errorMessage: string | null } }> };
+  } | null;
+};
+
+export type DryRunQueryVariables = Exact<{
+  id: string;
+}>;
+
+export type DryRunQuery = {
+  run: {
+    id: string;
+    status: RunStatus;
+    isTerminal: boolean;
+    failure: { code: string; message: string } | null;
+    dryRunPlan: {
+      origin: string;
+      sha256: string | null;
+      recordsTotal: string | null;
+      bytesTotal: string;
+      estimate: { recordsWritten: string | null; recordsRejected: string | null; recordsFiltered: string | null };
+      steps: Array<{ stage: string; step: string; kind: string }>;
+      partitions: Array<{ recordsBefore: string; records: string }>;
+      columns: Array<{ name: string; type: string }>;
+      sample: {
+        recordsRead: number;
+        recordsGood: number;
+        recordsRejected: number;
+        recordsFiltered: number;
+        findings: Array<{ path: string; rule: string; count: number; recordNo: number; example: string | null }>;
+        personalData: Array<{ column: string; kind: string; matches: number; checked: number }>;
+      };
+      destination: {
+        dataset: string;
+        mode: string;
+        exists: boolean;
+        fits: boolean;
+        loads: number;
+        records: string;
+        supersededLoads: number;
+        added: Array<{ name: string; type: string }>;
+        removed: Array<{ name: string; type: string }>;
+        changed: Array<{ name: string; from: string; to: string }>;
+      } | null;
+    } | null;
+  } | null;
+};
+
+export type ScheduleQueryVariables = Exact<{
+  name: string;
+  ticks?: number | null | undefined;
+}>;
+
+export type ScheduleQuery = {
+  schedule: {
+    __typename: 'Schedule';
+    id: string;
+    name: string;
+    pipelineName: string;
+    cron: string;
+    timeZone: string;
+    catchUp: CatchUp;
+    catchUpLimit: number;
+    overlap: Overlap;
+    priority: number;
+    source: string | null;
+    status: ScheduleStatus;
+    nextTickAt: string | null;
+    version: string;
+    createdBy: string;
+    createdAt: string;
+    updatedAt: string;
+    pipeline: { id: string; name: string; title: string; version: number } | null;
+    ticks: {
+      edges: Array<{
+        node: {
+          tickAt: string;
+          status: ScheduleTickStatus;
+          reason: string | null;
+          message: string | null;
+          standsFor: number;
+          caughtUp: boolean;
+          decidedAt: string;
+          run: { id: string; status: RunStatus } | null;
+        };
+      }>;
+    };
+  } | null;
+};
+
+export type BackfillQueryVariables = Exact<{
+  id: string;
+  status?: BackfillDateStatus | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+export type BackfillQuery = {
+  backfill: {
+    __typename: 'Backfill';
+    id: string;
+    backfillId: string;
+    pipelineName: string;
+    firstDate: string;
+    lastDate: string;
+    step: BackfillStep;
+    concurrency: number;
+    priority: number;
+    source: string | null;
+    status: BackfillStatus;
+    reason: string | null;
+    requestedBy: string;
+    createdAt: string;
+    finishedAt: string | null;
+    pipeline: { id: string; name: string; title: string; version: number } | null;
+    progress: {
+      total: number;
+      pending: number;
+      running: number;
+      completed: number;
+      failed: number;
+      cancelled: number;
+      fraction: number;
+    };
+    dates: {
+      edges: Array<{
+        node: {
+          date: string;
+          status: BackfillDateStatus;
+          attempt: number;
+          message: string | null;
+          run: { id: string; status: RunStatus } | null;
+        };
+      }>;
+      pageInfo: { hasNextPage: boolean; endCursor: string | null };
+    };
+  } | null;
+};
+
 export const ViewerDocument = /*#__PURE__*/ typedDocument<ViewerQuery, ViewerQueryVariables>(
   'query Viewer { viewer { agency clearance expiresAt role scopes subject } }',
   'sha256:99216b3d53ec778c3af2b40f240905a5813ece8a5103a2507d13340b4b0d50a0',
@@ -5341,17 +5028,9 @@ export const AuditInclusionProofDocument = /*#__PURE__*/ typedDocument<
   'query AuditInclusionProof($seq: BigInt!, $size: BigInt) { auditInclusionProof(seq: $seq, size: $size) { checkpoint from hashes leafHash size } }',
   'sha256:e432488fa8d500145fc4cafa6929110eb3a702c70428da94b06e8726d5b505dc',
 );
-export const BackfillDocument = /*#__PURE__*/ typedDocument<BackfillQuery, BackfillQueryVariables>(
-  'query Backfill($id: ID!) { backfill(id: $id) { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } }',
-  'sha256:cdb931cef40cfdac60f1dfad34dcb8df0b17ad18ec9c3f3883d3df52c330860a',
-);
 export const BackfillsDocument = /*#__PURE__*/ typedDocument<BackfillsQuery, BackfillsQueryVariables>(
   'query Backfills($after: String, $before: String, $first: Int, $last: Int) { backfills(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
   'sha256:92817298fa14963507392c9a5db8094aab2fe8d71777f4633c139181772660c7',
-);
-export const BulkOperationDocument = /*#__PURE__*/ typedDocument<BulkOperationQuery, BulkOperationQueryVariables>(
-  'query BulkOperation($id: ID!) { bulkOperation(id: $id) { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } }',
-  'sha256:edfe34eb00705e4b8ca9ae88244279fd8962c37295f431b41cfb80c2dae2795c',
 );
 export const BulkOperationsDocument = /*#__PURE__*/ typedDocument<BulkOperationsQuery, BulkOperationsQueryVariables>(
   'query BulkOperations($after: String, $before: String, $first: Int, $last: Int) { bulkOperations(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
@@ -5367,10 +5046,6 @@ export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
 export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryVariables>(
   'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',
   'sha256:061e5e74ee7113d4c05a2475b34214b4bfa1c7f3a4c3904eb3829d10d065773b',
-);
-export const ScheduleDocument = /*#__PURE__*/ typedDocument<ScheduleQuery, ScheduleQueryVariables>(
-  'query Schedule($name: String!) { schedule(name: $name) { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } }',
-  'sha256:75ce926271bca9f44f07ab45d784beecf2d870d99641d5eb4871040470b1860c',
 );
 export const SchedulesDocument = /*#__PURE__*/ typedDocument<SchedulesQuery, SchedulesQueryVariables>(
   'query Schedules($after: String, $before: String, $first: Int, $last: Int) { schedules(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
@@ -5444,13 +5119,6 @@ export const ReplayWebhookDeliveryDocument = /*#__PURE__*/ typedDocument<
 >(
   'mutation ReplayWebhookDelivery($input: ReplayWebhookDeliveryInput!) { replayWebhookDelivery(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookDelivery { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } }',
   'sha256:6b87db7c08c24548986a309b3bc89926ccc6baf18f756e8bb845e1614b3281ba',
-);
-export const ReprocessRejectedDocument = /*#__PURE__*/ typedDocument<
-  ReprocessRejectedMutation,
-  ReprocessRejectedMutationVariables
->(
-  'mutation ReprocessRejected($input: ReprocessRejectedInput!) { reprocessRejected(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Run { attempt cancelDeadline checkpointVerification { checkpointCount faults { partitionNo problem version } verified } classification contentType createdAt dryRun dryRunPlan { bytesTotal columns { name type } destination { dataset exists fits loads mode records supersededLoads } estimate { recordsFiltered recordsRejected recordsWritten } origin partitions { records recordsBefore } recordsTotal sample { recordsFiltered recordsGood recordsRead recordsRejected } sha256 steps { kind stage step } } failure { class code message } finishedAt id isTerminal lastSeq lineage { forkedFromCheckpoint { id status version } resumedFrom { __typename at attempt cursor id message name partitionNo runId seq stage step traceId } } load { dataset loadNo mode openedAt publishedAt recordCount status } partitions { bytesRead epoch finishedAt kind leaseExpiresAt partitionNo recordsFiltered recordsRead recordsRejected recordsWritten stage startedAt status takings updatedAt worker } pipeline { id name title version } priority progress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } reason reconciliation { balanced destinationCount differences recordsFiltered recordsRead recordsRejected recordsWritten steps { kind position recordsFiltered recordsIn recordsOut recordsRejected stage step } } requestedBy resumePlan { attempt forbiddenBy { code message } partitions { corruptedVersions disposition kind partitionNo recordsKept } } runId stage startedAt status traceId useCase version waitingReason { code message queuePosition until } } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:7de6bb331751a8aa2b5b7db655ad38bf165487c9f60b3372a2edadee0a431786',
 );
 export const ResumeBackfillDocument = /*#__PURE__*/ typedDocument<
   ResumeBackfillMutation,
@@ -5576,4 +5244,34 @@ export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
 >(
   'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } "The feed of the agency\'s changed runs, the newest state of each." subscription RunsChanged($after: String, $filter: RunFilter) { runsChanged(filter: $filter, after: $after) { cursor matches run { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } }',
   'sha256:36cc4b12e587ad3616633c98ce9288afa727ae0c96ec8a46e40e728df35897f7',
+);
+export const ReprocessRejectedDocument = /*#__PURE__*/ typedDocument<
+  ReprocessRejectedMutation,
+  ReprocessRejectedMutationVariables
+>(
+  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation ReprocessRejected($input: ReprocessRejectedInput!) { reprocessRejected(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
+  'sha256:fe74f7133ec67a95bb686b778e93bd9fce1c0750e40b5d82c17bbb038082e600',
+);
+export const CheckpointVerificationDocument = /*#__PURE__*/ typedDocument<
+  CheckpointVerificationQuery,
+  CheckpointVerificationQueryVariables
+>(
+  '"Recomputes every digest, place and chain of a run\'s checkpoints." query CheckpointVerification($id: ID!) { run(id: $id) { checkpointVerification { checkpointCount faults { partitionNo problem version } verified } id } }',
+  'sha256:418b87deef5f01dbb6973c354a57f15557290b2f269dd044bd17994c2a3f0d49',
+);
+export const BulkOperationDocument = /*#__PURE__*/ typedDocument<BulkOperationQuery, BulkOperationQueryVariables>(
+  '"How far an operation on many runs is, and the first 200 that failed." query BulkOperation($id: ID!) { bulkOperation(id: $id) { __typename action createdAt done failed finishedAt id items(status: FAILED, first: 200) { edges { node { errorCode errorMessage runId } } } operationId pending requestedBy skipped status total } }',
+  'sha256:17c69dda1178480cc0cf90f0bfd26e73fd638737465fd3c7f23ecdd36571bd21',
+);
+export const DryRunDocument = /*#__PURE__*/ typedDocument<DryRunQuery, DryRunQueryVariables>(
+  '"How a dry run stands, and what it found." query DryRun($id: ID!) { run(id: $id) { dryRunPlan { bytesTotal columns { name type } destination { added { name type } changed { from name to } dataset exists fits loads mode records removed { name type } supersededLoads } estimate { recordsFiltered recordsRejected recordsWritten } origin partitions { records recordsBefore } recordsTotal sample { findings { count example path recordNo rule } personalData { checked column kind matches } recordsFiltered recordsGood recordsRead recordsRejected } sha256 steps { kind stage step } } failure { code message } id isTerminal status } }',
+  'sha256:7c11ce82e1c9f4e7b0e566ce8d2049dbe67e81e63791d48d4a90b40876ef077c',
+);
+export const ScheduleDocument = /*#__PURE__*/ typedDocument<ScheduleQuery, ScheduleQueryVariables>(
+  '"A schedule with what became of its last ticks, 20 unless said otherwise." query Schedule($name: String!, $ticks: Int = 20) { schedule(name: $name) { __typename catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status ticks(first: $ticks) { edges { node { caughtUp decidedAt message reason run { id status } standsFor status tickAt } } } timeZone updatedAt version } }',
+  'sha256:aca83448db3d2241c90407cf16e87587e97133d4186f4dd2d6a3599763c981f3',
+);
+export const BackfillDocument = /*#__PURE__*/ typedDocument<BackfillQuery, BackfillQueryVariables>(
+  '"A backfill with a page of its dates." query Backfill($after: String, $first: Int = 200, $id: ID!, $status: BackfillDateStatus) { backfill(id: $id) { __typename backfillId concurrency createdAt dates(status: $status, first: $first, after: $after) { edges { node { attempt date message run { id status } status } } pageInfo { endCursor hasNextPage } } finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } }',
+  'sha256:11fd5cd26723384f10a8c7709f0483959391601d2b5770d5524fcddee5e2d0e7',
 );

@@ -15,12 +15,14 @@ import {
   CancelBackfillDocument,
   CancelRunDocument,
   CancelRunsDocument,
+  CheckpointVerificationDocument,
   ConnectionDocument,
   ConnectionsDocument,
   ContractDocument,
   ContractsDocument,
   CreateScheduleDocument,
   DeleteWebhookDocument,
+  DryRunDocument,
   ForkRunDocument,
   LiftLegalHoldDocument,
   LiveSubscriptionsDocument,
@@ -80,12 +82,14 @@ import {
   type CancelBackfillMutationVariables,
   type CancelRunMutationVariables,
   type CancelRunsMutationVariables,
+  type CheckpointVerificationQueryVariables,
   type ConnectionQueryVariables,
   type ConnectionsQueryVariables,
   type ContractQueryVariables,
   type ContractsQueryVariables,
   type CreateScheduleMutationVariables,
   type DeleteWebhookMutationVariables,
+  type DryRunQueryVariables,
   type ForkRunMutationVariables,
   type LiftLegalHoldMutationVariables,
   type LiveSubscriptionsQueryVariables,
@@ -188,7 +192,7 @@ export function auditInclusionProof(
   return client.query(AuditInclusionProofDocument, variables, 'auditInclusionProof', options);
 }
 
-/** A backfill; null when there is none for the caller. */
+/** A backfill with a page of its dates. */
 export function backfill(client: Operations, variables: BackfillQueryVariables, options: CallOptions = {}) {
   return client.query(BackfillDocument, variables, 'backfill', options);
 }
@@ -198,7 +202,7 @@ export function backfills(client: Operations, variables: BackfillsQueryVariables
   return client.query(BackfillsDocument, variables, 'backfills', options);
 }
 
-/** A bulk operation; null when there is none for the caller. */
+/** How far an operation on many runs is, and the first 200 that failed. */
 export function bulkOperation(client: Operations, variables: BulkOperationQueryVariables, options: CallOptions = {}) {
   return client.query(BulkOperationDocument, variables, 'bulkOperation', options);
 }
@@ -229,6 +233,15 @@ export function cancelRun(client: Operations, input: CancelRunMutationVariables[
 /** Freezes the runs that a filter means and that are PENDING or IN_PROGRESS now, and asks them to stop one after the other. What begins later is left alone. */
 export function cancelRuns(client: Operations, input: CancelRunsMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(CancelRunsDocument, { input }, 'cancelRuns', options);
+}
+
+/** Recomputes every digest, place and chain of a run's checkpoints. */
+export function checkpointVerification(
+  client: Operations,
+  variables: CheckpointVerificationQueryVariables,
+  options: CallOptions = {},
+) {
+  return client.query(CheckpointVerificationDocument, variables, 'run', options);
 }
 
 /** A connection by name. */
@@ -267,6 +280,11 @@ export function deleteWebhook(
   options: CallOptions = {},
 ) {
   return client.mutate(DeleteWebhookDocument, { input }, 'deleteWebhook', options);
+}
+
+/** How a dry run stands, and what it found. */
+export function dryRun(client: Operations, variables: DryRunQueryVariables, options: CallOptions = {}) {
+  return client.query(DryRunDocument, variables, 'run', options);
 }
 
 /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
@@ -511,7 +529,7 @@ export function runStanding(client: Operations, variables: RunStandingQueryVaria
   return client.query(RunStandingDocument, variables, 'run', options);
 }
 
-/** A schedule; null when there is none for the caller. */
+/** A schedule with what became of its last ticks, 20 unless said otherwise. */
 export function schedule(client: Operations, variables: ScheduleQueryVariables, options: CallOptions = {}) {
   return client.query(ScheduleDocument, variables, 'schedule', options);
 }
@@ -613,12 +631,12 @@ export function bindOperations(client: Operations) {
     /** Proves that an entry is in the log. */
     auditInclusionProof: (variables: AuditInclusionProofQueryVariables, options: CallOptions = {}) =>
       auditInclusionProof(client, variables, options),
-    /** A backfill; null when there is none for the caller. */
+    /** A backfill with a page of its dates. */
     backfill: (variables: BackfillQueryVariables, options: CallOptions = {}) => backfill(client, variables, options),
     /** The agency’s backfills, newest first. */
     backfills: (variables: BackfillsQueryVariables = {}, options: CallOptions = {}) =>
       backfills(client, variables, options),
-    /** A bulk operation; null when there is none for the caller. */
+    /** How far an operation on many runs is, and the first 200 that failed. */
     bulkOperation: (variables: BulkOperationQueryVariables, options: CallOptions = {}) =>
       bulkOperation(client, variables, options),
     /** The agency’s bulk operations, newest first. */
@@ -633,6 +651,9 @@ export function bindOperations(client: Operations) {
     /** Freezes the runs that a filter means and that are PENDING or IN_PROGRESS now, and asks them to stop one after the other. What begins later is left alone. */
     cancelRuns: (input: CancelRunsMutationVariables['input'], options: CallOptions = {}) =>
       cancelRuns(client, input, options),
+    /** Recomputes every digest, place and chain of a run's checkpoints. */
+    checkpointVerification: (variables: CheckpointVerificationQueryVariables, options: CallOptions = {}) =>
+      checkpointVerification(client, variables, options),
     /** A connection by name. */
     connection: (variables: ConnectionQueryVariables, options: CallOptions = {}) =>
       connection(client, variables, options),
@@ -650,6 +671,8 @@ export function bindOperations(client: Operations) {
     /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
     deleteWebhook: (input: DeleteWebhookMutationVariables['input'], options: CallOptions = {}) =>
       deleteWebhook(client, input, options),
+    /** How a dry run stands, and what it found. */
+    dryRun: (variables: DryRunQueryVariables, options: CallOptions = {}) => dryRun(client, variables, options),
     /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
     forkRun: (input: ForkRunMutationVariables['input'], options: CallOptions = {}) => forkRun(client, input, options),
     /** Lifts the hold: what has expired meanwhile goes. */
@@ -747,7 +770,7 @@ export function bindOperations(client: Operations) {
     /** What the polling fallback needs to know whether an attempt is over. */
     runStanding: (variables: RunStandingQueryVariables, options: CallOptions = {}) =>
       runStanding(client, variables, options),
-    /** A schedule; null when there is none for the caller. */
+    /** A schedule with what became of its last ticks, 20 unless said otherwise. */
     schedule: (variables: ScheduleQueryVariables, options: CallOptions = {}) => schedule(client, variables, options),
     /** The agency’s schedules, by name. */
     schedules: (variables: SchedulesQueryVariables = {}, options: CallOptions = {}) =>

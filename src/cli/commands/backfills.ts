@@ -1,60 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
+import type { BackfillDateStatus, BackfillStep, Flux } from '#sdk';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 
-const refusal = /* GraphQL */ `
-  ... on Error { code message }
-  ... on ValidationError { issues { path rule message } candidates }
-`;
-const fields = /* GraphQL */ `
-  id backfillId pipelineName firstDate lastDate step concurrency status requestedBy createdAt finishedAt
-  progress { total pending running completed failed cancelled fraction }
-`;
-const startBackfill = /* GraphQL */ `
-  mutation CliStartBackfill($input: StartBackfillInput!) {
-    done: startBackfill(input: $input) { __typename ... on Backfill { ${fields} } ${refusal} }
-  }
-`;
-const control = (verb: 'cancelBackfill' | 'resumeBackfill'): string => /* GraphQL */ `
-  mutation Cli_${verb}($input: ControlBackfillInput!) {
-    done: ${verb}(input: $input) { __typename ... on Backfill { ${fields} } ${refusal} }
-  }
-`;
-const listBackfills = /* GraphQL */ `
-  query CliBackfills($first: Int) { backfills(first: $first) { edges { node { ${fields} } } } }
-`;
-const showBackfill = /* GraphQL */ `
-  query CliBackfill($id: ID!, $status: BackfillDateStatus, $after: String) {
-    backfill(id: $id) {
-      ${fields}
-      dates(first: 200, status: $status, after: $after) {
-        edges { node { date status attempt message run { id status } } }
-        pageInfo { hasNextPage endCursor }
-      }
-    }
-  }
-`;
-
-interface Backfill {
-  __typename: string;
-  id: string;
-  backfillId: string;
-  pipelineName: string;
-  firstDate: string;
-  lastDate: string;
-  status: string;
-  progress: { total: number; pending: number; running: number; completed: number; failed: number; cancelled: number };
-}
-
-interface BackfillDate {
-  date: string;
-  status: string;
-  attempt: number;
-  message: string | null;
-  run: { id: string; status: string } | null;
-}
+type Changed = Awaited<ReturnType<Flux['api']['cancelBackfill']>>;
+type Backfill = NonNullable<Awaited<ReturnType<Flux['api']['backfill']>>>;
+type BackfillDate = Backfill['dates']['edges'][number]['node'];
 
 interface StartOptions extends ApiOptions {
   from: string;
@@ -99,29 +52,29 @@ export function addBackfills(program: Command): void {
       .argument('<id>', 'its id')
       .requiredOption('--reason <text>', 'why, for the audit log')
       .action((id: string, options: ApiOptions & { reason: string }) =>
-        change(options, control(mutation), { id, reason: options.reason }),
+        change(options, (api) => api[mutation]({ id, reason: options.reason })),
       );
   }
 }
 
 async function start(pipeline: string, options: StartOptions): Promise<void> {
-  await change(options, startBackfill, {
+  const input = {
     pipeline,
     firstDate: options.from,
     lastDate: options.to,
-    step: options.step?.toUpperCase() ?? null,
+    step: (options.step?.toUpperCase() ?? null) as BackfillStep | null,
     concurrency: options.concurrency ?? null,
     source: options.source ?? null,
     priority: options.priority ?? null,
     reason: options.reason ?? null,
     idempotencyKey: options.idempotencyKey ?? null,
-  });
+  };
+  await change(options, (api) => api.startBackfill(input));
 }
 
-async function change(options: ApiOptions, mutation: string, input: Record<string, unknown>): Promise<void> {
+async function change(options: ApiOptions, ask: (api: Flux['api']) => Promise<Changed>): Promise<void> {
   await withApi(options, async (api) => {
-    const { done } = await api.request<{ done: Backfill }>(mutation, { input });
-    const backfill = successOf(done);
+    const backfill = successOf(await ask(api.flux.api));
     if (options.json) return printJson(backfill);
     print(
       `Backfill ${backfill.backfillId} is ${backfill.status}: ${progressOf(backfill)}. See flux backfills show ${backfill.backfillId}`,
@@ -129,7 +82,9 @@ async function change(options: ApiOptions, mutation: string, input: Record<strin
   });
 }
 
-function progressOf({ progress: { total, completed, failed, running, cancelled } }: Backfill): string {
+function progressOf({
+  progress: { total, completed, failed, running, cancelled },
+}: Pick<Backfill, 'progress'>): string {
   const parts = [`${String(completed)} of ${String(total)} dates completed`];
   if (running > 0) parts.push(`${String(running)} running`);
   if (failed > 0) parts.push(`${String(failed)} failed`);
@@ -139,9 +94,7 @@ function progressOf({ progress: { total, completed, failed, running, cancelled }
 
 async function list(options: ApiOptions & { first: number }): Promise<void> {
   await withApi(options, async (api) => {
-    const { backfills } = await api.request<{ backfills: { edges: { node: Backfill }[] } }>(listBackfills, {
-      first: options.first,
-    });
+    const backfills = await api.flux.api.backfills({ first: options.first });
     const all = backfills.edges.map(({ node }) => node);
     if (options.json) return printJson(all);
     if (all.length === 0) return print('There are no backfills. Start one with flux backfills start PIPELINE.');
@@ -154,25 +107,21 @@ async function list(options: ApiOptions & { first: number }): Promise<void> {
 
 async function show(id: string, options: ApiOptions & { status?: string }): Promise<void> {
   await withApi(options, async (api) => {
-    type Page = { edges: { node: BackfillDate }[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } };
     const dates: BackfillDate[] = [];
-    let found: Backfill | null = null;
+    let found: Omit<Backfill, 'dates'> | null = null;
     let after: string | null = null;
+    const status = (options.status ?? null) as BackfillDateStatus | null;
     do {
-      const answer: { backfill: (Backfill & { dates: Page }) | null } = await api.request(showBackfill, {
-        id,
-        status: options.status ?? null,
-        after,
-      });
-      if (!answer.backfill) {
+      const answer: Backfill | null | undefined = await api.flux.api.backfill({ id, status, after });
+      if (!answer) {
         note(`NOT_FOUND: There is no backfill ${id}. List yours with flux backfills list.`);
         process.exitCode = 1;
         return;
       }
-      const { dates: page, ...backfill } = answer.backfill;
+      const { dates: page, ...backfill } = answer;
       found = backfill;
       dates.push(...page.edges.map(({ node }) => node));
-      after = page.pageInfo.hasNextPage ? page.pageInfo.endCursor : null;
+      after = page.pageInfo.hasNextPage ? (page.pageInfo.endCursor ?? null) : null;
     } while (after !== null);
     if (found.progress.failed > 0) process.exitCode = 1;
     if (options.json) return printJson({ ...found, dates });

@@ -1,120 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import type { Flux } from '#sdk';
 import type { ApiClient } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 import { stopSignal } from '../stop-signal.ts';
 
-const dryRunOf = /* GraphQL */ `
-  query CliDryRun($id: ID!) {
-    run(id: $id) {
-      id
-      status
-      isTerminal
-      failure {
-        code
-        message
-      }
-      dryRunPlan {
-        origin
-        sha256
-        recordsTotal
-        bytesTotal
-        estimate {
-          recordsWritten
-          recordsRejected
-          recordsFiltered
-        }
-        steps {
-          stage
-          step
-          kind
-        }
-        partitions {
-          recordsBefore
-          records
-        }
-        columns {
-          name
-          type
-        }
-        sample {
-          recordsRead
-          recordsGood
-          recordsRejected
-          recordsFiltered
-          findings {
-            path
-            rule
-            count
-            recordNo
-            example
-          }
-          personalData {
-            column
-            kind
-            matches
-            checked
-          }
-        }
-        destination {
-          dataset
-          mode
-          exists
-          fits
-          added {
-            name
-            type
-          }
-          removed {
-            name
-            type
-          }
-          changed {
-            name
-            from
-            to
-          }
-          loads
-          records
-          supersededLoads
-        }
-      }
-    }
-  }
-`;
-
-interface Plan {
-  origin: string;
-  recordsTotal: string | null;
-  bytesTotal: string;
-  estimate: { recordsWritten: string | null; recordsRejected: string | null };
-  steps: { stage: string; step: string; kind: string }[];
-  partitions: unknown[];
-  columns: { name: string; type: string }[];
-  sample: {
-    recordsRead: number;
-    findings: { path: string; rule: string; count: number; recordNo: number; example: string | null }[];
-    personalData: { column: string; kind: string; matches: number; checked: number }[];
-  };
-  destination: {
-    dataset: string;
-    mode: string;
-    exists: boolean;
-    fits: boolean;
-    added: { name: string }[];
-    removed: { name: string }[];
-    changed: { name: string; from: string; to: string }[];
-    records: string;
-    supersededLoads: number;
-  } | null;
-}
-
-interface DryRun {
-  status: string;
-  isTerminal: boolean;
-  failure: { code: string; message: string } | null;
-  dryRunPlan: Plan | null;
-}
+type DryRun = NonNullable<Awaited<ReturnType<Flux['api']['dryRun']>>>;
+type Plan = NonNullable<DryRun['dryRunPlan']>;
 
 const pollMs = 300;
 
@@ -122,7 +14,7 @@ const pollMs = 300;
 export async function showDryRun(api: ApiClient, id: string, { json }: { json?: boolean }): Promise<void> {
   const signal = stopSignal();
   for (;;) {
-    const { run } = await api.request<{ run: DryRun | null }>(dryRunOf, { id });
+    const run = await api.flux.api.dryRun({ id });
     if (!run || run.isTerminal) return say(run, json === true);
     await delay(pollMs, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;

@@ -2,49 +2,13 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 import type { Command } from 'commander';
 
+import type { Flux, RunStatus } from '#sdk';
 import { FluxError } from '../../errors.ts';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { type ApiClient, successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 
-const fields = /* GraphQL */ `
-  id operationId action status total pending done skipped failed requestedBy createdAt finishedAt
-`;
-const refusal = /* GraphQL */ `
-  ... on Error { code message }
-  ... on ValidationError { issues { path rule message } candidates }
-`;
-
-function mutationOf(name: 'cancelRuns' | 'resumeRuns' | 'abortBulkOperation', input: string): string {
-  return /* GraphQL */ `
-    mutation Cli_${name}($input: ${input}!) {
-      done: ${name}(input: $input) { __typename ... on BulkOperation { ${fields} } ${refusal} }
-    }
-  `;
-}
-
-const bulkOperation = /* GraphQL */ `
-  query CliBulkOperation($id: ID!) {
-    bulkOperation(id: $id) {
-      ${fields}
-      items(status: FAILED, first: 200) { edges { node { runId errorCode errorMessage } } }
-    }
-  }
-`;
-
-interface BulkOperation {
-  __typename: string;
-  id: string;
-  operationId: string;
-  action: string;
-  status: string;
-  total: number;
-  pending: number;
-  done: number;
-  skipped: number;
-  failed: number;
-  items?: { edges: { node: { runId: string; errorCode: string | null; errorMessage: string | null } }[] };
-}
+type BulkOperation = NonNullable<Awaited<ReturnType<Flux['api']['bulkOperation']>>>;
 
 /** What `cancel --all` and `resume --all` take beside what they take for one run. */
 export interface BulkOptions extends ApiOptions {
@@ -79,11 +43,7 @@ export function addBulk(runs: Command): void {
     .action((id: string, options: ApiOptions & { reason: string; idempotencyKey?: string }) =>
       withApi(options, async (api) => {
         const input = { id, reason: options.reason, idempotencyKey: options.idempotencyKey ?? null };
-        const { done } = await api.request<{ done: BulkOperation }>(
-          mutationOf('abortBulkOperation', 'AbortBulkOperationInput'),
-          { input },
-        );
-        successOf(done);
+        successOf(await api.flux.api.abortBulkOperation(input));
         show(await standing(api, id), options);
       }),
     );
@@ -93,19 +53,18 @@ export function addBulk(runs: Command): void {
 export async function controlAll(
   verb: 'cancel' | 'resume',
   options: BulkOptions,
-  more: Record<string, unknown> = {},
+  { graceSeconds = null }: { graceSeconds?: number | null } = {},
 ): Promise<void> {
-  const [name, input] =
-    verb === 'cancel' ? (['cancelRuns', 'CancelRunsInput'] as const) : (['resumeRuns', 'ResumeRunsInput'] as const);
   await withApi(options, async (api) => {
     const filter = {
-      ...(options.status ? { status: options.status } : {}),
+      ...(options.status ? { status: options.status as RunStatus[] } : {}),
       ...(options.pipeline === undefined ? {} : { pipeline: options.pipeline }),
     };
-    const { done } = await api.request<{ done: BulkOperation }>(mutationOf(name, input), {
-      input: { filter, reason: options.reason ?? null, idempotencyKey: options.idempotencyKey ?? null, ...more },
-    });
-    const { operationId } = successOf(done);
+    const input = { filter, reason: options.reason ?? '', idempotencyKey: options.idempotencyKey ?? null };
+    const { cancelRuns, resumeRuns } = api.flux.api;
+    const { operationId } = successOf(
+      verb === 'cancel' ? await cancelRuns({ ...input, graceSeconds }) : await resumeRuns(input),
+    );
     if (options.wait) return show(await follow(api, operationId, options), options);
     show(await standing(api, operationId), options);
   });
@@ -126,7 +85,7 @@ async function follow(api: ApiClient, id: string, { json }: ApiOptions): Promise
 }
 
 async function standing(api: ApiClient, id: string): Promise<BulkOperation> {
-  const { bulkOperation: found } = await api.request<{ bulkOperation: BulkOperation | null }>(bulkOperation, { id });
+  const found = await api.flux.api.bulkOperation({ id });
   if (found) return found;
   throw new FluxError('NOT_FOUND', `There is no bulk operation ${id}.`);
 }
@@ -135,7 +94,7 @@ function show(operation: BulkOperation, { json }: ApiOptions): void {
   if (json) printJson(operation);
   else {
     print(`Operation ${operation.operationId} is ${operation.status}. ${progressOf(operation)}`);
-    const failed = operation.items?.edges.map(({ node }) => node) ?? [];
+    const failed = operation.items.edges.map(({ node }) => node);
     if (failed.length > 0) {
       printTable(
         ['run', 'code', 'why'],

@@ -1,68 +1,10 @@
 import type { Command } from 'commander';
 
+import type { Flux } from '#sdk';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 
-const checkpointsOfRun = /* GraphQL */ `
-  query CliCheckpoints($id: ID!, $after: String) {
-    run(id: $id) {
-      checkpoints(first: 200, after: $after) {
-        edges {
-          node {
-            id
-            partitionNo: partition
-            version
-            status
-            hash
-            integrity
-            createdAt
-          }
-        }
-        pageInfo {
-          hasNextPage
-          endCursor
-        }
-      }
-    }
-  }
-`;
-
-const verification = /* GraphQL */ `
-  query CliVerifyCheckpoints($id: ID!) {
-    run(id: $id) {
-      checkpointVerification {
-        verified
-        checkpointCount
-        faults {
-          partitionNo
-          version
-          problem
-        }
-      }
-    }
-  }
-`;
-
-interface Checkpoint {
-  id: string;
-  partitionNo: number;
-  version: number;
-  status: string;
-  hash: string;
-  integrity: string;
-  createdAt: string;
-}
-
-interface Page {
-  edges: { node: Checkpoint }[];
-  pageInfo: { hasNextPage: boolean; endCursor: string | null };
-}
-
-interface Verification {
-  verified: boolean;
-  checkpointCount: number;
-  faults: { partitionNo: number; version: number; problem: string }[];
-}
+type Checkpoints = NonNullable<Awaited<ReturnType<Flux['api']['runCheckpoints']>>>['checkpoints'];
 
 /** flux runs checkpoints RUN [--verify] */
 export function addCheckpoints(runs: Command): void {
@@ -77,22 +19,22 @@ export function addCheckpoints(runs: Command): void {
 
 async function list(id: string, options: ApiOptions): Promise<void> {
   await withApi(options, async (api) => {
-    const all: Checkpoint[] = [];
+    const all: Checkpoints['edges'][number]['node'][] = [];
     let after: string | null = null;
     do {
-      const answer: { run: { checkpoints: Page } | null } = await api.request(checkpointsOfRun, { id, after });
-      if (!answer.run) return sayUnknown(id, options);
-      all.push(...answer.run.checkpoints.edges.map(({ node }) => node));
-      const { hasNextPage, endCursor } = answer.run.checkpoints.pageInfo;
-      after = hasNextPage ? endCursor : null;
+      const run: { checkpoints: Checkpoints } | null = await api.flux.api.runCheckpoints({ id, first: 200, after });
+      if (!run) return sayUnknown(id, options);
+      all.push(...run.checkpoints.edges.map(({ node }) => node));
+      const { hasNextPage, endCursor } = run.checkpoints.pageInfo;
+      after = hasNextPage ? (endCursor ?? null) : null;
     } while (after !== null);
-    if (options.json) printJson(all);
+    if (options.json) printJson(all.map((each) => ({ ...each, partitionNo: each.partition })));
     else {
       printTable(
         ['checkpoint', 'partition', 'version', 'status', 'integrity', 'saved'],
         all.map((each) => [
           each.id,
-          String(each.partitionNo),
+          String(each.partition),
           String(each.version),
           each.status,
           each.integrity,
@@ -106,7 +48,7 @@ async function list(id: string, options: ApiOptions): Promise<void> {
 
 async function verify(id: string, options: ApiOptions): Promise<void> {
   await withApi(options, async (api) => {
-    const { run } = await api.request<{ run: { checkpointVerification: Verification } | null }>(verification, { id });
+    const run = await api.flux.api.checkpointVerification({ id });
     if (!run) return sayUnknown(id, options);
     const { verified, checkpointCount, faults } = run.checkpointVerification;
     if (options.json) printJson(run.checkpointVerification);

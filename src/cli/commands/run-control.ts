@@ -1,113 +1,18 @@
 import { type Command, InvalidArgumentError } from 'commander';
 
+import type { Flux, Success } from '#sdk';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { type ApiClient, successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 import { watchToEnd } from '../watch-run.ts';
 import { addBulk, type BulkOptions, controlAll, withBulkOptions } from './run-bulk.ts';
 
-const runFields = /* GraphQL */ `
-  __typename
-  ... on Run {
-    id
-    runId
-    status
-    attempt
-    cancelDeadline
-    pipeline {
-      name
-      version
-    }
-  }
-  ... on Error {
-    code
-    message
-  }
-`;
+type ControlledRun = Success<Awaited<ReturnType<Flux['api']['cancelRun']>>>;
 
-/** The mutation of a verb: each takes one input and answers the run, or why not. */
-function mutationOf(
-  verb: 'cancelRun' | 'resumeRun' | 'rerunRun' | 'forkRun' | 'reprocessRejected',
-  input: string,
-): string {
-  return `mutation Cli_${verb}($input: ${input}!) { ${verb}(input: $input) { ${runFields} } }`;
-}
-
-const resumePlan = /* GraphQL */ `
-  query CliResumePlan($id: ID!) {
-    run(id: $id) {
-      id
-      status
-      resumePlan {
-        attempt
-        forbiddenBy {
-          code
-          message
-        }
-        partitions {
-          partitionNo
-          kind
-          disposition
-          recordsKept
-          corruptedVersions
-          checkpoint {
-            id
-            version
-          }
-        }
-      }
-    }
-  }
-`;
-
-const replayRun = /* GraphQL */ `
-  mutation CliReplayRun($input: ReplayRunInput!) {
-    replayRun(input: $input) {
-      __typename
-      ... on Replay {
-        matches
-        eventCount
-        derivedHash
-        storedHash
-        differences
-      }
-      ... on Error {
-        code
-        message
-      }
-    }
-  }
-`;
-
-interface Replay {
-  __typename: string;
-  matches: boolean;
-  eventCount: number;
-  storedHash: string;
-  differences: string[];
-}
-
-interface ControlledRun {
-  __typename: string;
-  id: string;
-  status: string;
-  attempt: number;
-  cancelDeadline: string | null;
-}
-
-interface PlannedRun {
-  id: string;
-  resumePlan: {
-    attempt: number;
-    forbiddenBy: { code: string; message: string } | null;
-    partitions: {
-      partitionNo: number;
-      kind: string;
-      disposition: string;
-      recordsKept: string;
-      checkpoint: { version: number } | null;
-    }[];
-  } | null;
+/** What every verb sends beside its own input. */
+interface Asked {
+  reason: string;
+  idempotencyKey?: string;
 }
 
 interface ControlOptions extends ApiOptions {
@@ -136,20 +41,20 @@ export function addRunControl(runs: Command): void {
     .option('--reason <text>', 'why, for the audit log')
     .option('--current', 'with the pipeline’s current version instead of the first run’s')
     .action((id: string, options: ControlOptions & { current?: boolean }) => {
-      const input = { runId: id, pipeline: options.current ? 'CURRENT' : 'PINNED' };
-      return control(options, mutationOf('rerunRun', 'RerunRunInput'), input, sayQueued);
+      const pipeline = options.current ? 'CURRENT' : 'PINNED';
+      return control(options, ({ api }, asked) => api.rerunRun({ runId: id, pipeline, ...asked }), sayQueued);
     });
   verb(runs, 'fork', 'checkpoint', 'the checkpoint’s id')
     .description('Start a new run that goes on from a checkpoint of another.')
     .requiredOption('--reason <text>', 'why, for the audit log')
     .action((id: string, options: ControlOptions) =>
-      control(options, mutationOf('forkRun', 'ForkRunInput'), { checkpointId: id }, sayQueued),
+      control(options, ({ api }, asked) => api.forkRun({ checkpointId: id, ...asked }), sayQueued),
     );
   verb(runs, 'reprocess', 'id', 'the id of the run that rejected them')
     .description('Put a completed run’s rejected records through the pipeline’s current version again, each once.')
     .requiredOption('--reason <text>', 'why, for the audit log')
     .action((id: string, options: ControlOptions) =>
-      control(options, mutationOf('reprocessRejected', 'ReprocessRejectedInput'), { runId: id }, sayQueued),
+      control(options, ({ api }, asked) => api.reprocessRejected({ runId: id, ...asked }), sayQueued),
     );
   withApiOptions(runs.command('replay'))
     .description('Derive a run’s state from its events alone and compare; exit code 1 when they differ.')
@@ -160,10 +65,7 @@ export function addRunControl(runs: Command): void {
 
 async function replay(id: string, options: ControlOptions): Promise<void> {
   await withApi(options, async (api) => {
-    const { replayRun: result } = await api.request<{ replayRun: Replay }>(replayRun, {
-      input: { runId: id, reason: options.reason ?? null },
-    });
-    const found = successOf(result);
+    const found = successOf(await api.flux.api.replayRun({ runId: id, reason: options.reason ?? null }));
     if (options.json) printJson(found);
     else if (found.matches) print(`The ${String(found.eventCount)} events give the run's state: ${found.storedHash}`);
     else print(`The events and the run's state differ:\n${found.differences.map((line) => `  ${line}`).join('\n')}`);
@@ -198,7 +100,11 @@ async function cancel(
   requireOneOrAll(id, options, command);
   const graceSeconds = options.grace ?? null;
   if (options.all) return controlAll('cancel', options, { graceSeconds });
-  return control(options, mutationOf('cancelRun', 'CancelRunInput'), { runId: id, graceSeconds }, sayCancelled);
+  return control(
+    options,
+    ({ api }, asked) => api.cancelRun({ runId: id as string, graceSeconds, ...asked }),
+    sayCancelled,
+  );
 }
 
 async function resume(
@@ -211,20 +117,17 @@ async function resume(
   if (options.plan && id !== undefined) return withApi(options, (api) => showPlan(api, id, options));
   if (options.reason === undefined) command.error('error: say why with --reason, or look first with --plan');
   if (options.all) return controlAll('resume', options);
-  return control(options, mutationOf('resumeRun', 'ResumeRunInput'), { runId: id }, sayResumed);
+  return control(options, ({ api }, asked) => api.resumeRun({ runId: id as string, ...asked }), sayResumed);
 }
 
 async function control(
   options: ControlOptions,
-  mutation: string,
-  input: Record<string, unknown>,
+  ask: (flux: Flux, asked: Asked) => ReturnType<Flux['api']['forkRun'] | Flux['api']['cancelRun']>,
   say: (run: ControlledRun) => string,
 ): Promise<void> {
   await withApi(options, async (api) => {
-    const result = await api.request<Record<string, ControlledRun>>(mutation, {
-      input: { ...input, reason: options.reason ?? null, idempotencyKey: options.idempotencyKey ?? null },
-    });
-    const run = successOf(Object.values(result)[0] as ControlledRun);
+    const { reason = '', idempotencyKey } = options;
+    const run = successOf(await ask(api.flux, { reason, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }));
     if (options.watch) {
       if (!options.json) note(say(run));
       return watchToEnd(api, run.id, options);
@@ -248,7 +151,7 @@ function sayQueued({ id }: ControlledRun): string {
 }
 
 async function showPlan(api: ApiClient, id: string, { json }: ControlOptions): Promise<void> {
-  const { run } = await api.request<{ run: PlannedRun | null }>(resumePlan, { id });
+  const run = await api.flux.api.resumePlan({ id });
   const plan = run?.resumePlan;
   if (json) printJson(plan ?? null);
   else if (!plan) note(`NOT_FOUND: There is no run ${id}. List yours with flux runs list.`);

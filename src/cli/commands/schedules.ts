@@ -1,56 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 
+import type { CatchUp, Flux, Overlap } from '#sdk';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { successOf } from '../client.ts';
 import { note, print, printJson, printTable } from '../output.ts';
 
-const refusal = /* GraphQL */ `
-  ... on Error { code message }
-  ... on ValidationError { issues { path rule message } candidates }
-`;
-const fields =
-  'id name pipelineName cron timeZone catchUp catchUpLimit overlap priority source status nextTickAt createdBy';
-const createSchedule = /* GraphQL */ `
-  mutation CliCreateSchedule($input: CreateScheduleInput!) {
-    done: createSchedule(input: $input) { __typename ... on Schedule { ${fields} } ${refusal} }
-  }
-`;
-const control = (verb: 'pauseSchedule' | 'resumeSchedule' | 'removeSchedule'): string => /* GraphQL */ `
-  mutation Cli_${verb}($input: ControlScheduleInput!) {
-    done: ${verb}(input: $input) { __typename ... on Schedule { ${fields} } ${refusal} }
-  }
-`;
-const listSchedules = /* GraphQL */ `
-  query CliSchedules { schedules(first: 200) { edges { node { ${fields} } } } }
-`;
-const showSchedule = /* GraphQL */ `
-  query CliSchedule($name: String!, $first: Int) {
-    schedule(name: $name) {
-      ${fields}
-      ticks(first: $first) { edges { node { tickAt status reason message standsFor caughtUp decidedAt run { id status } } } }
-    }
-  }
-`;
-
-interface Schedule {
-  __typename: string;
-  name: string;
-  pipelineName: string;
-  cron: string;
-  timeZone: string;
-  catchUp: string;
-  overlap: string;
-  status: string;
-  nextTickAt: string | null;
-}
-
-interface Tick {
-  tickAt: string;
-  status: string;
-  reason: string | null;
-  standsFor: number;
-  run: { id: string; status: string } | null;
-}
+type Changed = Awaited<ReturnType<Flux['api']['pauseSchedule']>>;
 
 interface CreateOptions extends ApiOptions {
   pipeline: string;
@@ -97,40 +52,40 @@ export function addSchedules(program: Command): void {
       .argument('<name>', 'its name')
       .option('--reason <text>', `why, for the audit log${verb === 'resume' ? '' : '; needed'}`)
       .action((name: string, options: ApiOptions & { reason?: string }) =>
-        change(options, control(mutation), { name, reason: options.reason ?? null }),
+        change(options, (api) => api[mutation]({ name, reason: options.reason ?? null })),
       );
   }
 }
 
 async function create(name: string, options: CreateOptions): Promise<void> {
-  await change(options, createSchedule, {
+  const input = {
     name,
     pipeline: options.pipeline,
     cron: options.cron,
     timeZone: options.timeZone ?? null,
-    catchUp: options.catchUp?.toUpperCase() ?? null,
+    catchUp: (options.catchUp?.toUpperCase() ?? null) as CatchUp | null,
     catchUpLimit: options.catchUpLimit ?? null,
-    overlap: options.overlap?.toUpperCase() ?? null,
+    overlap: (options.overlap?.toUpperCase() ?? null) as Overlap | null,
     source: options.source ?? null,
     priority: options.priority ?? null,
     reason: options.reason ?? null,
     idempotencyKey: options.idempotencyKey ?? null,
-  });
+  };
+  await change(options, (api) => api.createSchedule(input));
 }
 
-async function change(options: ApiOptions, mutation: string, input: Record<string, unknown>): Promise<void> {
+async function change(options: ApiOptions, ask: (api: Flux['api']) => Promise<Changed>): Promise<void> {
   await withApi(options, async (api) => {
-    const { done } = await api.request<{ done: Schedule }>(mutation, { input });
-    const schedule = successOf(done);
+    const schedule = successOf(await ask(api.flux.api));
     if (options.json) return printJson(schedule);
-    const next = schedule.nextTickAt === null ? '' : `; its next tick is at ${schedule.nextTickAt}`;
+    const next = !schedule.nextTickAt ? '' : `; its next tick is at ${schedule.nextTickAt}`;
     print(`Schedule ${schedule.name} is ${schedule.status}${next}.`);
   });
 }
 
 async function list(options: ApiOptions): Promise<void> {
   await withApi(options, async (api) => {
-    const { schedules } = await api.request<{ schedules: { edges: { node: Schedule }[] } }>(listSchedules);
+    const schedules = await api.flux.api.schedules({ first: 200 });
     const all = schedules.edges.map(({ node }) => node);
     if (options.json) return printJson(all);
     if (all.length === 0) return print('There are no schedules. Make one with flux schedules create NAME.');
@@ -143,10 +98,7 @@ async function list(options: ApiOptions): Promise<void> {
 
 async function show(name: string, options: ApiOptions & { first: number }): Promise<void> {
   await withApi(options, async (api) => {
-    const { schedule } = await api.request<{ schedule: (Schedule & { ticks: { edges: { node: Tick }[] } }) | null }>(
-      showSchedule,
-      { name, first: options.first },
-    );
+    const schedule = await api.flux.api.schedule({ name, ticks: options.first });
     if (!schedule) {
       note(`NOT_FOUND: There is no schedule ${name}. List yours with flux schedules list.`);
       process.exitCode = 1;
@@ -155,12 +107,12 @@ async function show(name: string, options: ApiOptions & { first: number }): Prom
     const ticks = schedule.ticks.edges.map(({ node }) => node);
     if (options.json) return printJson({ ...schedule, ticks });
     print(`${schedule.name}: ${schedule.pipelineName}, "${schedule.cron}" ${schedule.timeZone}, ${schedule.status}`);
-    if (schedule.nextTickAt !== null) print(`next tick ${schedule.nextTickAt}`);
+    if (schedule.nextTickAt) print(`next tick ${schedule.nextTickAt}`);
     printTable(
       ['tick', 'became', 'run'],
       ticks.map(({ tickAt, status, reason, standsFor, run }) => [
         tickAt,
-        `${status}${reason === null ? '' : ` (${reason})`}${standsFor > 1 ? `, with ${String(standsFor - 1)} before it` : ''}`,
+        `${status}${!reason ? '' : ` (${reason})`}${standsFor > 1 ? `, with ${String(standsFor - 1)} before it` : ''}`,
         run ? `${run.id} ${run.status}` : '',
       ]),
     );
