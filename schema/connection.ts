@@ -13,7 +13,7 @@ builder.node(SourceConnectionRef, {
     name: t.exposeString('name', { nullable: false, description: 'Unique in the agency.' }),
     kind: t.exposeString('kind', {
       nullable: false,
-      description: 'What it reaches: `file`, `https`, `s3` or `postgres`.',
+      description: 'What it reaches: `file`, `https`, `s3`, `postgres` or `upload`.',
     }),
     title: t.exposeString('title', { description: 'For people.' }),
     config: t.field({

@@ -85,6 +85,8 @@ export interface Config {
   sourceRoots: Readonly<Record<string, readonly string[]>>;
   /** Agency to the hosts whose private addresses, and whose plain http, its connections may reach. */
   sourcePrivateHosts: Readonly<Record<string, readonly string[]>>;
+  /** Bytes of the largest upload. */
+  uploadBytesMax: number;
   /** Hosts to whose private addresses webhooks may lead. */
   webhookPrivateHosts: readonly string[];
   /** Whether only documents of the manifest are executed, others are told of, or all are taken. */
@@ -191,6 +193,12 @@ const schema = z.object({
       z.array(z.string().regex(/^[a-z0-9][a-z0-9.:-]*$/, 'should be a host in lower case, without a port')),
     ),
   ).default({}),
+  FLUX_UPLOAD_BYTES_MAX: z.coerce
+    .number({ error: 'should be a number of bytes, 1 to 1099511627776' })
+    .int()
+    .min(1)
+    .max(2 ** 40)
+    .default(10 * 2 ** 30),
   FLUX_WEBHOOK_PRIVATE_HOSTS: z
     .string()
     .regex(/^[a-z0-9.:-]+(,[a-z0-9.:-]+)*$/, 'should be hosts in lower case, separated by commas')
@@ -386,6 +394,7 @@ function toConfig(values: Values, warnings: string[]): Config {
     auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
     objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
     sourcePrivateHosts: values.FLUX_SOURCE_PRIVATE_HOSTS,
+    uploadBytesMax: values.FLUX_UPLOAD_BYTES_MAX,
     webhookPrivateHosts: values.FLUX_WEBHOOK_PRIVATE_HOSTS?.split(',') ?? [],
     sourceRoots: Object.fromEntries(
       Object.entries(values.FLUX_SOURCE_ROOTS).map(([agency, roots]) => [

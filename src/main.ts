@@ -57,6 +57,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { createLiveSubscriptions },
     { createIssuerRegistry },
     { startBulkWorker },
+    { createFileStore },
+    { receiveUpload, uploadOf },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -73,6 +75,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./domain/live-subscriptions.ts'),
     import('./domain/issuer-registry.ts'),
     import('./domain/work-bulk.ts'),
+    import('./objects/file-store.ts'),
+    import('./domain/receive-upload.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -122,6 +126,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const keys = keyRingOf(config);
     const webhooks = { policy: webhookPolicyOf(config), dataKeys: () => dataKeysOf(config) };
     const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, webhooks, ...audit };
+    const objects = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
+    const uploads = { ...api, objects, byteCountMax: config.uploadBytesMax };
     const signIn = {
       providers: config.signIn,
       ...(local
@@ -150,6 +156,10 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       createContext: (request) => createContext(api, request),
       onRefused: (asker, error) => recordRequestRefusal(activity, asker, error),
       readiness: readinessOf(config, pool),
+      uploads: {
+        receive: (context, request) => receiveUpload(uploads, context, request),
+        find: (context, name) => uploadOf(uploads, context, name),
+      },
       deepHealth: {
         checks: { checkpoint: () => checkCheckpointRoundTrip(pool) },
         numbers: async () => ({ ...(await operationCounts(pool)) }),

@@ -1,3 +1,5 @@
+import type { DataKey } from '../objects/file-store.ts';
+
 /** What a connection opens: bytes, once, from the beginning, with what is known about them. */
 export interface SourceStream {
   /** For people: `file:birdstrikes.csv`. Never an absolute path of the machine, never a secret. */
@@ -26,9 +28,20 @@ export interface SourceRequest {
   source: SourcePlace;
   /** What was pinned from this origin before; asked only by kinds that can find out whether it changed. */
   known?: ((origin: string) => Promise<{ etag: string } | null>) | undefined;
+  /** What the path names among the agency's uploads; null where there is no complete one (upload). */
+  uploaded?: UploadedFile | null;
   /** Where the last completed run over this source ended, by a cursor column; null reads from the beginning. */
   since?: ((cursor: string) => Promise<string | null>) | undefined;
   signal: AbortSignal;
+}
+
+/** A complete upload: its parts in order, each an object of the store. */
+export interface UploadedFile {
+  name: string;
+  /** Lower-case hex, of the whole. */
+  sha256: string;
+  parts: readonly { address: string; keyVersion: number | null }[];
+  keyOf(version: number): Promise<DataKey>;
 }
 
 /** A connection as its connector needs it. */

@@ -26,7 +26,7 @@ export async function ensureAgencyLogins(tx: Queryable, agency: string, contextK
   if (!superuser) await tx.query(sql`grant ${ident(rw)} to current_user`);
   await ensureLake(tx, lakeSchema(agency), rw, ro);
   await tx.query(
-    sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw}), flux.grant_agency_retention(${rw}), flux.grant_agency_keys(${rw}), flux.grant_agency_webhooks(${rw}), flux.grant_agency_scheduling(${rw})`,
+    sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw}), flux.grant_agency_retention(${rw}), flux.grant_agency_keys(${rw}), flux.grant_agency_webhooks(${rw}), flux.grant_agency_scheduling(${rw}), flux.grant_agency_uploads(${rw})`,
   );
   if (!superuser) await tx.query(sql`revoke ${ident(rw)} from current_user`);
 }

@@ -239,7 +239,7 @@ async function grantAgencies(admin: Connection, newKey: Buffer | null): Promise<
     if (newKey) await inTransaction(admin, (tx) => ensureAgencyLogins(tx, agency, newKey));
     else if (rw && ro)
       await admin.query(
-        sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw}), flux.grant_agency_retention(${rw}), flux.grant_agency_keys(${rw}), flux.grant_agency_webhooks(${rw}), flux.grant_agency_scheduling(${rw})`,
+        sql`select flux.grant_agency_login(${rw}, ${ro}), flux.grant_agency_runs(${rw}), flux.grant_agency_retention(${rw}), flux.grant_agency_keys(${rw}), flux.grant_agency_webhooks(${rw}), flux.grant_agency_scheduling(${rw}), flux.grant_agency_uploads(${rw})`,
       );
   }
 }

@@ -58,14 +58,15 @@ export async function expireAudit(tx: Queryable, limit: number): Promise<bigint>
   return rows[0]?.removed ?? 0n;
 }
 
-/** Whether a run names the object of a row `e`. */
+/** Whether a run or an upload names the object of a row `e`. */
 const named = sql`(
   exists (select from flux.source_objects o where o.agency_id = e.agency_id and o.address = e.address)
   or exists (select from flux.run_parts p where p.agency_id = e.agency_id and p.address = e.address)
+  or exists (select from flux.upload_parts u where u.agency_id = e.agency_id and u.address = e.address)
 )`;
 
 /**
- * Addresses of the session's agency that expired some time ago and that no run names. @param graceMs since when, milliseconds
+ * Addresses of the session's agency that expired some time ago and that no run and no upload names. @param graceMs since when, milliseconds
  */
 export async function listExpiredObjects(
   db: Queryable,

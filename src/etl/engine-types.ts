@@ -1,9 +1,10 @@
-import type { SourceAccess, SourceIncrement, SourcePlace } from '../connectors/source.ts';
+import type { SourceAccess, SourceIncrement, SourcePlace, UploadedFile } from '../connectors/source.ts';
 import type { Issue } from '../errors.ts';
 import type { DataKey } from '../objects/file-store.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
 import type { DryRunReport, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
 
+export type { UploadedFile } from '../connectors/source.ts';
 export type * from './staged-types.ts';
 
 /**
@@ -66,6 +67,8 @@ export interface PinRequest {
   source: PipelineDefinition['source'];
   /** The newest object that was pinned from an origin by the same access. */
   known?: ((origin: string) => Promise<KnownObject | null>) | undefined;
+  /** The agency's upload that the path names; null, or absent, where there is none. */
+  uploaded?: UploadedFile | null;
   /** Where the last completed run over the same source ended, by a cursor column. */
   since?: ((cursor: string) => Promise<string | null>) | undefined;
   /** The agency's newest key for objects; null, or absent, stores plain bytes. */

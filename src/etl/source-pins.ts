@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createFileSource } from '../connectors/file-source.ts';
 import { createHttpsSource } from '../connectors/https/https-source.ts';
 import { createPostgresSource } from '../connectors/postgres/postgres-source.ts';
+import { createUploadSource } from '../connectors/upload-source.ts';
 import type { SourceConnector, SourceRequest, SourceStream, SourceUnchanged } from '../connectors/source.ts';
 import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
@@ -70,6 +71,7 @@ export function createSourcePins(deps: SourceDeps): SourcePins {
 }
 
 function connectorsOf({
+  objects,
   sourceRoots,
   sourcePrivateHosts: privateHosts = {},
 }: SourceDeps): Record<string, SourceConnector> {
@@ -83,13 +85,14 @@ function connectorsOf({
         return createS3Source({ privateHosts }).open(request);
       },
     },
+    upload: createUploadSource(objects),
     postgres: createPostgresSource({ privateHosts }),
   };
 }
 
 async function open(
   connectors: Readonly<Record<string, SourceConnector>>,
-  { agency, connection, source, since, signal }: PinRequest,
+  { agency, connection, source, since, uploaded = null, signal }: PinRequest,
   known: SourceRequest['known'],
 ): Promise<SourceStream | SourceUnchanged> {
   const connector = Object.hasOwn(connectors, connection.kind) ? connectors[connection.kind] : undefined;
@@ -101,7 +104,7 @@ async function open(
   }
   requireKind('pages', 'https', { connection, source });
   requireKind('incremental', 'postgres', { connection, source });
-  return connector.open({ agency, connection, source, known, since, signal });
+  return connector.open({ agency, connection, source, known, since, uploaded, signal });
 }
 
 function requireKind(

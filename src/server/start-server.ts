@@ -33,6 +33,7 @@ import { silentConnections } from './silent-connections.ts';
 import { createEventStreams } from './sse.ts';
 import { readTls, type TlsFiles, watchTls } from './tls.ts';
 import { createTrustedDocuments, type TrustedDocumentsOptions } from './trusted-documents.ts';
+import { serveUploads, type UploadService } from './uploads.ts';
 import { serveGraphqlOverWebSocket } from './websocket.ts';
 
 export const graphqlPath = '/v1/graphql';
@@ -71,6 +72,8 @@ export interface ServerDeps<Context extends RequestContext> {
   readiness: Readonly<Record<string, ReadinessCheck>>;
   /** What /health/deep asks besides. */
   deepHealth?: DeepHealth;
+  /** What takes uploads in; absent: there are none. */
+  uploads?: UploadService<Context>;
   /** Who listens, and whose token was revoked. */
   live?: LiveHooks;
   logger: Logger;
@@ -128,6 +131,17 @@ export async function startServer<Context extends RequestContext>(
     createContext,
     ...refusals,
   });
+  if (deps.uploads) {
+    serveUploads(server, {
+      service: deps.uploads,
+      authenticator,
+      seal,
+      createContext,
+      logger,
+      production,
+      ...refusals,
+    });
+  }
   serveRest(server, { schema, gate, authenticator, seal, createContext, logger, production, ...refusals });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,

@@ -1,7 +1,8 @@
 import { findConnection, findConnectionSecret } from '../db/connections.ts';
 import { findCursorValue, findKnownObject, type SourceObject } from '../db/source-objects.ts';
+import { findUpload, listUploadParts } from '../db/uploads.ts';
 import { FluxError } from '../errors.ts';
-import type { PinRequest } from '../etl/engine-types.ts';
+import type { PinRequest, UploadedFile } from '../etl/engine-types.ts';
 import { openConnectionSecret } from '../keys/sealed-records.ts';
 import { newestObjectKey } from './object-keys.ts';
 import type { Work } from './work.ts';
@@ -26,6 +27,7 @@ export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signa
       const found = await findKnownObject(holder, { agencyId: claim.agencyId, connection: { name, version }, origin });
       return found?.etag ? { ...found, etag: found.etag } : null;
     },
+    uploaded: kind === 'upload' ? await uploadOf(work) : null,
     since: (cursor) => {
       const { agencyId } = claim;
       return findCursorValue(holder, {
@@ -34,6 +36,26 @@ export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signa
         connection: { name, version },
         cursor,
       });
+    },
+  };
+}
+
+/** `upload://name`, or the name alone. */
+async function uploadOf({ holder, claim, definition, deps }: Work): Promise<UploadedFile | null> {
+  const name = definition.source.path.replace(/^upload:\/\//, '');
+  const upload = await findUpload(holder, name, 'COMPLETE');
+  if (!upload?.sha256) return null;
+  const { keys } = deps;
+  return {
+    name,
+    sha256: upload.sha256.toString('hex'),
+    parts: await listUploadParts(holder, upload.uploadId),
+    keyOf(version) {
+      if (keys) return keys.ofVersion(holder, claim.agencyId, 'records', version);
+      throw new FluxError(
+        'KEY_UNAVAILABLE',
+        `The upload ${name} is sealed, and this worker has no keys. Set FLUX_DATA_KEY.`,
+      );
     },
   };
 }

@@ -14,6 +14,7 @@ import {
   type RetainedAgency,
 } from '../db/retention.ts';
 import { lakeSchema, rolePassword } from '../db/roles.ts';
+import { expireUploads } from '../db/uploads.ts';
 import { inTransaction } from '../db/transaction.ts';
 
 /**
@@ -121,6 +122,7 @@ async function expireAgency(
   try {
     await repeat(() => expireSomeRuns(session, total));
     await repeat(async () => (await expireIdempotencyKeys(session, batch.keys)) > 0n);
+    await repeat(async () => (await expireUploads(session, batch.keys)) === batch.keys);
     await repeat(async () => {
       const pruned = Number(await expireAudit(session, batch.entries));
       total.auditEntries += pruned;

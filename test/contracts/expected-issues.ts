@@ -18,6 +18,7 @@ export const expectedIssues: Readonly<Record<string, { path: string; rule: strin
   'connection.s3-half-a-secret': { path: '/secret/secretAccessKey', rule: 'required' },
   'connection.s3-no-bucket': { path: '/config/bucket', rule: 'required' },
   'connection.secret-in-the-open': { path: '/config/password', rule: 'additionalProperties' },
+  'connection.upload-config': { path: '/config', rule: 'maxProperties' },
   'contract.dangling-reference': { path: '/properties/id/$ref', rule: '$ref' },
   'contract.dynamic-reference': { path: '/properties/id/$dynamicRef', rule: 'additionalProperties' },
   'contract.effectless-keyword': { path: '', rule: 'compile' },

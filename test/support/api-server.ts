@@ -1,5 +1,5 @@
 import { schema } from '../../schema/schema.ts';
-import { createContext } from '../../resolvers/context.ts';
+import { type Context, createContext } from '../../resolvers/context.ts';
 import { createAuthenticator } from '../../src/auth/authenticator.ts';
 import type { Authenticator } from '../../src/auth/authenticator.ts';
 import { sealKey } from '../../src/db/migrate.ts';
@@ -9,6 +9,7 @@ import { createLiveSubscriptions } from '../../src/domain/live-subscriptions.ts'
 import { createRevocations, refuseRevoked } from '../../src/domain/revocations.ts';
 import { type Hints, startHints } from '../../src/events/listen.ts';
 import { type ServerConfig, startServer } from '../../src/server/start-server.ts';
+import type { UploadService } from '../../src/server/uploads.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { apiDeps, quiet } from './api.ts';
 import type { TestDatabase } from './database.ts';
@@ -28,11 +29,12 @@ export interface ApiServerOptions extends Partial<ServerConfig> {
   authenticator?: Authenticator;
   /** The database's own if absent. */
   hints?: Hints;
+  uploads?: UploadService<Context>;
 }
 
 /** One API process' worth of the real thing: the schema, the transports, revocations and live subscriptions, on pools of its own. */
 export async function startApiServer(database: TestDatabase, options: ApiServerOptions): Promise<ApiServer> {
-  const { issuers = [], authenticator, hints: given, environment = 'production', ...config } = options;
+  const { issuers = [], authenticator, hints: given, environment = 'production', uploads, ...config } = options;
   const log: string[] = [];
   const logger = createLogger({
     service: 'api',
@@ -70,6 +72,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
       live: { watch: (principal, end) => revocations.watch(principal, end), opened: (one) => live.opened(one) },
       seal,
       createContext: (request) => createContext(api, request),
+      ...(uploads ? { uploads } : {}),
       readiness: {},
       logger,
     },

@@ -102,6 +102,7 @@ const definerFunctions = {
   expire_runs: 'agencies',
   expire_idempotency_keys: 'agencies',
   expire_audit: 'agencies',
+  expire_uploads: 'agencies',
   cancel_requested: 'worker',
   overdue_cancels: 'worker',
   due_webhooks: 'worker',
