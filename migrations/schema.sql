@@ -745,6 +745,44 @@ create table flux.step_counts (
 ); -- owner flux_owner
 comment on table flux.step_counts is 'Records in and out of every step of a partition; a completed run adds up.';
 
+create table flux.upload_parts (
+  agency_id text collate "C" not null,
+  upload_id uuid not null,
+  first_byte bigint not null,
+  byte_count bigint not null,
+  sha256 bytea not null,
+  address text not null,
+  key_version integer,
+  constraint upload_parts_agency_id_upload_id_fkey FOREIGN KEY (agency_id, upload_id) REFERENCES flux.uploads(agency_id, upload_id) ON DELETE CASCADE,
+  constraint upload_parts_byte_count_check CHECK ((byte_count >= 1)),
+  constraint upload_parts_first_byte_check CHECK ((first_byte >= 0)),
+  constraint upload_parts_pkey PRIMARY KEY (agency_id, upload_id, first_byte),
+  constraint upload_parts_sha256_check CHECK ((length(sha256) = 32))
+); -- owner flux_owner
+comment on table flux.upload_parts is 'What one request of an upload brought, as an object. key_version: of the agency''s records key; null: plain.';
+
+create table flux.uploads (
+  agency_id text collate "C" not null,
+  upload_id uuid not null default flux.uuid_v7(),
+  name text collate "C" not null,
+  status text not null default 'OPEN'::text,
+  byte_count bigint not null,
+  received bigint not null default 0,
+  sha256 bytea,
+  created_by text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  updated_at timestamp with time zone not null default clock_timestamp(),
+  constraint received_of_all CHECK (((received >= 0) AND (received <= byte_count))),
+  constraint uploads_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
+  constraint uploads_byte_count_check CHECK ((byte_count >= 1)),
+  constraint uploads_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'::text)),
+  constraint uploads_pkey PRIMARY KEY (agency_id, upload_id),
+  constraint uploads_sha256_check CHECK ((length(sha256) = 32)),
+  constraint uploads_status_check CHECK ((status = ANY (ARRAY['OPEN'::text, 'COMPLETE'::text, 'ABANDONED'::text]))),
+  constraint whole_when_complete CHECK (((status = 'COMPLETE'::text) <= ((received = byte_count) AND (sha256 IS NOT NULL))))
+); -- owner flux_owner
+comment on table flux.uploads is 'Files sent to the API. A name has at most one that is open; its newest complete one is what upload://name means.';
+
 create table flux.webhook_deliveries (
   agency_id text collate "C" not null,
   delivery_id uuid not null default flux.uuid_v7(),
@@ -878,6 +916,11 @@ CREATE INDEX source_objects_known ON flux.source_objects USING btree (agency_id,
 CREATE UNIQUE INDEX source_objects_pkey ON flux.source_objects USING btree (agency_id, object_id);
 CREATE UNIQUE INDEX source_objects_run ON flux.source_objects USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX step_counts_pkey ON flux.step_counts USING btree (agency_id, run_id, partition_no, "position");
+CREATE INDEX upload_parts_address ON flux.upload_parts USING btree (agency_id, address);
+CREATE UNIQUE INDEX upload_parts_pkey ON flux.upload_parts USING btree (agency_id, upload_id, first_byte);
+CREATE INDEX uploads_complete ON flux.uploads USING btree (agency_id, name, upload_id) WHERE (status = 'COMPLETE'::text);
+CREATE UNIQUE INDEX uploads_open ON flux.uploads USING btree (agency_id, name) WHERE (status = 'OPEN'::text);
+CREATE UNIQUE INDEX uploads_pkey ON flux.uploads USING btree (agency_id, upload_id);
 CREATE INDEX webhook_deliveries_due ON flux.webhook_deliveries USING btree (agency_id, due_at) WHERE (status = 'PENDING'::text);
 CREATE UNIQUE INDEX webhook_deliveries_once ON flux.webhook_deliveries USING btree (agency_id, webhook_id, run_id, seq);
 CREATE UNIQUE INDEX webhook_deliveries_pkey ON flux.webhook_deliveries USING btree (agency_id, delivery_id);
@@ -1155,6 +1198,14 @@ create policy cleared on flux.step_counts as restrictive for all to flux_api
    FROM flux.runs r
   WHERE ((r.agency_id = step_counts.agency_id) AND (r.run_id = step_counts.run_id)))));
 create policy own_agency on flux.step_counts as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.upload_parts enable row level security, force row level security;
+create policy own_agency on flux.upload_parts as permissive for all to public
+  using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
+  with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
+alter table flux.uploads enable row level security, force row level security;
+create policy own_agency on flux.uploads as permissive for all to public
   using ((agency_id = ( SELECT flux.current_agency() AS current_agency)))
   with check ((agency_id = ( SELECT flux.current_agency() AS current_agency)));
 alter table flux.webhook_deliveries enable row level security, force row level security;
@@ -1772,6 +1823,40 @@ end
 $function$; -- owner flux_definer
 comment on function flux.expire_runs(p_limit integer) is 'Takes away up to p_limit runs of the session''s agency that ended before its retention, with all that hangs on them; no row when there are none.';
 
+CREATE OR REPLACE FUNCTION flux.expire_uploads(p_limit integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  expired uuid[];
+begin
+  if exists (select from flux.agencies a where a.agency_id = agency and a.legal_hold_since is not null) then
+    return 0;
+  end if;
+  select array_agg(u.upload_id) into expired from (
+    select upload_id from flux.uploads
+    where agency_id = agency
+      and updated_at < clock_timestamp() - case status when 'COMPLETE' then interval '7 days' else interval '1 day' end
+    order by updated_at
+    limit p_limit
+  ) u;
+  if expired is null then
+    return 0;
+  end if;
+  insert into flux.expired_objects (agency_id, address)
+  select distinct agency, p.address from flux.upload_parts p
+  where p.agency_id = agency and p.upload_id = any (expired)
+  on conflict do nothing;
+  delete from flux.upload_parts p where p.agency_id = agency and p.upload_id = any (expired);
+  delete from flux.uploads u where u.agency_id = agency and u.upload_id = any (expired);
+  return cardinality(expired);
+end
+$function$; -- owner flux_definer
+comment on function flux.expire_uploads(p_limit integer) is 'Forgets up to p_limit uploads of the session''s agency: complete ones after seven days, others a day after the last byte; none under a legal hold.';
+
 CREATE OR REPLACE FUNCTION flux.grant_agency_keys(p_rw name)
  RETURNS void
  LANGUAGE plpgsql
@@ -1856,6 +1941,18 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.grant_agency_scheduling(p_rw name) is 'Grants an agency''s worker login what its schedules and backfills need.';
+
+CREATE OR REPLACE FUNCTION flux.grant_agency_uploads(p_rw name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute format('grant select on flux.uploads, flux.upload_parts to %I', p_rw);
+  execute format('grant execute on function flux.expire_uploads(int) to %I', p_rw);
+end
+$function$; -- owner flux_owner
+comment on function flux.grant_agency_uploads(p_rw name) is 'Grants an agency''s worker login the reading of its uploads, and their end.';
 
 CREATE OR REPLACE FUNCTION flux.grant_agency_webhooks(p_rw name)
  RETURNS void
@@ -2733,6 +2830,7 @@ grant execute on function flux.expected_checkpoint(p_run_id uuid, p_partition_no
 grant execute on function flux.expire_audit(p_limit integer) to flux_owner;
 grant execute on function flux.expire_idempotency_keys(p_limit integer) to flux_owner;
 grant execute on function flux.expire_runs(p_limit integer) to flux_owner;
+grant execute on function flux.expire_uploads(p_limit integer) to flux_owner;
 grant execute on function flux.grow_audit_trees(p_epoch bigint, p_heads jsonb, p_tiles jsonb) to flux_sealer;
 grant execute on function flux.heartbeat(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_lease_ms integer) to flux_worker;
 grant execute on function flux.keep_turn(p_agency text, p_run_id uuid, p_partition_no integer, p_epoch integer, p_worker text, p_quantum integer, p_batches integer) to flux_worker;
@@ -2813,6 +2911,10 @@ grant select on table flux.source_objects to flux_api;
 grant delete, select on table flux.source_objects to flux_definer;
 grant select on table flux.step_counts to flux_api;
 grant delete, select on table flux.step_counts to flux_definer;
+grant insert, select on table flux.upload_parts to flux_api;
+grant delete, select on table flux.upload_parts to flux_definer;
+grant insert, select, update (status, received, sha256, updated_at) on table flux.uploads to flux_api;
+grant delete, select on table flux.uploads to flux_definer;
 grant insert, select, update (status, attempts, due_at, finished_at) on table flux.webhook_deliveries to flux_api;
 grant select on table flux.webhook_deliveries to flux_definer;
 grant delete, insert, select, update (secret, previous_secret, previous_until, enabled, version, updated_at) on table flux.webhooks to flux_api;

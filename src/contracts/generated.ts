@@ -104,7 +104,7 @@ export interface RunPayload {
 }
 
 /**
- * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file, https, s3, postgres.
+ * An agency's named access to a source. A pipeline names a connection and reaches nothing else. Offered kinds: file, https, s3, postgres, upload.
  */
 export type Connection = {
   /**
@@ -113,9 +113,9 @@ export type Connection = {
   name: string;
   title?: string;
   /**
-   * file: folders on the machine where the workers run. https: a web server, or a JSON API that answers in pages. s3: a bucket of Amazon S3 or of a store that speaks its protocol. postgres: tables of another PostgreSQL.
+   * file: folders on the machine where the workers run. https: a web server, or a JSON API that answers in pages. s3: a bucket of Amazon S3 or of a store that speaks its protocol. postgres: tables of another PostgreSQL. upload: files that the agency sends to the API (PUT /v1/uploads).
    */
-  kind: 'file' | 'https' | 's3' | 'postgres';
+  kind: 'file' | 'https' | 's3' | 'postgres' | 'upload';
   /**
    * Where it leads. What is secret stands in secret.
    */
@@ -241,7 +241,7 @@ export interface PipelineDefinition {
      */
     connection: string;
     /**
-     * Relative to a root of the connection, to its base address (with a query if need be), or to its prefix; it cannot leave that. Of a database: schema.table.
+     * Relative to a root of the connection, to its base address (with a query if need be), or to its prefix; it cannot leave that. Of a database: schema.table. Of uploads: the name.
      */
     path: string;
     format: Format;
