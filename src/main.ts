@@ -28,8 +28,8 @@ import { type MetricsServer, startMetricsServer } from './telemetry/metrics-serv
 /** What `npm run build:dashboard` writes. */
 const dashboardFolder = fileURLToPath(new URL('../dashboard/dist/', import.meta.url));
 
-/** Leaves the supervisor two of its twelve seconds. */
-const workerDrainMs = 10_000;
+/** Leaves the supervisor two of its twelve seconds; a pod's grace is longer still. */
+export const workerDrainMs = 10_000;
 const apiConnectionsMax = 10;
 /** Two seconds less than an operation may take: what is slower is a fault, and must not hold a connection. */
 const apiStatementMs = 8_000;
@@ -335,15 +335,35 @@ export async function startSealerService(config: Config, databaseUrl: string): P
   ]);
   const log: Logger = createLogger({ service: 'flux-sealer', level: config.logLevel });
   const { auditKey, auditAlgorithm } = config;
-  const pool = createPool({ url: databaseUrl, max: 1, applicationName: 'flux sealer start' });
-  await requireMigrated(pool).finally(() => pool.end());
+  const pool = createPool({
+    url: databaseUrl,
+    max: 1,
+    applicationName: 'flux sealer health',
+    statementTimeoutMs: 2_000,
+    onError: (err) => log.warn({ err }, 'an idle connection broke'),
+  });
+  const { database, migrations } = readinessOf(config, pool);
+  const metricsServer = await requireMigrated(pool)
+    .then(() => serveMetrics(config, { database, migrations }))
+    .catch(async (cause: unknown) => {
+      await pool.end();
+      throw cause;
+    });
   const sealer = startSealer({ databaseUrl, auditKey, auditAlgorithm, anchor: anchorFile(config.auditAnchor), log });
-  log.info({ sealer: sealer.id }, 'sealer is ready');
-  return sealer;
+  log.info({ sealer: sealer.id, metrics: metricsServer.url }, 'sealer is ready');
+  return {
+    id: sealer.id,
+    metricsUrl: metricsServer.url,
+    async stop() {
+      await sealer.stop();
+      await metricsServer.stop();
+      await pool.end();
+    },
+  };
 }
 
-/** What the API and the workers cannot do without. */
-function readinessOf(config: Config, pool: Pool): Record<string, HealthCheck> {
+/** What the API and the workers cannot do without; the sealer needs no store. */
+function readinessOf(config: Config, pool: Pool): Record<'database' | 'migrations' | 'objectStore', HealthCheck> {
   return {
     database: () => appliedVersion(pool).catch(unlessMissing),
     migrations: () => requireMigrated(pool),

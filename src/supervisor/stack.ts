@@ -190,8 +190,8 @@ async function startChildren(
     signal?.throwIfAborted();
     const output = options.logs === 'inherit' ? 'inherit' : await openLog(config.home, name, started);
     const shared = command === 'sealer' ? env : withoutAuditKey(env);
-    // The API has the declared port; each worker takes a free one, and run.json says which.
-    const own = command === 'worker' ? { ...shared, FLUX_METRICS_PORT: '0' } : shared;
+    // The API has the declared port; all others take a free one, and run.json says which the workers' are.
+    const own = command !== 'serve' ? { ...shared, FLUX_METRICS_PORT: '0' } : shared;
     const child = await patiently(() => startChild({ name, args: [command], env: own, output, logger, ...hooks }));
     started.push(() => child.stop(graceMs));
     return child;

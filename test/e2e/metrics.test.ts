@@ -1,8 +1,16 @@
 /** The numbers of a real installation while a real run happens: API and worker are processes of `flux up`. */
+import { globSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parse, parseAllDocuments } from 'yaml';
+
+import { loadConfig } from '../../src/config.ts';
+import { connect } from '../../src/db/pool.ts';
+import { installedRoles } from '../../src/db/installation.ts';
+import { roleUrl } from '../../src/db/roles.ts';
+import { sql } from '../../src/db/sql.ts';
 
 import { connectionDocument, contractDocument, pipelineDocument } from '../support/api.ts';
 import {
@@ -162,4 +170,69 @@ test('every name keeps the conventions, and no label takes a value from a caller
     }
   }
   expect(names(text.api)).toEqual(expect.arrayContaining(['flux_errors_total', 'flux_active_runs']));
+});
+
+const manifests = path.join(import.meta.dirname, '..', '..', 'k8s');
+
+/** Every query of the dashboards and of the alert rules, with the place it stands in. */
+function queries(): { at: string; expr: string }[] {
+  const folder = path.join(manifests, 'overlays', 'observability');
+  const boards = globSync('dashboards/*.json', { cwd: folder }).flatMap((file) => {
+    const { panels } = JSON.parse(readFileSync(path.join(folder, file), 'utf8')) as {
+      panels: { title: string; targets: { expr: string }[] }[];
+    };
+    return panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ at: `${file}: ${title}`, expr })));
+  });
+  const { groups } = parse(readFileSync(path.join(folder, 'rules', 'flux.yaml'), 'utf8')) as {
+    groups: { rules: { alert?: string; record?: string; expr: string }[] }[];
+  };
+  const rules = groups.flatMap((group) => group.rules);
+  return [...boards, ...rules.map(({ alert, record, expr }) => ({ at: alert ?? record ?? '', expr }))];
+}
+
+test('every query of the dashboards and alerts asks for series that the processes have, by labels that these carry', () => {
+  const recorded = new Set(queries().map(({ at }) => at));
+  const labelsOf = new Map<string, Set<string>>();
+  for (const line of Object.values(text).join('\n').split('\n')) {
+    const [, name, labels = ''] = /^([a-z_0-9]+)(?:\{(.*)\})? /.exec(line) ?? [];
+    if (name === undefined) continue;
+    const known = labelsOf.get(name) ?? new Set(['job', 'instance']);
+    for (const [, label = ''] of labels.matchAll(/([a-z_]+)="/g)) known.add(label);
+    labelsOf.set(name, known);
+  }
+  // Prometheus' own, one for each target.
+  labelsOf.set('up', new Set(['job', 'instance']));
+  const asked = queries().flatMap(({ at, expr }) =>
+    [...expr.matchAll(/(?<![\w:"])([a-z][\w:]*_[\w:]*|up)(?:\{([^}]*)\})?(?!\s*\(|\w)/g)].map(
+      ([, name = '', labels = '']) => ({
+        at,
+        name,
+        labels: [...labels.matchAll(/([a-z_]+)(?:=~|!~|!=|=)/g)].map(([, label]) => label),
+      }),
+    ),
+  );
+  expect(asked.length).toBeGreaterThan(60);
+  for (const { at, name, labels } of asked) {
+    if (recorded.has(name)) continue;
+    const known = labelsOf.get(name);
+    expect(known, `${at} asks for ${name}`).toBeDefined();
+    for (const label of labels) expect(known, `${at}: ${name}{${label ?? ''}}`).toContain(label);
+  }
+});
+
+test('the query by which KEDA scales is one that its login may ask, and answers with a number', async () => {
+  const source = readFileSync(path.join(manifests, 'components', 'keda', 'scaling.yaml'), 'utf8');
+  const scaled = parseAllDocuments(source)[0]?.toJS() as { spec: { triggers: { metadata: { query: string } }[] } };
+  const { adminUrl } = await readRunFile(home);
+  const { contextKey } = loadConfig({ FLUX_HOME: home });
+  const { worker } = await installedRoles(adminUrl);
+  const connection = await connect({ url: roleUrl(adminUrl, worker, contextKey), applicationName: 'flux tests' });
+  try {
+    const { rows } = await connection.query<Record<string, unknown>>(
+      sql([scaled.spec.triggers[0]?.metadata.query ?? ''] as unknown as TemplateStringsArray),
+    );
+    expect(rows.map((row) => Object.values(row).map(Number))).toEqual([[0]]);
+  } finally {
+    await connection.end();
+  }
 });
