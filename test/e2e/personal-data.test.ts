@@ -149,14 +149,15 @@ const pipeline = (name: string, source: object, more: object = {}) => ({
   ...more,
 });
 
-async function run(name: string): Promise<string> {
+async function run(name: string, how: { stage?: string; dryRun?: boolean } = {}): Promise<string> {
   const started = await mutate(
     'startRun',
     'StartRunInput',
     {
       pipeline: name,
       reason: everything,
-      idempotencyKey: `${canary.ssn} ${name}`,
+      idempotencyKey: `${canary.ssn} ${name} ${JSON.stringify(how)}`,
+      ...how,
       metadata: { note: everything, ssn: '219099271', contact: canary.email },
     },
     '... on Run { id reason payload }',
@@ -227,6 +228,10 @@ test(
     await mutate('setLegalHold', 'LegalHoldInput', { reason: everything });
     await mutate('liftLegalHold', 'LegalHoldInput', { reason: everything });
     const runs = [await run('csv'), await run('json'), await run('broken')];
+    // Each stage alone, which leaves its records in the store for the next, and a run that only says what it would do.
+    for (const stage of ['INGEST', 'TRANSFORM', 'EXPORT']) runs.push(await run('json', { stage }));
+    runs.push(await run('csv', { dryRun: true }));
+    expect((await admin.query(sql`select from flux.run_parts`)).rowCount).toBeGreaterThan(0);
     expect((await admin.query(sql`select from flux.rejected_records`)).rowCount).toBeGreaterThanOrEqual(3);
 
     // Every way of reading, and of asking wrongly.

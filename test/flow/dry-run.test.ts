@@ -112,7 +112,7 @@ describe('a dry run', () => {
     const objects = await field.objects();
     const audited = (await auditOf(database, 'ssa')).length;
     const before = await everything({ run: run.id });
-    const deps = await bench.deps(field.engine);
+    const deps = await bench.deps(field.engine, { keys: field.keys });
     expect(await executePartition(deps, await bench.claim(), new AbortController().signal)).toBe('completed');
     const after = await everything({ run: run.id });
     const changed = Object.keys(after).filter((table) => before[table] !== after[table]);

@@ -53,6 +53,40 @@ test('a marked plaintext that a run reads is in the agency’s own lake, and in 
   expect(rows).toEqual([{ n: good }]);
 });
 
+test('stages alone, a dry run and the reprocessing of refused records leave the marked plaintext nowhere either', async () => {
+  await bench.addPipeline(
+    'noaa',
+    'staged',
+    'staged.csv',
+    `year,note\n2001,${mark} one\n${mark},bad\n2003,${mark} two\n`,
+  );
+  const metadata = { remark: `${mark} in the payload` };
+  const runs: string[] = [];
+  for (const input of [{ stage: 'INGEST' }, { stage: 'TRANSFORM' }, { stage: 'EXPORT' }, { dryRun: true }, {}]) {
+    runs.push(await bench.run('noaa', 'staged', { metadata, input }));
+  }
+  const reprocess = await bench.ask(
+    'noaa',
+    `mutation ($id: ID!) { reprocessRejected(input: { runId: $id, reason: "again" }) { ... on Run { runId } ... on Error { message } } }`,
+    { id: Buffer.from(`Run:${runs.at(-1) ?? ''}`).toString('base64') },
+  );
+  runs.push((reprocess.data?.['reprocessRejected'] as { runId: string }).runId);
+  await bench.drain(bench.keyRing());
+  const { rows } = await database.admin().query<{ status: string }>(sql`
+    select distinct status from flux.runs where run_id = any (${runs}::uuid[])
+  `);
+  expect(rows).toEqual([{ status: 'COMPLETED' }]);
+  const { rows: parts } = await database
+    .admin()
+    .query(sql`select distinct key_version from flux.run_parts where agency_id = 'noaa'`);
+  expect(parts).toEqual([{ key_version: 1 }]);
+  expect(await bench.holdersOf(mark)).toEqual([]);
+  const { rows: landed } = await database
+    .agencyPool('noaa', 'ro')
+    .query(sql`select count(*)::int as n from lake_noaa.staged where note like ${`${mark}%`}`);
+  expect(landed).toEqual([{ n: 2 }]);
+});
+
 test('a run that the first refused record fails does not repeat the record in its failure, events or audit entries', async () => {
   await bench.addPipeline(
     'nasa',

@@ -7,23 +7,30 @@ import { afterAll, beforeAll } from 'vitest';
 import type { Context } from '../../resolvers/context.ts';
 import type { Run } from '../../src/db/runs.ts';
 import { ident, sql } from '../../src/db/sql.ts';
+import { ensureKeys } from '../../src/domain/manage-keys.ts';
 import { registerConnection } from '../../src/domain/register-connection.ts';
 import { registerContract } from '../../src/domain/register-contract.ts';
 import { registerPipeline } from '../../src/domain/register-pipeline.ts';
 import { type StartRun, startRun } from '../../src/domain/start-run.ts';
 import { createEtlEngine } from '../../src/etl/engine.ts';
 import type { EtlEngine } from '../../src/etl/engine-types.ts';
+import { localKeyEncryption } from '../../src/keys/key-encryption.ts';
+import { createKeyRing, type KeyRing } from '../../src/keys/key-ring.ts';
 import { createFileStore } from '../../src/objects/file-store.ts';
 import type { Outcome } from '../../src/worker/work.ts';
-import { contextOf } from './api.ts';
+import { apiDeps, contextOf } from './api.ts';
 import type { TestDatabase } from './database.ts';
 import type { WorkerBench } from './worker.ts';
 
 const asked = { reason: null, idempotencyKey: null };
 
-/** An agency whose files go through the real engine, from the request to the lake. */
+/**
+ * An agency whose files go through the real engine, from the request to the lake. As everywhere in production, what its runs leave
+ * behind is sealed.
+ */
 export interface Field {
   readonly engine: EtlEngine;
+  readonly keys: KeyRing;
   ctx(): Context;
   put(name: string, content: string | Uint8Array): Promise<void>;
   /** Registers the next version. @returns its number */
@@ -40,16 +47,22 @@ export interface Field {
 export function useField(database: TestDatabase, bench: WorkerBench, agency: string): Field {
   let folder: string;
   let engine: EtlEngine;
-  const admin = (): Context => contextOf(database, agency, { role: 'admin', clearance: 5 });
+  const dataKey = Buffer.alloc(32, 7);
+  const encryption = localKeyEncryption(dataKey);
+  const keys = createKeyRing(encryption, { cacheMs: 0 });
+  const api = () => apiDeps(database, { keys });
+  const admin = (): Context => contextOf(database, agency, { role: 'admin', clearance: 5, api: api() });
 
   beforeAll(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'flux field '));
     await mkdir(path.join(folder, 'sources'));
     engine = createEtlEngine({
-      objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey: Buffer.alloc(32, 7) }),
+      objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey }),
       sourceRoots: { [agency]: [path.join(folder, 'sources')] },
     });
     await database.addAgency(agency);
+    const { adminUrl, contextKey } = database;
+    await ensureKeys({ adminUrl, contextKey, actor: 'operator:test', encryption });
     const definition = { name: 'files', kind: 'file', title: 'Files', config: { roots: ['.'] } };
     await registerConnection(admin().api, admin(), { definition, ...asked });
   });
@@ -59,7 +72,8 @@ export function useField(database: TestDatabase, bench: WorkerBench, agency: str
     get engine() {
       return engine;
     },
-    ctx: () => contextOf(database, agency),
+    keys,
+    ctx: () => contextOf(database, agency, { api: api() }),
     put: (name, content) => writeFile(path.join(folder, 'sources', name), content),
     async contract(name, properties, more = {}) {
       const document = {
@@ -84,7 +98,7 @@ export function useField(database: TestDatabase, bench: WorkerBench, agency: str
       await registerPipeline(admin().api, admin(), { definition, ...asked });
     },
     start: (pipeline, more = {}) =>
-      startRun(admin().api, contextOf(database, agency), {
+      startRun(admin().api, contextOf(database, agency, { api: api() }), {
         pipeline,
         payload: null,
         stage: null,
@@ -93,7 +107,7 @@ export function useField(database: TestDatabase, bench: WorkerBench, agency: str
         ...asked,
         ...more,
       }),
-    drain: async (other = engine) => bench.drain(await bench.deps(other)),
+    drain: async (other = engine) => bench.drain(await bench.deps(other, { keys })),
     async rows(dataset, columns) {
       const names = columns.split(' ').map((name) => ident(name));
       const { rows } = await database.agencyPool(agency, 'ro').query<Record<string, unknown>>(sql`
