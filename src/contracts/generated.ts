@@ -137,9 +137,9 @@ export type Column = string;
  */
 export type Columns = Column[];
 /**
- * UTF-8 when absent.
+ * How the text is written; utf-8 when absent. Bytes that the encoding does not have fail the run at their place (in UTF-8 they reject their record). Of another encoding, byte positions count in the text as UTF-8.
  */
-export type Encoding = 'utf-8';
+export type Encoding = 'utf-8' | 'utf-16le' | 'utf-16be' | 'windows-1252' | 'iso-8859-1' | 'iso-8859-15' | 'us-ascii';
 /**
  * How the whole file is compressed; not at all when absent. The file is kept as it came; byte positions count in its decompressed content.
  */

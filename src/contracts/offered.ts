@@ -47,6 +47,14 @@ export function requireOffered(
     const message = 'is for the format json without compression';
     issues.push({ path: '/source/pages', rule: 'offered', message });
   }
+  if (
+    'encoding' in format &&
+    (format.encoding ?? 'utf-8') !== 'utf-8' &&
+    (definition.source.pages !== undefined || (format.type === 'fixed' && format.recordLength !== undefined))
+  ) {
+    const message = 'is utf-8 for lists in pages, and where recordLength counts bytes';
+    issues.push({ path: '/source/format/encoding', rule: 'offered', message });
+  }
   if (definition.source.incremental !== undefined && definition.destination.mode !== 'merge') {
     // A failed run that is resumed after a later one has read the same rows again: only by key do they land once.
     const message = 'needs a destination of mode merge, with a key';

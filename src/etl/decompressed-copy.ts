@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 
 import { FluxError } from '../errors.ts';
+import { type Encoding, EncodingFault, utf8Content } from './utf8-content.ts';
 import { zstdContent, ZstdFault } from './zstd-frames.ts';
 
 export type Compression = 'gzip' | 'zstd';
@@ -22,40 +23,65 @@ const ratioFreeBytes = 16 * 2 ** 20;
 
 /**
  * Writes what a gzip source (RFC 1952) or a zstd source (RFC 8878) holds to a new file that only this user may read. A source of several
- * members, or frames, is one content, in their order. Nothing is guessed: a source that ends early, fails its checksum, or goes on behind its last member
+ * members, or frames, is one content, in their order; text in another encoding becomes UTF-8. Nothing is guessed: a source that ends early, fails its checksum, or goes on behind its last member
  * is refused, and so is one that grows beyond the limits, as soon as it does. The part that was written goes with the folder.
  *
  * @param source its bytes and how many there are
  * @param copy a path at which nothing stands
- * @returns bytes of the content
+ * @param compression null: the bytes are the content
+ * @param encoding null: UTF-8 already, or no text
+ * @returns bytes of the content as it was written
  * @throws SOURCE_INVALID as above, or it holds nothing; whatever the source's bytes throw; the signal's reason
  */
 export async function decompressTo(
   copy: string,
   source: { bytes: AsyncIterable<Uint8Array>; byteCount: number; origin: string },
-  { compression, limits, signal }: { compression: Compression; limits: GrowthLimits; signal: AbortSignal },
+  {
+    compression,
+    encoding = null,
+    limits,
+    signal,
+  }: { compression: Compression | null; encoding?: Encoding | null; limits: GrowthLimits; signal: AbortSignal },
 ): Promise<number> {
   const gunzip = createGunzip();
   let byteCount = 0;
   const measured = async function* (pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const piece of pieces) {
       byteCount += piece.byteLength;
-      checkGrowth(source, byteCount, limits);
+      if (compression !== null) checkGrowth(source, byteCount, limits);
+      yield piece;
+    }
+  };
+  let contentBytes = 0;
+  const inUtf8 = async function* (pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of encoding === null ? pieces : utf8Content(pieces, encoding)) {
+      contentBytes += piece.byteLength;
       yield piece;
     }
   };
   try {
     const content = createWriteStream(copy, { flags: 'wx', mode: 0o600 });
-    if (compression === 'zstd') await pipeline(zstdContent(source.bytes), measured, content, { signal });
-    else await pipeline(source.bytes, gunzip, measured, content, { signal });
+    if (compression === 'gzip') await pipeline(source.bytes, gunzip, measured, inUtf8, content, { signal });
+    else {
+      const bytes = compression === 'zstd' ? zstdContent(source.bytes) : source.bytes;
+      await pipeline(bytes, measured, inUtf8, content, { signal });
+    }
   } catch (cause) {
     signal.throwIfAborted();
+    if (cause instanceof EncodingFault) {
+      const where = compression === null ? '' : ' of its decompressed content';
+      throw invalid(
+        source.origin,
+        `is not in its encoding: ${cause.message}${where}. Correct source.format.encoding or the source.`,
+        cause,
+      );
+    }
     const { code } = cause as { code?: unknown };
     const damaged = cause instanceof ZstdFault || (typeof code === 'string' && /^(Z_|ZSTD_)/.test(code));
     if (!damaged) throw cause;
     throw invalid(
       source.origin,
-      `is not whole ${compression} data (${(cause as Error).message}). Send it again.`,
+      `is not whole ${String(compression)} data (${(cause as Error).message}). Send it again.`,
       cause,
     );
   }
@@ -66,7 +92,7 @@ export async function decompressTo(
   }
   if (byteCount === 0)
     throw invalid(source.origin, 'holds nothing (0 bytes decompressed). Expected at least one record.');
-  return byteCount;
+  return contentBytes;
 }
 
 function checkGrowth(source: { byteCount: number; origin: string }, byteCount: number, limits: GrowthLimits): void {

@@ -8,11 +8,12 @@ import { openPlainFile } from '../objects/byte-file.ts';
 import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
 import { corrupted, openSealedFile } from '../objects/sealed-file.ts';
 import { sealedByteCount } from '../objects/sealed-format.ts';
-import { decompressTo, type GrowthLimits } from './decompressed-copy.ts';
+import { type Compression, decompressTo, type GrowthLimits } from './decompressed-copy.ts';
 import type { PinnedObject, PipelineDefinition, PlanRequest, StagedPart } from './engine-types.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
 import { writePagedRecords } from './paged-content.ts';
 import { type ChildJob, type Range, sendSeal } from './protocol.ts';
+import { type Encoding, isEncoding } from './utf8-content.ts';
 
 /** A source's bytes beside the work, for as long as the work takes. */
 export interface LocalObject {
@@ -45,15 +46,15 @@ export async function openInput(
   if (!source) throw new FluxError('INTERNAL', 'The ETL engine was asked to read, and nobody said what.');
   const pinned = object && !localObject ? await openPinned(objects, object, request) : null;
   const found = pinned ?? { path: localObject?.path ?? '', seal: null };
-  const compression = definition.source.format['compression'];
-  if (compression === 'gzip' || compression === 'zstd') {
+  const { compression, encoding } = writtenAs(definition);
+  if (compression !== null || encoding !== null) {
     const objectPath = join(folder, 'content');
     const { byteCount, origin } = source;
     const bytes = found.seal ? readSealed(found.path, found.seal) : createReadStream(found.path);
     const objectByteCount = await decompressTo(
       objectPath,
       { bytes, byteCount, origin },
-      { compression, limits, signal: request.signal },
+      { compression, encoding, limits, signal: request.signal },
     );
     return { objectPath, objectByteCount };
   }
@@ -74,6 +75,18 @@ export async function openInput(
   }
   const { path, seal } = await readableObject(found, definition, folder);
   return { objectPath: path, objectByteCount: source.byteCount, seal: seal && sendSeal(seal) };
+}
+
+/** How the content differs from the plain UTF-8 that readers take; null: it does not. */
+function writtenAs({ source: { format } }: PipelineDefinition): {
+  compression: Compression | null;
+  encoding: Encoding | null;
+} {
+  const { compression, encoding } = format;
+  return {
+    compression: compression === 'gzip' || compression === 'zstd' ? compression : null,
+    encoding: isEncoding(encoding) ? encoding : null,
+  };
 }
 
 async function openParts(

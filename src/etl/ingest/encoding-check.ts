@@ -27,7 +27,7 @@ export function checkText(file: ByteFile, format: string): number {
   if (known !== undefined) {
     throw new FluxError(
       'SOURCE_INVALID',
-      `Expected ${format} in UTF-8, found ${known[0]}. Convert the source, or correct source.format.`,
+      `Expected ${format} in UTF-8, found ${known[0]}. Declare it (source.format.encoding or compression), convert the source, or correct source.format.`,
     );
   }
   const nul = bytes.subarray(0, length).indexOf(0);
