@@ -132,6 +132,17 @@ test('everything moves under the newest keys, through every kind of interruption
   const asked = await reencrypt({ signal: stopping.signal, onBatch: () => stopping.abort(), batch: { rows: 1 } });
   expect(asked.left.payloads + asked.left.records).toBeGreaterThan(0);
 
+  // Beside a run that goes on meanwhile.
+  const [during] = await Promise.all([
+    bench.run('nasa', 'people', { metadata: { remark: 'meanwhile' } }),
+    reencrypt({ batch: { objects: 1, rows: 1 }, onBatch: () => undefined }),
+  ]);
+  expect(await contentOf('nasa', during)).toMatchObject({
+    status: 'COMPLETED',
+    payload: { metadata: { remark: 'meanwhile' } },
+  });
+  // Once more under another version, so that there is something left to hold.
+  await rotateKeys(bench.operator, 'nasa');
   // A record that somebody works on is passed over, and counted.
   const held = await database.admin().withConnection(async (connection) => {
     await connection.query(sql`begin`);
@@ -148,12 +159,12 @@ test('everything moves under the newest keys, through every kind of interruption
   expect(await reencrypt()).toMatchObject({ moved: { objects: 0, records: 1 }, left: { records: 0 }, unreadable: [] });
   expect(await reencrypt()).toMatchObject({ moved: { objects: 0, payloads: 0, records: 0, secrets: 0 } });
   expect(await versionsInUse()).toEqual({
-    connections: [2],
-    objects: [2],
-    parts: [2],
-    payloads: [2],
-    records: [2],
-    secrets: [2],
+    connections: [3],
+    objects: [3],
+    parts: [3],
+    payloads: [3],
+    records: [3],
+    secrets: [3],
   });
   expect(await contentOf('nasa', runs.full)).toEqual(before.full);
   expect(await contentOf('nasa', runs.plain)).toEqual(before.plain);
@@ -174,11 +185,24 @@ test('an old version is destroyed once nothing is under it, and all goes on with
   await expect(retire()).rejects.toMatchObject({ code: 'RUN_CONFLICT', message: expect.stringContaining('at work') });
   await database.admin().query(executing('COMPLETED'));
 
+  // Somebody has stored something sealed and not yet committed: whether it is under the old version cannot be known.
+  await database.agencyPool('nasa').withConnection(async (writer) => {
+    await writer.query(sql`begin`);
+    await writer.query(sql`
+      insert into flux.rejected_records (agency_id, run_id, partition_no, record_no, reasons, sealed)
+      select agency_id, run_id, partition_no, record_no + 500, reasons, set_byte(sealed, 4, 1)
+      from flux.rejected_records where run_id = ${runs.full}
+    `);
+    await expect(retire()).rejects.toMatchObject({ code: '55P03' });
+    await writer.query(sql`rollback`);
+  });
   expect(await retire()).toEqual({
     agency: 'nasa',
     versions: expect.arrayContaining([
       { purpose: 'objects', version: 1 },
       { purpose: 'records', version: 1 },
+      { purpose: 'objects', version: 2 },
+      { purpose: 'records', version: 2 },
     ]),
   });
   expect(await retire()).toEqual({ agency: 'nasa', versions: [] });
