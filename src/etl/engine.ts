@@ -56,6 +56,7 @@ async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePl
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, staged, ranges } = survey;
     requireCount(request.object, recordsTotal);
+    requireRoom(columns);
     return {
       recordsTotal,
       bytesTotal: contentBytes,
@@ -65,6 +66,17 @@ async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePl
       ranges: ranges.map((range) => ({ ...range, ...partsOf(request, range) })),
     };
   });
+}
+
+/** PostgreSQL's own limit (appendix K) is 1,600 columns, some of them Flux's own. */
+const columnsMax = 1_500;
+
+function requireRoom(columns: SourcePlan['columns']): void {
+  if (columns.length <= columnsMax) return;
+  throw new FluxError(
+    'SOURCE_INVALID',
+    `The records have ${String(columns.length)} columns; a dataset holds at most ${String(columnsMax)}. Name those that are needed in the contract.`,
+  );
 }
 
 /** A system that counts what it gives must have given what was read. */
