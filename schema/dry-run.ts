@@ -21,7 +21,10 @@ const PlannedStepRef = builder.objectRef<DryRunPlan['steps'][number]>('PlannedSt
   fields: (t) => ({
     stage: t.exposeString('stage', { nullable: false, description: 'INGEST, TRANSFORM or EXPORT.' }),
     step: t.exposeString('step', { nullable: false, description: 'Its name.' }),
-    kind: t.exposeString('kind', { nullable: false, description: 'read, validate, row, filter or write.' }),
+    kind: t.exposeString('kind', {
+      nullable: false,
+      description: 'read, validate, row, filter, deduplicate, join, aggregate, query or write.',
+    }),
   }),
 });
 

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
 import { developmentKey, parseKey, parsePublicKey } from './config-keys.ts';
+import { type SaltOf, saltsOf } from './salts.ts';
 import { fipsProblem } from './crypto/fips.ts';
 import { FluxError } from './errors.ts';
 import { homePaths } from './home.ts';
@@ -67,6 +68,8 @@ export interface Config {
   dataKeysBefore: readonly Buffer[];
   /** A key management service that wraps the data keys instead; without a key's name it only unwraps. */
   kms?: { url: string; token: string; keyName?: string; caFile?: string };
+  /** The keys that hash identifiers. */
+  saltOf: SaltOf;
   /** Whether what runs leave behind is sealed. What is sealed already can be read in any case. */
   encryption: boolean;
   /** 32 bytes, the private key that signs the audit log: for the sealer alone. */
@@ -114,6 +117,8 @@ const secretNames = [
   'FLUX_DATA_KEY',
   'FLUX_DATA_KEY_PREVIOUS',
   'FLUX_KMS_TOKEN',
+  'FLUX_SALT_KEY',
+  'FLUX_LINKAGE_SALTS',
   'FLUX_AUDIT_KEY',
   'FLUX_TOKEN',
 ] as const;
@@ -125,6 +130,9 @@ const port = z.coerce.number({ error: 'should be a port, 0 to 65535' }).int().mi
 const slug = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$/, 'should be an agency slug such as national-archives');
+
+/** A named salt, and the agencies that may use it. */
+const linkageSalt = z.strictObject({ agencies: z.array(slug).min(1), salt: key() });
 
 const issuer = z.strictObject({
   issuer: z.string().min(1),
@@ -177,6 +185,8 @@ const schema = z.object({
     .optional(),
   FLUX_KMS_TOKEN: z.string().optional(),
   FLUX_KMS_CA: z.string().optional(),
+  FLUX_SALT_KEY: key().optional(),
+  FLUX_LINKAGE_SALTS: json(z.record(slug, linkageSalt)).default({}),
   FLUX_ENCRYPTION: z.enum(['on', 'off'], { error: 'should be on or off' }).default('on'),
   FLUX_AUDIT_KEY: key().optional(),
   FLUX_AUDIT_ALGORITHM: z.enum(['ed25519', 'ecdsa-p256'], { error: 'should be ed25519 or ecdsa-p256' }).optional(),
@@ -379,6 +389,13 @@ function toConfig(values: Values, warnings: string[]): Config {
           },
         }
       : {}),
+    saltOf: saltsOf({
+      linkage: values.FLUX_LINKAGE_SALTS,
+      root: () => {
+        if (values.FLUX_SALT_KEY === undefined && values.NODE_ENV === 'production') return null;
+        return values.FLUX_SALT_KEY ?? developmentKey(home, path.join(keys, 'salt-key'));
+      },
+    }),
     encryption: values.FLUX_ENCRYPTION === 'on',
     get auditKey() {
       if (values.FLUX_AUDIT_KEY === undefined && values.NODE_ENV === 'production') {

@@ -38,6 +38,7 @@ export const errorCodes = {
   SOURCE_INVALID: ['TERMINAL', 'The source is missing, unreadable, empty, or not what its format declares.'],
   CONTRACT_INVALID: ['VALIDATION', 'The contract does not compile.'],
   CONTRACT_VIOLATED: ['TERMINAL', 'More records broke the contract than the pipeline allows.'],
+  PRIVACY_NOT_HELD: ['TERMINAL', 'A load holds a group or a cell that is smaller than its pipeline promises.'],
   CHECKPOINT_CORRUPTED: ['CHECKPOINT', 'A stored checkpoint does not match its SHA-256 or its place.'],
   CHECKPOINT_INCOMPATIBLE: ['CHECKPOINT', 'The checkpoint was written for another contract or code version.'],
   CHECKPOINT_MISSING: ['CHECKPOINT', 'There is no checkpoint where one is needed.'],

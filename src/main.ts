@@ -227,6 +227,7 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
   const engine = createEtlEngine({
     objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
     sourceRoots: config.sourceRoots,
+    saltOf: config.saltOf,
     sourcePrivateHosts: config.sourcePrivateHosts,
   });
   const metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {

@@ -12,7 +12,16 @@ export const offeredFormats = [
   'fixed',
   'mainframe',
 ] as const satisfies readonly Format['type'][];
-export const offeredTransforms = ['rename', 'cast', 'derive', 'filter'] as const satisfies readonly Transform['type'][];
+export const offeredTransforms = [
+  'rename',
+  'cast',
+  'derive',
+  'filter',
+  'deduplicate',
+  'aggregate',
+  'sql',
+  'sterilise',
+] as const satisfies readonly Transform['type'][];
 
 export type OfferedFormat = Extract<Format, { type: (typeof offeredFormats)[number] }>;
 export type OfferedTransform = Extract<Transform, { type: (typeof offeredTransforms)[number] }>;

@@ -39,6 +39,7 @@ export const inventory: readonly InventoryEntry[] = [
       'page and event cursors',
       'keys derived from FLUX_CONTEXT_KEY and FLUX_DATA_KEY: one label per purpose (SP 800-108, one block)',
       'passwords of the database logins',
+      'identifiers hashed by sterilisation, under a salt of the agency’s or of a linkage (FLUX_SALT_KEY, FLUX_LINKAGE_SALTS)',
       'object addresses, keyed per agency',
     ],
   },

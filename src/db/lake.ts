@@ -199,3 +199,39 @@ function sameKey(left: string, right: string, key: readonly string[]): Sql {
     ' and ',
   );
 }
+
+/** How the records of a load fall into groups that are alike in some of its columns. */
+export interface GroupSizes {
+  groups: number;
+  /** Of the smallest; null for a load without records. */
+  smallest: number | null;
+}
+
+/** Counts a load's groups by its own columns. */
+export async function measureGroups(tx: Queryable, table: LoadTable, columns: readonly string[]): Promise<GroupSizes> {
+  const { rows } = await tx.query<{ groups: bigint; smallest: bigint | null }>(sql`
+    select count(*) as groups, min(n) as smallest
+    from (
+      select count(*) as n
+      from ${loadTable(table)}
+      group by ${join(columns.map((name) => ident(name)))}
+    ) g
+  `);
+  const { groups = 0n, smallest = null } = rows[0] ?? {};
+  return { groups: Number(groups), smallest: smallest === null ? null : Number(smallest) };
+}
+
+/** The smallest number above 0 in a column of a load; null where there is none. @returns nulls too, which are no count */
+export async function smallestCell(
+  tx: Queryable,
+  table: LoadTable,
+  column: string,
+): Promise<{ smallest: number | null; unknown: number }> {
+  const { rows } = await tx.query<{ smallest: string | null; unknown: bigint }>(sql`
+    select min(${ident(column)}) filter (where ${ident(column)} <> 0)::text as smallest,
+      count(*) filter (where ${ident(column)} is null) as unknown
+    from ${loadTable(table)}
+  `);
+  const { smallest = null, unknown = 0n } = rows[0] ?? {};
+  return { smallest: smallest === null ? null : Number(smallest), unknown: Number(unknown) };
+}

@@ -7,7 +7,7 @@ import { sql } from './sql.ts';
 export interface StepTotal {
   stage: StepStage;
   step: string;
-  kind: 'read' | 'validate' | 'row' | 'filter' | 'write';
+  kind: 'read' | 'validate' | 'row' | 'filter' | 'deduplicate' | 'join' | 'aggregate' | 'query' | 'write';
   recordsIn: number;
   recordsOut: number;
   recordsRejected: number;

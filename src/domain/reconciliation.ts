@@ -43,7 +43,7 @@ function differencesOf(steps: readonly StepTotals[], last: StepTotals, destinati
     const accounted = step.recordsOut + step.recordsRejected + step.recordsFiltered;
     const before = steps[i - 1];
     return [
-      ...(step.recordsIn === accounted
+      ...(step.recordsIn === accounted || step.kind === 'aggregate' || step.kind === 'query'
         ? []
         : [`${step.step}: ${String(step.recordsIn)} in, ${String(accounted)} accounted for`]),
       ...(before === undefined || before.recordsOut === step.recordsIn

@@ -13,7 +13,7 @@ import { openReader } from './ingest/open-reader.ts';
 import { rejectedMask } from './ingest/mask-rejected.ts';
 import { PartsReader } from './ingest/parts-reader.ts';
 import { showRaw } from './ingest/raw-text.ts';
-import type { Chunk, Position, SourceReader } from './ingest/reader.ts';
+import type { Chunk, SourceReader } from './ingest/reader.ts';
 import { assembleRecord } from './ingest/record-shape.ts';
 import { WantedReader } from './ingest/wanted-reader.ts';
 import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
@@ -22,7 +22,9 @@ import { sampleOf } from './sample.ts';
 import type { DryRunSample } from './staged-types.ts';
 import { countSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
+import { readCursor } from './read-cursor.ts';
 import { ExpressionRules } from './transform/expression.ts';
+import { functionsOf } from './transform/own-functions.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
 
 const recordsPerBatchDefault = 100_000;
@@ -43,6 +45,7 @@ export class BatchSession {
   readonly #modes: RuleModes;
   readonly #dropped = new DroppedCounts();
   #batchNo = 0;
+  #closed = false;
 
   private constructor(
     job: ChildJob,
@@ -73,6 +76,7 @@ export class BatchSession {
       memoryMegabytes: job.memoryMegabytes,
       paths: (job.staged?.parts.map(({ path }) => path) ?? [job.objectPath]).filter((path) => path !== ''),
       folders: [job.workFolder],
+      functions: functionsOf(job),
     });
     const contract = readContract(job.contract);
     const reader = await readerOf(session, job, contract);
@@ -98,14 +102,13 @@ export class BatchSession {
   }
 
   get #steps(): StepDeclaration[] {
-    const { stage = 'FULL' } = this.#job;
-    const read: StepDeclaration[] =
-      stage === 'FULL' || stage === 'INGEST'
-        ? [
-            { stage: 'INGEST', step: 'read', kind: 'read' },
-            { stage: 'INGEST', step: 'validate', kind: 'validate' },
-          ]
-        : [{ stage, step: 'read_parts', kind: 'read' }];
+    const { stage = 'FULL', staged } = this.#job;
+    const read: StepDeclaration[] = !staged
+      ? [
+          { stage: 'INGEST', step: 'read', kind: 'read' },
+          { stage: 'INGEST', step: 'validate', kind: 'validate' },
+        ]
+      : [{ stage: stage === 'FULL' ? 'TRANSFORM' : stage, step: 'read_parts', kind: 'read' }];
     const write: StepDeclaration = writesParts(this.#job)
       ? { stage: stage === 'INGEST' ? stage : 'TRANSFORM', step: 'write_parts', kind: 'write' }
       : { stage: 'EXPORT', step: 'write', kind: 'write' };
@@ -195,6 +198,8 @@ export class BatchSession {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#reader.close();
     this.#session.close();
   }
@@ -379,21 +384,4 @@ function readContract(document: ChildJob['contract']) {
   // The worker hands over what `validateContract` accepted at registration.
   const contract = document as unknown as Contract;
   return { model: modelContract(contract), check: compileContract(contract) };
-}
-
-/** @param like a position of the same reader, which says what a position must hold */
-function readCursor(cursor: string, like: Position): Position {
-  const value: unknown = JSON.parse(cursor);
-  const isPosition =
-    typeof value === 'object' &&
-    value !== null &&
-    Object.keys(value).sort().join() === Object.keys(like).sort().join() &&
-    Object.values(value).every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
-  if (!isPosition) {
-    throw new FluxError(
-      'CHECKPOINT_INCOMPATIBLE',
-      `Expected a cursor of this engine, found ${cursor.slice(0, 100)}. Start a new run.`,
-    );
-  }
-  return value as Position;
 }

@@ -4,9 +4,10 @@
  */
 import { toFluxError } from '../errors.ts';
 import { BatchSession } from './batch-session.ts';
+import { SetSession } from './set-session.ts';
 import type { ChildReply, ChildRequest } from './protocol.ts';
 
-let session: BatchSession | null = null;
+let session: BatchSession | SetSession | null = null;
 let turn: Promise<void> = Promise.resolve();
 
 process.on('message', (request: ChildRequest) => {
@@ -28,7 +29,9 @@ async function answer(request: ChildRequest): Promise<void> {
 
 async function perform(request: ChildRequest): Promise<unknown> {
   if (request.ask === 'open') {
-    session = await BatchSession.open(request.job);
+    session = SetSession.isNeeded(request.job)
+      ? await SetSession.open(request.job)
+      : await BatchSession.open(request.job);
     return null;
   }
   if (session === null) throw new Error('asked before it was opened');

@@ -77,6 +77,8 @@ export interface PinRequest {
 }
 
 export interface PlanRequest {
+  /** Whose records they are; needed where the stage writes parts, or hashes identifiers. */
+  agency?: string;
   definition: PipelineDefinition;
   /** The contract's document; null when the pipeline names none. */
   contract: Readonly<Record<string, unknown>> | boolean | null;
@@ -101,8 +103,6 @@ export interface DryRunRequest extends Omit<PlanRequest, 'object'> {
 }
 
 export interface BatchesRequest extends PlanRequest {
-  /** Whose parts they become; needed where the stage writes parts. */
-  agency?: string;
   /** The agency's newest key for objects; null, or absent, stores plain parts. */
   dataKey?: DataKey | null;
   /** One of `SourcePlan.ranges`, as it was stored. */
@@ -173,7 +173,8 @@ export interface OutputColumn {
 }
 
 /** What a step does to the number of records. */
-export type StepKind = 'read' | 'validate' | 'row' | 'filter' | 'write';
+export type StepKind =
+  'read' | 'validate' | 'row' | 'filter' | 'deduplicate' | 'join' | 'aggregate' | 'query' | 'write';
 
 /** A step, in the order of the data: read, validate, each transform, write. */
 export interface StepDeclaration {
@@ -182,7 +183,7 @@ export interface StepDeclaration {
   kind: StepKind;
 }
 
-/** A step's records in one batch: in = out + rejected + filtered. */
+/** A step's records in one batch: in = out + rejected + filtered, but where the step makes others of them (aggregate, query). */
 export interface StepCount extends StepDeclaration {
   recordsIn: number;
   recordsOut: number;

@@ -26,6 +26,8 @@ export interface EtlDeps extends SourceDeps {
   surveyTimeoutMs?: number;
   /** DuckDB's memory limit in each child; 256 by default. */
   memoryMegabytes?: number;
+  /** The key that hashes an agency's identifiers under a salt's name. @throws KEY_UNAVAILABLE the agency may not use it */
+  saltOf?: (agency: string, name: string) => Uint8Array;
   /** How far a compressed source may grow; to 64 GiB, and to 250 times its size, by default. */
   growthLimits?: GrowthLimits;
 }
@@ -136,7 +138,8 @@ async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenera
   const { child, folder } = await openChild(deps, request, range);
   try {
     const timeoutMs = deps.stepTimeoutMs ?? stepTimeoutMsDefault;
-    await child.ask({ ask: 'start', range, cursor: request.cursor }, timeoutMs);
+    // A step that needs all records makes those again that came before the cursor.
+    await child.ask({ ask: 'start', range, cursor: request.cursor }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const prepare = (): Promise<PreparedBatch> => {
       const promise = child.ask<PreparedBatch>({ ask: 'next' }, timeoutMs);
       // Awaited in the next turn; until then a failure must not count as unhandled.
@@ -200,6 +203,7 @@ async function openChild(
       definition,
       contract,
       stage,
+      salts: saltsOf(deps, request),
       wanted: range?.clusters !== undefined,
       ...input,
       workFolder: folder,
@@ -212,6 +216,14 @@ async function openChild(
     await rm(folder, { recursive: true, force: true });
     throw cause;
   }
+}
+
+/** The keys of the salts that the pipeline names. A plan hashes nothing, and needs none. */
+function saltsOf({ saltOf }: EtlDeps, { agency, definition }: OpenRequest): Record<string, string> {
+  const hashes = (definition.transforms ?? []).filter(({ type, hash }) => type === 'sterilise' && hash !== undefined);
+  const names = new Set(hashes.map(({ salt }) => (typeof salt === 'string' ? salt : 'agency')));
+  if (!saltOf || agency === undefined) return {};
+  return Object.fromEntries([...names].map((name) => [name, Buffer.from(saltOf(agency, name)).toString('hex')]));
 }
 
 function readRange(range: BatchesRequest['range']): Range {

@@ -4,6 +4,7 @@ import { outputColumns } from './export/output-columns.ts';
 import { partExpression } from './ingest/parts-reader.ts';
 import type { ChildJob, OutputShape } from './protocol.ts';
 import type { StagedColumn } from './staged-types.ts';
+import { type PlacedTransform, placeTransforms } from './transform/segments.ts';
 import type { TransformChain } from './transform/transforms.ts';
 
 /** A column that is written, and the DuckDB expression that writes it. */
@@ -15,15 +16,16 @@ export interface Written {
 /** Whether the stage leaves typed parts behind, in place of rows for a dataset. */
 export const writesParts = ({ stage }: ChildJob): boolean => stage === 'INGEST' || stage === 'TRANSFORM';
 
-/** The transforms that the stage does. */
-export function transformsOf({ stage = 'FULL', definition }: ChildJob): NonNullable<PipelineDefinition['transforms']> {
-  return stage === 'FULL' || stage === 'TRANSFORM' ? (definition.transforms ?? []) : [];
+/** The steps that do the stage's transforms. */
+export function transformsOf({ stage = 'FULL', definition, gathers }: ChildJob): PlacedTransform[] {
+  const placed = placeTransforms(stage === 'FULL' || stage === 'TRANSFORM' ? (definition.transforms ?? []) : []);
+  return gathers === undefined ? placed : placed.slice(0, gathers);
 }
 
 /** What comes out. @throws INVALID_INPUT it does not fit a dataset, or lacks its key; parts of an ingest may hold anything */
 export function shapeOf(
   job: ChildJob,
-  chain: TransformChain,
+  chain: Pick<TransformChain, 'columns'>,
   described: readonly { name: string; type: string }[],
 ): { output: readonly Written[]; shape: Omit<OutputShape, 'steps'> } {
   if (!writesParts(job)) {
@@ -31,7 +33,10 @@ export function shapeOf(
     checkKey(job.definition, output);
     return { output, shape: { columns: output.map(({ name, type }) => ({ name, type })), staged: null } };
   }
-  const columns = job.stage === 'TRANSFORM' ? outputColumns(described).map(({ name, type }) => ({ name, type })) : [];
+  const columns =
+    job.stage === 'TRANSFORM' && job.gathers === undefined
+      ? outputColumns(described).map(({ name, type }) => ({ name, type }))
+      : [];
   const staged = chain.columns.map(({ name, original }, at): StagedColumn => ({
     name,
     original,

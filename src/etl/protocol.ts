@@ -36,6 +36,10 @@ export interface ChildJob {
   stage?: 'INGEST' | 'TRANSFORM' | 'EXPORT' | 'FULL';
   /** What it reads in place of a source. */
   staged?: { columns: readonly StagedColumn[]; parts: readonly LocalPart[]; byteCount: number } | null;
+  /** Only so many of the transforms' steps are done, and their records kept for those that need all of them. */
+  gathers?: number;
+  /** The keys of hashed identifiers by the names of their salts, in hex. */
+  salts?: Readonly<Record<string, string>>;
   /** Only chosen records of the source are read. */
   wanted?: boolean;
   objectPath: string;

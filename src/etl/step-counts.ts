@@ -2,6 +2,20 @@ import type { StepCount, StepDeclaration } from './engine-types.ts';
 import type { Chunk } from './ingest/reader.ts';
 import { stateOfTransform } from './transform/transforms.ts';
 
+/** A step that has seen nothing. */
+export function zeroCount(step: StepDeclaration): StepCount {
+  return { ...step, recordsIn: 0, recordsOut: 0, recordsRejected: 0, recordsFiltered: 0 };
+}
+
+/** Records in and out of steps row by row. @param states rows by `_flux_state` */
+export function countSegment(
+  steps: readonly StepDeclaration[],
+  recordsIn: number,
+  states: ReadonlyMap<number, number>,
+): StepCount[] {
+  return countSteps(steps, { recordsRead: recordsIn, unreadable: [], refused: [] }, states);
+}
+
 /**
  * Records in and out of each step of a batch. What a step rejects or filters does not reach the next one.
  *

@@ -25,7 +25,16 @@ export async function planDryRun(work: Work): Promise<void> {
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const staged = await stagedInputOf(work, { parts: true });
   const pin = staged ? null : await sourceRequest(work);
-  const request = { definition, contract, stage: run.stage, staged, dataKeyOf: objectKeys(work), workFolder, signal };
+  const request = {
+    agency: claim.agencyId,
+    definition,
+    contract,
+    stage: run.stage,
+    staged,
+    dataKeyOf: objectKeys(work),
+    workFolder,
+    signal,
+  };
   const report = withoutExamples(work, await deps.engine.dryRun({ ...request, pin, sampleRecords }));
   const destination = writesParts(work)
     ? null

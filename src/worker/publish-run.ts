@@ -14,6 +14,7 @@ import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { landReprocessed } from './land-reprocessed.ts';
 import { placeLoad, type Placement } from './place-load.ts';
+import { type PrivacyProof, provePrivacy } from './prove-privacy.ts';
 import { stagesOf } from './plan-data.ts';
 import { tooManyRejected } from './run-batches.ts';
 import { findDifferences, sumOf } from './reconcile.ts';
@@ -31,11 +32,19 @@ interface Totals {
 /** The load that became visible; null where a stage leaves parts behind. */
 type Published = (Placement & { dataset: string; load: number; mode: string }) | null;
 
+interface Ended {
+  totals: Totals;
+  published: Published;
+  /** What sterilisation promised, proved on the load. */
+  privacy?: PrivacyProof[];
+}
+
 /**
  * PUBLISH: proves that every record is accounted for, then shows the whole load, or lets the next stage see the parts, and ends
  * the run, in one transaction.
  *
  * @throws NOT_RECONCILED the counts do not add up
+ * @throws PRIVACY_NOT_HELD the load holds a group or a cell that is too small
  * @throws CONTRACT_VIOLATED more records were rejected than the pipeline allows
  * @throws RUN_CONFLICT, DESTINATION_CONFLICT reprocessing: another run holds the records, or the dataset has lost the first load
  */
@@ -43,9 +52,11 @@ export async function publishRun(work: Work): Promise<void> {
   const { claim, deps, run } = work;
   await fenced(work, async (tx) => {
     const steps = await sumStepCounts(tx, claim);
-    const { totals, published } = writesParts(work)
-      ? await closeParts(tx, work, steps)
-      : await publishOpenLoad(tx, work, steps);
+    const {
+      totals,
+      published,
+      privacy = [],
+    } = writesParts(work) ? await closeParts(tx, work, steps) : await publishOpenLoad(tx, work, steps);
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
@@ -54,10 +65,10 @@ export async function publishRun(work: Work): Promise<void> {
       resourceType: 'run',
       resourceId: claim.runId,
       success: true,
-      after: { ...totals, published },
+      after: { ...totals, published, ...(privacy.length > 0 ? { privacy } : {}) },
       traceId: run.traceId,
     });
-    await appendEvents(tx, claim, endingEvents(work, steps, totals, published), {
+    await appendEvents(tx, claim, endingEvents(work, steps, { totals, published, privacy }), {
       from: ['IN_PROGRESS'],
       to: 'COMPLETED',
       finishes: true,
@@ -78,22 +89,14 @@ async function tidy({ holder, claim, deps }: Work): Promise<void> {
   );
 }
 
-async function closeParts(
-  tx: Connection,
-  work: Work,
-  steps: StepTotal[],
-): Promise<{ totals: Totals; published: Published }> {
+async function closeParts(tx: Connection, work: Work, steps: StepTotal[]): Promise<Ended> {
   const totals = await requireReconciled(tx, work, steps, await countPartRecords(tx, work.claim));
   requireContractHeld(work, totals);
   return { totals, published: null };
 }
 
-async function publishOpenLoad(
-  tx: Connection,
-  work: Work,
-  steps: StepTotal[],
-): Promise<{ totals: Totals; published: Published }> {
-  const { claim, run, lake } = work;
+async function publishOpenLoad(tx: Connection, work: Work, steps: StepTotal[]): Promise<Ended> {
+  const { claim, run, lake, definition } = work;
   const load = await findLoad(tx, claim);
   if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has no load to publish.`);
   await lockDataset(tx, claim, load.dataset);
@@ -106,9 +109,10 @@ async function publishOpenLoad(
     // Its records belong beside those of the first run, not in their place.
     if (mode === 'replace') mode = 'append';
   }
+  const privacy = await provePrivacy(tx, definition, { table, columns: load.columns, steps });
   const placement = await placeLoad(tx, work, table, mode);
   requireHeld(claim, await publishLoad(tx, claim, totals.written - placement.duplicates));
-  return { totals, published: { dataset: load.dataset, load: Number(load.loadNo), mode, ...placement } };
+  return { totals, published: { dataset: load.dataset, load: Number(load.loadNo), mode, ...placement }, privacy };
 }
 
 async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[], destination: number): Promise<Totals> {
@@ -156,8 +160,7 @@ function percent(ratio: number): string {
 function endingEvents(
   { claim, run }: Work,
   steps: readonly StepTotal[],
-  totals: Totals,
-  published: Published,
+  { totals, published, privacy = [] }: Ended,
 ): NewRunEvent[] {
   const { read, written, rejected, filtered } = totals;
   const counted = `${String(read)} read, ${String(written)} written, ${String(rejected)} rejected, ${String(filtered)} filtered`;
@@ -182,7 +185,7 @@ function endingEvents(
     {
       name: 'RunCompleted',
       message: `Run of ${run.pipelineName} completed: ${counted}.`,
-      data: { ...totals, reconciled: true },
+      data: { ...totals, reconciled: true, ...(privacy.length > 0 ? { privacy } : {}) },
     },
   ];
 }

@@ -45,7 +45,7 @@ export interface EtlResult {
   frozen: Batch['frozen'];
 }
 
-export async function etlBench(options: { root?: string } & Partial<EtlDeps> = {}): Promise<EtlBench> {
+export async function etlBench(options: { root?: string; agency?: string } & Partial<EtlDeps> = {}): Promise<EtlBench> {
   const folder = await mkdtemp(join(tmpdir(), 'flux etl-'));
   const sources = options.root ?? join(folder, 'sources');
   const workFolder = join(folder, 'work');
@@ -65,8 +65,9 @@ export async function etlBench(options: { root?: string } & Partial<EtlDeps> = {
     put: (name, content) => writeFile(join(sources, name), content),
     async run(definition, contract, connection) {
       const object = await pin(definition, connection);
-      const plan = await engine.planSource({ definition, contract, object, workFolder, signal });
-      return { plan, object, ...(await readAll(engine, plan, { definition, contract, object, workFolder, signal })) };
+      const request = { agency: options.agency ?? 'test', definition, contract, object, workFolder, signal };
+      const plan = await engine.planSource(request);
+      return { plan, object, ...(await readAll(engine, plan, request)) };
     },
     remove: () => rm(folder, { recursive: true, force: true }),
   };
@@ -83,7 +84,8 @@ async function readAll(
   for (const range of plan.ranges) {
     for await (const batch of engine.openBatches({ ...request, range, cursor: null })) {
       // Concatenating millions of rows would measure the test, not the engine.
-      if (batch.goodCount <= 20_000) result.rows.push(...parseCsv(await readFile(batch.goodFile, 'utf8')));
+      if (batch.goodCount > 0 && batch.goodCount <= 20_000)
+        result.rows.push(...parseCsv(await readFile(batch.goodFile, 'utf8')));
       result.rejected.push(...batch.rejected);
       result.read += batch.recordsRead;
       result.steps = addSteps(result.steps, batch.steps);

@@ -45,9 +45,10 @@ export function rejectedMask(
 function declaredFields({ transforms = [] }: PipelineDefinition): Set<string> {
   const sterilised = (transforms as readonly Record<string, unknown>[]).filter(({ type }) => type === 'sterilise');
   return new Set(
-    sterilised.flatMap(({ hash, drop, generalise }) => [
+    sterilised.flatMap(({ hash, drop, redact, generalise }) => [
       ...((hash as string[] | undefined) ?? []),
       ...((drop as string[] | undefined) ?? []),
+      ...((redact as string[] | undefined) ?? []),
       ...Object.keys((generalise as object | undefined) ?? {}),
     ]),
   );

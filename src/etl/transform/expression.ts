@@ -1,6 +1,7 @@
-import { FluxError } from '../../errors.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
 import { literal } from '../duckdb/sql-text.ts';
+import { type ParsedSql, refused } from './parsed-sql.ts';
+import { aggregateNames, checkQuery } from './query-rules.ts';
 
 /** Parts of an expression that look at nothing but the record. Subqueries, windows, stars and parameters are left out. */
 const expressionClasses = new Set([
@@ -47,7 +48,7 @@ export class ExpressionRules {
           or (function_type = 'macro' and function_name in (${scalarMacros.map(literal).join(', ')})))`);
     const names = rows
       .map(([name]) => String(name))
-      .filter((name) => !refusedFunctions.has(name) && !name.startsWith('pg_'));
+      .filter((name) => !refusedFunctions.has(name) && !name.startsWith('pg_') && !name.startsWith('_flux_'));
     return new ExpressionRules(session, new Set(names));
   }
 
@@ -59,6 +60,25 @@ export class ExpressionRules {
    * @throws INVALID_INPUT naming what is not offered
    */
   async check(text: string, columns: readonly string[], where: string): Promise<string> {
+    return this.#check(text, columns, { where, functions: this.#functions });
+  }
+
+  /** The same of an expression over the records of a group. */
+  async checkAggregate(text: string, columns: readonly string[], where: string): Promise<string> {
+    const functions = new Set([...this.#functions, ...(await aggregateNames(this.#session))]);
+    return this.#check(text, columns, { where, functions });
+  }
+
+  /** The same of a whole query over the table `records`. @returns whether it says the order of its result */
+  checkQuery(text: string, where: string): Promise<{ ordered: boolean }> {
+    return checkQuery(this.#session, this.#functions, { text, where });
+  }
+
+  async #check(
+    text: string,
+    columns: readonly string[],
+    { where, functions }: { where: string; functions: ReadonlySet<string> },
+  ): Promise<string> {
     // The line ends keep a trailing comment from taking our own text with it.
     const wrapped = `(\n${text}\n)`;
     const [row] = text.includes('\0')
@@ -78,24 +98,24 @@ export class ExpressionRules {
     ) {
       throw refused(where, 'must be one expression');
     }
-    this.#walk(list[0], new Set(columns.map((name) => name.toLowerCase())), where);
+    this.#walk(list[0], { columns: new Set(columns.map((name) => name.toLowerCase())), functions, where });
     return wrapped;
   }
 
-  #walk(part: unknown, columns: ReadonlySet<string>, where: string): void {
+  #walk(part: unknown, rules: Rules): void {
     if (Array.isArray(part)) {
-      for (const each of part) this.#walk(each, columns, where);
+      for (const each of part) this.#walk(each, rules);
       return;
     }
     if (typeof part !== 'object' || part === null) return;
     const expression = part as Record<string, unknown>;
-    if (typeof expression['class'] === 'string') this.#checkOne(expression, columns, where);
+    if (typeof expression['class'] === 'string') this.#checkOne(expression, rules);
     // A constant's value may hold anything that looks like a node.
     if (expression['class'] === 'CONSTANT') return;
-    for (const value of Object.values(expression)) this.#walk(value, columns, where);
+    for (const value of Object.values(expression)) this.#walk(value, rules);
   }
 
-  #checkOne(expression: Record<string, unknown>, columns: ReadonlySet<string>, where: string): void {
+  #checkOne(expression: Record<string, unknown>, { columns, functions, where }: Rules): void {
     const kind = String(expression['class']);
     if (!expressionClasses.has(kind)) {
       throw refused(
@@ -111,24 +131,15 @@ export class ExpressionRules {
     }
     if (kind === 'FUNCTION') {
       const name = String(expression['function_name']).toLowerCase();
-      if (!this.#functions.has(name)) {
+      if (!functions.has(name)) {
         throw refused(where, `calls ${name}(), which is no deterministic function of one record's values`);
       }
     }
   }
 }
 
-interface ParsedSql {
-  error: boolean;
-  error_message?: string;
-  statements?: {
-    node: { type: string; select_list?: unknown[]; from_table?: { type: string }; where_clause?: unknown };
-  }[];
-}
-
-function refused(where: string, message: string, candidates?: readonly string[]): FluxError {
-  const list = candidates === undefined ? '' : ` Columns here: ${candidates.join(', ')}.`;
-  return new FluxError('INVALID_INPUT', `The SQL of ${where} ${message}.${list} Correct the pipeline.`, {
-    details: { issues: [{ path: where, rule: 'sql', message }], ...(candidates === undefined ? {} : { candidates }) },
-  });
+interface Rules {
+  columns: ReadonlySet<string>;
+  functions: ReadonlySet<string>;
+  where: string;
 }

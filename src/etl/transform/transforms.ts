@@ -12,6 +12,7 @@ import {
   writtenTimes,
 } from '../ingest/lexical.ts';
 import type { ExpressionRules } from './expression.ts';
+import { sterilisedColumns, type SteriliseTransform } from './sterilise.ts';
 
 /**
  * `_flux_state` of a record in a batch: 0 good, 1 refused by the contract, 2 + i left out by transform i, -(2 + i) failed in
@@ -32,7 +33,8 @@ export interface TransformChain {
   wrap(query: string): string;
 }
 
-type Transform = NonNullable<PipelineDefinition['transforms']>[number];
+/** `at`: the place of the pipeline's own transform, where one is several steps. */
+type Transform = NonNullable<PipelineDefinition['transforms']>[number] & { at?: number };
 type Layer = (query: string) => string;
 
 const kept = ['_flux_record', '_flux_state', '_flux_broken', '_flux_found', '_flux_raw'].map(ident).join(', ');
@@ -53,18 +55,24 @@ export async function compileTransforms(
   let columns = start.columns;
   let sample = start.sample;
   for (const [index, transform] of transforms.entries()) {
-    const compiled = await compileOne(deps, transform, { index, columns, sample });
-    steps.push({ stage: 'TRANSFORM', step: compiled.step, kind: transform.type === 'filter' ? 'filter' : 'row' });
+    const at = transform.at ?? index;
+    const compiled = await compileOne(deps, transform, { index, at, columns, sample });
+    steps.push({ stage: 'TRANSFORM', step: compiled.step, kind: filters.has(transform.type) ? 'filter' : 'row' });
     layers.push(compiled.layer);
     columns = compiled.columns;
     sample = compiled.layer(sample);
-    await describeOr(deps.session, sample, `/transforms/${index}`);
+    await describeOr(deps.session, sample, `/transforms/${at}`);
   }
   return { steps, columns, wrap: (query) => layers.reduce((inner, layer) => layer(inner), query) };
 }
 
+const filters = new Set(['filter', 'minimum_cell']);
+
 interface Place {
+  /** Among the steps of this chain. */
   index: number;
+  /** Among the transforms of the pipeline. */
+  at: number;
   columns: readonly TransformColumn[];
   sample: string;
 }
@@ -88,10 +96,14 @@ function compileOne(
       return compileDerive(deps.rules, transform, place);
     case 'filter':
       return compileFilter(deps, transform, place);
+    case 'sterilise':
+      return compileSterilise(deps.session, transform as SteriliseTransform, place);
+    case 'minimum_cell':
+      return Promise.resolve(compileMinimumCell(transform, place));
     default:
       throw new FluxError(
         'INVALID_INPUT',
-        `Transform ${place.index + 1} asks for "${transform.type}", which is not offered yet. Offered: rename, cast, derive, filter.`,
+        `Transform ${place.at + 1} asks for "${transform.type}", which is not offered yet. Offered row by row: rename, cast, derive, filter, sterilise.`,
       );
   }
 }
@@ -109,7 +121,7 @@ function compileRename(transform: Transform, place: Place): Compiled {
 async function compileDerive(rules: ExpressionRules, transform: Transform, place: Place): Promise<Compiled> {
   const column = String(transform['column']);
   if (column.startsWith('_flux_')) throw misfit(place, `names the column "${column}"; the prefix _flux_ is Flux's own`);
-  const sql = await rules.check(String(transform['sql']), names(place), `/transforms/${place.index}/sql`);
+  const sql = await rules.check(String(transform['sql']), names(place), `/transforms/${place.at}/sql`);
   // A state below the record's own keeps the expression from rows that it was not written for.
   const value = `case when _flux_state = 0 then ${sql} end`;
   const exists = place.columns.some(({ name }) => name === column);
@@ -123,15 +135,47 @@ async function compileFilter(
   transform: Transform,
   place: Place,
 ): Promise<Compiled> {
-  const where = `/transforms/${place.index}/sql`;
+  const where = `/transforms/${place.at}/sql`;
   const sql = await deps.rules.check(String(transform['sql']), names(place), where);
   const [condition] = await describeOr(deps.session, `select ${sql} from (${place.sample})`, where);
   if (condition?.type !== 'BOOLEAN')
     throw misfit(place, `must be a condition, and is of type ${condition?.type ?? 'unknown'}`);
   const state = `case when _flux_state <> 0 then _flux_state when ${sql} then 0 else ${stateOfTransform(place.index)} end::integer`;
-  const step = `filter ${typeof transform['rule'] === 'string' ? transform['rule'] : place.index + 1}`.slice(0, 100);
+  const step = `filter ${typeof transform['rule'] === 'string' ? transform['rule'] : place.at + 1}`.slice(0, 100);
   return {
     step,
+    columns: place.columns,
+    layer: (query) => `select * replace (${state} as _flux_state) from (${query})`,
+  };
+}
+
+async function compileSterilise(
+  session: DuckDbSession,
+  transform: SteriliseTransform,
+  place: Place,
+): Promise<Compiled> {
+  const described = await session.describe(
+    `select ${place.columns.map(({ name }) => ident(name)).join(', ')} from (${place.sample})`,
+  );
+  const made = sterilisedColumns(transform, described, {
+    find: (name) => findColumn(place, name).name,
+    misfit: (message) => misfit(place, message),
+  });
+  // What another transform left out, or the contract refused, may hold what no hash or band expects.
+  const list = made.map(({ name, expression }) => `case when _flux_state = 0 then ${expression} end as ${ident(name)}`);
+  if (list.length === 0) throw misfit(place, 'drops every column');
+  const columns = place.columns.filter(({ name }) => made.some((column) => column.name === name));
+  return { step: 'sterilise', columns, layer: (query) => `select ${[kept, ...list].join(', ')} from (${query})` };
+}
+
+/** A cell of few people reveals them; a cell of none reveals nobody. */
+function compileMinimumCell(transform: Transform, place: Place): Compiled {
+  const { name } = findColumn(place, String(transform['count']));
+  const minimum = Number(transform['minimum']);
+  const fits = `${ident(name)} >= ${minimum} or ${ident(name)} = 0`;
+  const state = `case when _flux_state <> 0 then _flux_state when ${fits} then 0 else ${stateOfTransform(place.index)} end::integer`;
+  return {
+    step: `minimum cell ${minimum} of ${name}`.slice(0, 100),
     columns: place.columns,
     layer: (query) => `select * replace (${state} as _flux_state) from (${query})`,
   };
@@ -233,7 +277,7 @@ async function describeOr(
 }
 
 function misfit(place: Place, message: string): FluxError {
-  return new FluxError('INVALID_INPUT', `Transform ${place.index + 1} ${message}. Correct the pipeline.`, {
-    details: { issues: [{ path: `/transforms/${place.index}`, rule: 'transform', message }] },
+  return new FluxError('INVALID_INPUT', `Transform ${place.at + 1} ${message}. Correct the pipeline.`, {
+    details: { issues: [{ path: `/transforms/${place.at}`, rule: 'transform', message }] },
   });
 }
