@@ -739,7 +739,7 @@ create table flux.step_counts (
   records_rejected bigint not null default 0,
   records_filtered bigint not null default 0,
   constraint step_counts_agency_id_run_id_partition_no_fkey FOREIGN KEY (agency_id, run_id, partition_no) REFERENCES flux.run_partitions(agency_id, run_id, partition_no),
-  constraint step_counts_kind_check CHECK ((kind = ANY (ARRAY['read'::text, 'validate'::text, 'row'::text, 'filter'::text, 'write'::text]))),
+  constraint step_counts_kind_check CHECK ((kind = ANY (ARRAY['read'::text, 'validate'::text, 'row'::text, 'filter'::text, 'deduplicate'::text, 'join'::text, 'aggregate'::text, 'query'::text, 'write'::text]))),
   constraint step_counts_pkey PRIMARY KEY (agency_id, run_id, partition_no, "position"),
   constraint step_counts_stage_check CHECK ((stage = ANY (ARRAY['INGEST'::text, 'TRANSFORM'::text, 'EXPORT'::text])))
 ); -- owner flux_owner

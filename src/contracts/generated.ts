@@ -181,26 +181,33 @@ export type Sql = string;
  */
 export type Columns1 = Column[];
 /**
- * Columns replaced by a keyed hash.
+ * Identifiers replaced by a keyed hash of their text (HMAC-SHA-256, 32 hex digits): the same identifier gives the same hash under the same salt.
  *
  * @minItems 1
  * @maxItems 100
  */
 export type Columns2 = Column[];
 /**
- * Columns removed.
+ * Columns of free text in which what identifies people is masked: [ssn], [email].
  *
  * @minItems 1
  * @maxItems 100
  */
 export type Columns3 = Column[];
 /**
- * Columns that identify a record; merge needs them.
+ * Columns removed.
  *
  * @minItems 1
  * @maxItems 100
  */
 export type Columns4 = Column[];
+/**
+ * Columns that identify a record; merge needs them.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns5 = Column[];
 
 /**
  * What a pipeline reads, which contract its records must meet, how they are transformed and where they go. Each registration is a new immutable version. What this version of the engine does not run yet is accepted here and refused at registration with a message that names what is offered.
@@ -304,7 +311,7 @@ export interface PipelineDefinition {
      * append: beside the earlier loads. replace: in their place. merge: by key over them. Visible at once, when the run completes.
      */
     mode: 'append' | 'replace' | 'merge';
-    key?: Columns4;
+    key?: Columns5;
   };
   batch?: {
     /**
@@ -527,15 +534,37 @@ export interface SqlTransform {
 export interface SteriliseTransform {
   type: 'sterilise';
   hash?: Columns2;
-  drop?: Columns3;
   /**
-   * Column to the width of the band that replaces its value.
+   * agency, when absent: nobody else's hashes are like the agency's. linkage:NAME: a salt that the platform's operator gave to several agencies, so that their records can be linked. Salts stand in no database.
+   */
+  salt?: string;
+  redact?: Columns3;
+  drop?: Columns4;
+  /**
+   * Column to what replaces its value: the lower end of its band, or the first day of its period.
    */
   generalise?: {
     [k: string]: {
-      band: number;
+      /**
+       * The width of the bands.
+       */
+      band?: number;
+      date?: 'month' | 'quarter' | 'year' | 'decade' | 'century';
     };
   };
+  /**
+   * Suppresses records whose count lies below the minimum and is not 0.
+   */
+  minimumCell?: {
+    /**
+     * The column that counts people.
+     */
+    count: string;
+    minimum: number;
+  };
+  /**
+   * Suppresses the records of groups that are too small. The run's report proves it on what was loaded.
+   */
   kAnonymity?: {
     /**
      * Smallest group of records alike in the columns.

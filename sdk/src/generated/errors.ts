@@ -37,6 +37,8 @@ export type ErrorCode =
   | 'CONTRACT_INVALID'
   /** More records broke the contract than the pipeline allows. */
   | 'CONTRACT_VIOLATED'
+  /** A load holds a group or a cell that is smaller than its pipeline promises. */
+  | 'PRIVACY_NOT_HELD'
   /** A stored checkpoint does not match its SHA-256 or its place. */
   | 'CHECKPOINT_CORRUPTED'
   /** The checkpoint was written for another contract or code version. */
