@@ -5,13 +5,27 @@ import { RunsPage } from './pages/runs.tsx';
 import { Link, useAddress } from './router.tsx';
 
 const RunPage = lazy(() => import('./pages/run/run.tsx'));
+const PipelinesPage = lazy(() => import('./pages/pipelines/pipelines.tsx'));
+const ContractsPage = lazy(() => import('./pages/contracts.tsx'));
+const QueuePage = lazy(() => import('./pages/queue.tsx'));
+const AuditPage = lazy(() => import('./pages/audit.tsx'));
 
 /** What the navigation offers; a page under a scope is shown to those who hold it. */
-export const pages: readonly { href: string; title: string; scope?: string }[] = [{ href: '/runs', title: 'Runs' }];
+export const pages: readonly { href: string; title: string; scope?: string }[] = [
+  { href: '/runs', title: 'Runs' },
+  { href: '/pipelines', title: 'Pipelines' },
+  { href: '/contracts', title: 'Contracts' },
+  { href: '/queue', title: 'Workers and queue' },
+  { href: '/audit', title: 'Audit', scope: 'audit:read' },
+];
 
 const routes: readonly [pattern: RegExp, page: ComponentType<{ id: string }>][] = [
   [/^\/(?:runs)?$/, RunsPage],
   [/^\/runs\/([^/]+)$/, RunPage],
+  [/^\/pipelines(?:\/([^/]+))?$/, PipelinesPage],
+  [/^\/contracts(?:\/([^/]+))?$/, ContractsPage],
+  [/^\/queue$/, QueuePage],
+  [/^\/audit$/, AuditPage],
 ];
 
 export function Routes() {

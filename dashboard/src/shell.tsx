@@ -45,7 +45,7 @@ export function Shell({ session, connection, onLeave, children }: ShellProps) {
             <div className="who">
               <Connection state={connection} />
               <span className="who-name">
-                <strong>{session.viewer.agency}</strong> {session.viewer.subject} ({session.viewer.role})
+                <strong>{session.viewer.agency}</strong> {session.viewer.subject} ({session.viewer.role.toLowerCase()})
               </span>
               <button type="button" className="usa-button usa-button--outline usa-button--inverse" onClick={onLeave}>
                 Sign out

@@ -782,6 +782,8 @@ export type AuditEntriesQueryVariables = Exact<{
   filter?: AuditFilter | null | undefined;
   first?: number | null | undefined;
   after?: string | null | undefined;
+  last?: number | null | undefined;
+  before?: string | null | undefined;
 }>;
 
 export type AuditEntriesQuery = {
@@ -3382,6 +3384,28 @@ export type ResumePlanQuery = {
   } | null;
 };
 
+export type RunDryRunPlanQueryVariables = Exact<{
+  id: string;
+}>;
+
+export type RunDryRunPlanQuery = {
+  run: {
+    id: string;
+    status: RunStatus;
+    failure: { code: string; message: string } | null;
+    dryRunPlan: {
+      origin: string;
+      sha256: string | null;
+      recordsTotal: string | null;
+      bytesTotal: string;
+      columns: Array<{ name: string; type: string }>;
+      partitions: Array<{ records: string }>;
+      destination: { dataset: string; mode: string; exists: boolean; fits: boolean } | null;
+      estimate: { recordsWritten: string | null; recordsRejected: string | null; recordsFiltered: string | null };
+    } | null;
+  } | null;
+};
+
 export type RunCheckpointsQueryVariables = Exact<{
   id: string;
   first?: number | null | undefined;
@@ -4951,8 +4975,8 @@ export const UpdateAgencyDocument = /*#__PURE__*/ typedDocument<UpdateAgencyMuta
   'sha256:b1edb6febc645aa6abbe2d3c60663a16c0555a5304aa850c9bc9335ce0bafc6e',
 );
 export const AuditEntriesDocument = /*#__PURE__*/ typedDocument<AuditEntriesQuery, AuditEntriesQueryVariables>(
-  'fragment AuditFields on AuditEntry { __typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query AuditEntries($after: String, $filter: AuditFilter, $first: Int) { auditEntries(filter: $filter, first: $first, after: $after) { edges { cursor node { ...AuditFields } } pageInfo { ...PageFields } } }',
-  'sha256:835f5298529c23929cdd28539986c0d463c66ec7824e41aac46a5d102a4cf9a1',
+  'fragment AuditFields on AuditEntry { __typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query AuditEntries($after: String, $before: String, $filter: AuditFilter, $first: Int, $last: Int) { auditEntries( filter: $filter first: $first after: $after last: $last before: $before ) { edges { cursor node { ...AuditFields } } pageInfo { ...PageFields } } }',
+  'sha256:59659df69352be91fa430a9b6e456ed61911c13bbf0b18562c09558017a4d82d',
 );
 export const AuditEntryDocument = /*#__PURE__*/ typedDocument<AuditEntryQuery, AuditEntryQueryVariables>(
   'fragment AuditFields on AuditEntry { __typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId } "One entry with what it changed." query AuditEntry($id: ID!) { node(id: $id) { __typename id ... on AuditEntry { after before ...AuditFields } } }',
@@ -5182,6 +5206,10 @@ export const RunPermissionsDocument = /*#__PURE__*/ typedDocument<RunPermissions
 export const ResumePlanDocument = /*#__PURE__*/ typedDocument<ResumePlanQuery, ResumePlanQueryVariables>(
   'query ResumePlan($id: ID!) { run(id: $id) { id resumePlan { attempt forbiddenBy { code message } partitions { checkpoint { id version } corruptedVersions disposition kind partitionNo recordsKept } } status } }',
   'sha256:411d22da216cde21cd887205a863e9609b8b62f168fab939437003a41fe35bce',
+);
+export const RunDryRunPlanDocument = /*#__PURE__*/ typedDocument<RunDryRunPlanQuery, RunDryRunPlanQueryVariables>(
+  '"What a dry run found." query RunDryRunPlan($id: ID!) { run(id: $id) { dryRunPlan { bytesTotal columns { name type } destination { dataset exists fits mode } estimate { recordsFiltered recordsRejected recordsWritten } origin partitions { records } recordsTotal sha256 } failure { code message } id status } }',
+  'sha256:914b59d4ed884e84eed90f8a7ca3e9e67c344e5447f2f931be72cf0f5275fcd8',
 );
 export const RunCheckpointsDocument = /*#__PURE__*/ typedDocument<RunCheckpointsQuery, RunCheckpointsQueryVariables>(
   'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query RunCheckpoints($after: String, $first: Int, $id: ID!) { run(id: $id) { checkpoints(first: $first, after: $after) { edges { cursor node { counts { bytes filtered read rejected written } createdAt epoch expiresAt hash id integrity partition previousHash status step version } } pageInfo { ...PageFields } } id } }',

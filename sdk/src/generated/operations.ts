@@ -49,6 +49,7 @@ import {
   RotateWebhookSecretDocument,
   RunCheckpointsDocument,
   RunDocument,
+  RunDryRunPlanDocument,
   RunEventLogDocument,
   RunEventsDocument,
   RunPermissionsDocument,
@@ -115,6 +116,7 @@ import {
   type RevokeSubscriptionsMutationVariables,
   type RotateWebhookSecretMutationVariables,
   type RunCheckpointsQueryVariables,
+  type RunDryRunPlanQueryVariables,
   type RunEventLogQueryVariables,
   type RunEventsSubscriptionVariables,
   type RunPermissionsQueryVariables,
@@ -477,6 +479,11 @@ export function runCheckpoints(client: Operations, variables: RunCheckpointsQuer
   return client.query(RunCheckpointsDocument, variables, 'run', options);
 }
 
+/** What a dry run found. */
+export function runDryRunPlan(client: Operations, variables: RunDryRunPlanQueryVariables, options: CallOptions = {}) {
+  return client.query(RunDryRunPlanDocument, variables, 'run', options);
+}
+
 /** A run’s events in order. The cursors are those of `runEvents`. */
 export function runEventLog(client: Operations, variables: RunEventLogQueryVariables, options: CallOptions = {}) {
   return client.query(RunEventLogDocument, variables, 'runEventLog', options);
@@ -747,6 +754,9 @@ export function bindOperations(client: Operations) {
     /** A run; null when there is none for the caller. */
     runCheckpoints: (variables: RunCheckpointsQueryVariables, options: CallOptions = {}) =>
       runCheckpoints(client, variables, options),
+    /** What a dry run found. */
+    runDryRunPlan: (variables: RunDryRunPlanQueryVariables, options: CallOptions = {}) =>
+      runDryRunPlan(client, variables, options),
     /** A run’s events in order. The cursors are those of `runEvents`. */
     runEventLog: (variables: RunEventLogQueryVariables, options: CallOptions = {}) =>
       runEventLog(client, variables, options),

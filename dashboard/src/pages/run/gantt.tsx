@@ -1,0 +1,160 @@
+import type { RunQuery } from '@flux-etl/sdk';
+
+import { Status } from '../../components/status.tsx';
+import { Table } from '../../components/table.tsx';
+import { count, csv, download, duration, moment, words } from '../../format.ts';
+
+type Run = NonNullable<RunQuery['run']>;
+type Partition = Run['partitions'][number];
+
+const width = 960;
+const label = 150;
+const row = 22;
+const axis = 20;
+const rowsMax = 60;
+
+/** When each partition waited and when it was worked on, from the server's own statistics: no event has to be read for it. */
+export function Gantt({ run, now }: { run: Run; now: number }) {
+  const partitions = [...run.partitions].sort((a, b) => a.partitionNo - b.partitionNo);
+  if (partitions.length === 0) return null;
+  const drawn = partitions.slice(0, rowsMax);
+  const start = Date.parse(run.createdAt);
+  const end = Math.max(
+    start + 1_000,
+    run.finishedAt ? Date.parse(run.finishedAt) : now,
+    ...drawn.map((one) => endOf(one, now)),
+  );
+  const x = (at: number): number => label + ((at - start) / (end - start)) * (width - label - 8);
+  const height = axis + drawn.length * row;
+  return (
+    <section aria-labelledby="gantt-title">
+      <h2 id="gantt-title">Partitions</h2>
+      <figure className="chart gantt">
+        <figcaption>Waiting (outlined) and working (filled), from when the run was asked for</figcaption>
+        <svg viewBox={`0 0 ${String(width)} ${String(height)}`} aria-hidden="true" focusable="false">
+          {[0, 0.25, 0.5, 0.75, 1].map((part) => (
+            <g key={part}>
+              <line
+                className="grid"
+                x1={x(start + part * (end - start))}
+                x2={x(start + part * (end - start))}
+                y1={axis - 4}
+                y2={height}
+              />
+              <text x={x(start + part * (end - start))} y={12} textAnchor={part === 1 ? 'end' : 'middle'}>
+                {duration(part * (end - start))}
+              </text>
+            </g>
+          ))}
+          {drawn.map((partition, i) => (
+            <Bar
+              key={`${partition.stage} ${String(partition.partitionNo)}`}
+              partition={partition}
+              y={axis + i * row}
+              x={x}
+              start={start}
+              now={now}
+            />
+          ))}
+        </svg>
+      </figure>
+      {partitions.length > rowsMax && (
+        <p>
+          The first {rowsMax} of {partitions.length} are drawn; the table has all.
+        </p>
+      )}
+      <details>
+        <summary>Partitions as a table</summary>
+        <Table
+          caption="Partitions"
+          rows={partitions}
+          keyOf={({ stage, partitionNo }) => `${stage} ${String(partitionNo)}`}
+          columns={[
+            { title: 'Partition', cell: nameOf },
+            { title: 'Status', cell: ({ status }) => <Status value={status} /> },
+            { title: 'Worker', cell: ({ worker }) => worker ?? '–' },
+            { title: 'Takings', numeric: true, cell: ({ epoch }) => String(epoch) },
+            { title: 'Read', numeric: true, cell: ({ recordsRead }) => count(recordsRead) },
+            { title: 'Written', numeric: true, cell: ({ recordsWritten }) => count(recordsWritten) },
+            { title: 'Rejected', numeric: true, cell: ({ recordsRejected }) => count(recordsRejected) },
+            { title: 'Began', cell: ({ startedAt }) => moment(startedAt) },
+            {
+              title: 'Took',
+              numeric: true,
+              cell: (one) => (one.startedAt ? duration(endOf(one, now) - Date.parse(one.startedAt)) : '–'),
+            },
+          ]}
+        />
+        <button
+          type="button"
+          className="usa-button usa-button--outline"
+          onClick={() => download(`partitions-${run.runId}.csv`, csvOf(partitions), 'text/csv')}
+        >
+          Partitions as CSV
+        </button>
+      </details>
+    </section>
+  );
+}
+
+interface BarProps {
+  partition: Partition;
+  y: number;
+  x: (at: number) => number;
+  start: number;
+  now: number;
+}
+
+function Bar({ partition, y, x, start, now }: BarProps) {
+  const begun = partition.startedAt ? Date.parse(partition.startedAt) : now;
+  const end = endOf(partition, now);
+  return (
+    <g>
+      <text x={0} y={y + 14}>
+        {nameOf(partition)}
+        {partition.epoch > 1 ? ` ×${String(partition.epoch)}` : ''}
+      </text>
+      <rect className="bar bar--wait" x={x(start)} y={y + 6} width={Math.max(1, x(begun) - x(start))} height={6} />
+      {partition.startedAt && (
+        <rect
+          className={`bar bar--${partition.status}`}
+          x={x(begun)}
+          y={y + 2}
+          width={Math.max(2, x(end) - x(begun))}
+          height={14}
+          rx={2}
+        >
+          <title>{`${nameOf(partition)}: ${words(partition.status)}, ${duration(end - begun)}`}</title>
+        </rect>
+      )}
+    </g>
+  );
+}
+
+function nameOf({ kind, stage, partitionNo }: Partition): string {
+  return kind === 'BATCHES' ? `${words(stage)} ${String(partitionNo)}` : words(kind);
+}
+
+function endOf({ finishedAt, startedAt, updatedAt, status }: Partition, now: number): number {
+  if (finishedAt) return Date.parse(finishedAt);
+  return status === 'EXECUTING' ? now : Date.parse(updatedAt ?? startedAt);
+}
+
+function csvOf(partitions: readonly Partition[]): string {
+  return csv([
+    ['partition', 'kind', 'stage', 'status', 'worker', 'takings', 'read', 'written', 'rejected', 'started', 'finished'],
+    ...partitions.map((one) => [
+      String(one.partitionNo),
+      one.kind,
+      one.stage,
+      one.status,
+      one.worker ?? '',
+      String(one.epoch),
+      one.recordsRead,
+      one.recordsWritten,
+      one.recordsRejected,
+      one.startedAt ?? '',
+      one.finishedAt ?? '',
+    ]),
+  ]);
+}

@@ -1,0 +1,106 @@
+import type { RunEvent } from '@flux-etl/sdk';
+import { useCallback, useEffect, useRef, useState } from 'react';
+
+import { useSession } from '../../use-session.ts';
+
+/** A place in the log without events: what the server no longer has, or what this page let go. */
+export type LoggedEvent = Pick<
+  RunEvent,
+  'seq' | 'at' | 'name' | 'message' | 'stage' | 'step' | 'attempt' | 'partitionNo' | 'cursor'
+>;
+
+export interface EventLog {
+  /** In order, without a hole between the first and the last. */
+  events: readonly LoggedEvent[];
+  /** There are earlier ones on the server. */
+  hasEarlier: boolean;
+  loadEarlier: () => Promise<void>;
+  /** The attempt is over, and every event of it is here. */
+  ended: boolean;
+  error: unknown;
+  /** Sequence numbers that the stream said are missing. */
+  gaps: readonly string[];
+}
+
+const pageSize = 200;
+/** Events that are kept; the oldest go when more come, and can be loaded again. */
+const keptMax = 100_000;
+const drawEveryMs = 250;
+
+/**
+ * A run's events from the end backward, and as they come. What a broken connection held back comes once it is back, each event once.
+ *
+ * @param attempt a resumed run goes on: the stream of each attempt ends with it
+ * @param onEvents told of new events, at most every 250 ms
+ */
+export function useEventLog(
+  runId: string,
+  attempt: number,
+  onEvents: (events: readonly LoggedEvent[]) => void,
+): EventLog {
+  const { flux } = useSession();
+  const [events, setEvents] = useState<readonly LoggedEvent[]>([]);
+  const [earlier, setEarlier] = useState<string | null>(null);
+  const [ended, setEnded] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const [gaps, setGaps] = useState<readonly string[]>([]);
+  const cursor = useRef<string | null>(null);
+  const tell = useRef(onEvents);
+  useEffect(() => {
+    tell.current = onEvents;
+  });
+
+  useEffect(() => {
+    const stop = new AbortController();
+    let arrived: LoggedEvent[] = [];
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    setEnded(false);
+    setError(null);
+    const draw = (): void => {
+      clearTimeout(timer);
+      timer = undefined;
+      const batch = arrived;
+      arrived = [];
+      if (batch.length === 0 || stop.signal.aborted) return;
+      setEvents((before) => [...before, ...batch].slice(-keptMax));
+      tell.current(batch);
+    };
+    const follow = async (): Promise<void> => {
+      if (cursor.current === null) {
+        const { edges, pageInfo } = await flux.api.runEventLog({ runId, last: pageSize }, { signal: stop.signal });
+        cursor.current = edges.at(-1)?.cursor ?? null;
+        setEvents(edges.map(({ node }) => node));
+        setEarlier(pageInfo.hasPreviousPage ? (edges[0]?.cursor ?? null) : null);
+      }
+      for await (const item of flux.runs.watch(runId, { after: cursor.current, signal: stop.signal })) {
+        cursor.current = item.cursor;
+        if (item.__typename === 'StreamEnd') continue;
+        if (item.__typename === 'StreamGap') setGaps((before) => [...before, `${item.fromSeq} to ${item.toSeq}`]);
+        else arrived.push(item);
+        timer ??= setTimeout(draw, drawEveryMs);
+      }
+      draw();
+      if (!stop.signal.aborted) setEnded(true);
+    };
+    void follow().catch((cause: unknown) => !stop.signal.aborted && setError(cause));
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+      // What had come and was not drawn is asked for again.
+      cursor.current = arrived.length > 0 ? null : cursor.current;
+    };
+  }, [flux, runId, attempt]);
+
+  const loadEarlier = useCallback(async () => {
+    if (earlier === null) return;
+    try {
+      const { edges, pageInfo } = await flux.api.runEventLog({ runId, last: pageSize, before: earlier });
+      setEvents((before) => [...edges.map(({ node }) => node), ...before]);
+      setEarlier(pageInfo.hasPreviousPage ? (edges[0]?.cursor ?? null) : null);
+    } catch (cause) {
+      setError(cause);
+    }
+  }, [flux, runId, earlier]);
+
+  return { events, hasEarlier: earlier !== null, loadEarlier, ended, error, gaps };
+}

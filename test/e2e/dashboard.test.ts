@@ -1,0 +1,240 @@
+/** The dashboard in a real browser, against `flux up`: real workers, real Postgres, one of the workers killed. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+
+import { browserMissing, launchBrowser } from '../support/browser.ts';
+import {
+  buildDashboard,
+  dashboardFolder,
+  type DashboardStack,
+  signIn,
+  startDashboardStack,
+} from '../support/dashboard.ts';
+import { readRunFile } from '../support/flux.ts';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const patience = { timeout: 120_000 };
+/** Enough batches that a run is still under way when somebody has clicked. */
+const records = 200_000;
+
+test('the first view loads at most 200 kB of JavaScript, gzipped', () => {
+  buildDashboard();
+  const assets = path.join(dashboardFolder, 'dist', 'assets');
+  const index = readFileSync(path.join(dashboardFolder, 'dist', 'index.html'), 'utf8');
+  const entry = readdirSync(assets).filter((name) => name.endsWith('.js') && index.includes(name));
+  // What the entry imports by itself comes with it; what a page imports when it is opened does not.
+  const loaded = new Set(entry);
+  for (const name of loaded) {
+    const text = readFileSync(path.join(assets, name), 'utf8');
+    for (const [, other = ''] of text.matchAll(/(?:^|[;}])import[^("']*["']\.\/([\w.-]+\.js)["']/g)) loaded.add(other);
+  }
+  const bytes = [...loaded].reduce((sum, name) => sum + gzipSync(readFileSync(path.join(assets, name))).length, 0);
+  expect(loaded.size).toBeGreaterThan(0);
+  expect(bytes).toBeGreaterThan(50_000);
+  expect(bytes).toBeLessThanOrEqual(200_000);
+});
+
+describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
+  let stack: DashboardStack;
+  let browser: Browser;
+  let context: BrowserContext;
+  let page: Page;
+  /** Origins that the browser asked, and what it complained of. */
+  const origins = new Set<string>();
+  const complaints: string[] = [];
+
+  beforeAll(async () => {
+    stack = await startDashboardStack({ workers: 2, records });
+    browser = await launchBrowser();
+    context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+    page = await context.newPage();
+    page.setDefaultTimeout(patience.timeout);
+    page.on('request', (request) => origins.add(new URL(request.url()).origin));
+    page.on('pageerror', ({ message }) => complaints.push(message));
+    page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  }, 180_000);
+  afterAll(async () => {
+    await browser.close();
+    await stack.stop();
+  });
+  beforeEach(() => {
+    complaints.length = 0;
+  });
+
+  const status = (name: string) => page.locator(`.run-state [data-status="${name}"]`);
+  const events = () => page.getByRole('region', { name: 'Events of this run, in order' });
+
+  /** Rules of WCAG 2.2 A and AA that the page breaks, with where. */
+  async function broken(): Promise<string[]> {
+    await page.evaluate(axe);
+    const found: { id: string; nodes: string[] }[] = await page.evaluate(async () => {
+      const tool = (
+        globalThis as unknown as {
+          axe: { run(options: object): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+        }
+      ).axe;
+      const { violations } = await tool.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] });
+      return violations.map(({ id, nodes }) => ({ id, nodes: nodes.map(({ html }) => html.slice(0, 160)) }));
+    });
+    return found.map(({ id, nodes }) => `${id}: ${nodes.join(' | ')}`);
+  }
+
+  async function expectAccessible(): Promise<void> {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await broken(), `${page.url()} ${colorScheme}`).toEqual([]);
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.setViewportSize({ width: 320, height: 800 });
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    expect(overflow, `${page.url()} at 320 px scrolls sideways`).toBeLessThanOrEqual(0);
+    await page.setViewportSize({ width: 1280, height: 900 });
+  }
+
+  test('an operator starts a run, watches it live through a killed worker, cancels it, and resumes it to the end', async () => {
+    await signIn(page, stack.url, 'nasa', 'operator');
+    await page.locator('[data-connection="live"]').waitFor();
+    await page.getByRole('link', { name: 'Pipelines' }).click();
+    await page.getByRole('link', { name: 'readings' }).click();
+    await page.getByRole('button', { name: 'Dry run' }).click();
+    await page.getByText(/It would read 200,000 records/).waitFor();
+    await page.getByLabel('Reason (may be left out)').fill('from the browser');
+    await page.getByRole('button', { name: 'Start', exact: true }).click();
+
+    // Live: batches come by themselves.
+    await status('IN_PROGRESS').waitFor();
+    await page.getByRole('searchbox', { name: 'Search' }).fill('BatchCommitted');
+    await events().getByText('BatchCommitted').first().waitFor();
+
+    // A worker is killed with a partition in its hands; another takes it over, and the page shows it.
+    await page.getByText('Partitions as a table').click();
+    const holder = page.getByRole('row', { name: /executing/ }).first();
+    const row = await holder.innerText();
+    const victim = (await readRunFile(stack.home)).workers.find(({ id }) => row.includes(id));
+    expect(victim, row).toBeDefined();
+    process.kill(victim?.pid ?? 0, 'SIGKILL');
+    await page.getByRole('searchbox', { name: 'Search' }).fill('TakenOver');
+    await events().getByText('PartitionTakenOver').first().waitFor();
+
+    await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel(/^Reason/).fill('enough seen');
+    await dialog.getByText('The same as a command or a program').click();
+    expect(await dialog.innerText()).toContain('--reason "enough seen"');
+    await dialog.getByRole('button', { name: 'Cancel', exact: true }).click();
+    await status('CANCELLED').waitFor();
+
+    await page.getByRole('button', { name: 'Resume', exact: true }).click();
+    await dialog.getByText('Records kept').waitFor();
+    await dialog.getByLabel(/^Reason/).fill('and on');
+    await dialog.getByRole('button', { name: 'Resume', exact: true }).click();
+    await status('COMPLETED').waitFor();
+    await page.getByText('Every record is accounted for').waitFor();
+    expect(await page.getByText(/200,000 read = 199,800 written \+ 200\s+rejected/).count()).toBe(1);
+    expect(complaints).toEqual([]);
+  }, 300_000);
+
+  test('the log holds every event once, in order, and mounts no more rows than fit', async () => {
+    await page.getByRole('searchbox', { name: 'Search' }).fill('');
+    await page.getByText(/^\d+ events loaded/).waitFor();
+    const earlier = page.getByRole('button', { name: 'Earlier events' });
+    while (await earlier.isVisible()) {
+      const before = await page.locator('.log-rows').getAttribute('data-total');
+      await earlier.click();
+      await expect.poll(() => page.locator('.log-rows').getAttribute('data-total'), patience).not.toBe(before);
+    }
+    const total = Number(await page.locator('.log-rows').getAttribute('data-total'));
+    expect(total).toBeGreaterThan(400);
+    expect(await page.locator('.log-row').count()).toBeLessThan(60);
+    await page.locator('.log').evaluate((box) => (box.scrollTop = 0));
+    await page.locator('[data-seq="1"]').waitFor();
+    await page.locator('.log').evaluate((box) => (box.scrollTop = box.scrollHeight));
+    // The last of as many as are loaded has their count as its number: none is missing, none is there twice.
+    await page.locator(`[data-seq="${String(total)}"]`).waitFor();
+    await page.getByText('RunCompleted').waitFor();
+  });
+
+  test('every page keeps to WCAG 2.2 AA in light and dark, and fits 320 px', async () => {
+    await page.getByText(/^Rejected records/).click();
+    await page.getByRole('region', { name: 'Rejected records' }).waitFor();
+    await page.getByText('Checkpoints', { exact: true }).click();
+    await page.getByRole('region', { name: 'Checkpoints' }).waitFor();
+    await expectAccessible();
+    for (const [at, shown] of [
+      ['/runs', 'Runs, the newest first'],
+      ['/pipelines', 'Pipelines'],
+      ['/pipelines/readings', 'Definition, version 1'],
+      ['/contracts', 'Contracts, every version'],
+      ['/contracts/reading', 'reading v1, JSON Schema'],
+    ] as const) {
+      await page.goto(stack.url + at);
+      await page.getByRole('region', { name: shown }).waitFor();
+      await expectAccessible();
+    }
+    await page.goto(`${stack.url}/queue`);
+    await page.getByText('Nothing waits.').waitFor();
+    await expectAccessible();
+    expect(complaints).toEqual([]);
+  });
+
+  test('the list’s filter is the address, and only what fits is listed', async () => {
+    await page.goto(`${stack.url}/runs?status=FAILED`);
+    await page.getByText('No run fits.').waitFor();
+    await page.getByLabel('Status').selectOption('COMPLETED');
+    await page
+      .getByRole('link', { name: /readings/ })
+      .first()
+      .waitFor();
+    expect(new URL(page.url()).search).toBe('?status=COMPLETED');
+    await page.reload();
+    await page
+      .getByRole('link', { name: /readings/ })
+      .first()
+      .waitFor();
+    expect(await page.locator('tbody [data-status]:not([data-status="COMPLETED"])').count()).toBe(0);
+  });
+
+  test('a viewer is refused what an operator may do, and told why', async () => {
+    await signIn(page, stack.url, 'nasa', 'viewer');
+    await page
+      .getByRole('link', { name: /readings/ })
+      .first()
+      .click();
+    const rerun = page.getByRole('button', { name: 'Rerun' });
+    await rerun.waitFor();
+    expect(await rerun.getAttribute('aria-disabled')).toBe('true');
+    expect(await rerun.getAttribute('title')).toContain('run:write');
+    await rerun.click({ force: true });
+    expect(await page.getByRole('dialog').count()).toBe(0);
+    await page.getByText(/^Rejected records/).click();
+    await page.getByText('roles with data:read').waitFor();
+    expect(await page.getByRole('link', { name: 'Audit' }).count()).toBe(0);
+    await page.goto(`${stack.url}/pipelines/readings`);
+    await page.getByText('Starting it needs run:write.').waitFor();
+  });
+
+  test('an analyzer verifies the audit log and finds what the operator did, with the reason', async () => {
+    await signIn(page, stack.url, 'nasa', 'analyzer');
+    await page.getByRole('link', { name: 'Audit' }).click();
+    await page.getByRole('button', { name: 'Verify the log' }).click();
+    await page.getByText('The log holds').waitFor();
+    await page.getByLabel('Action').fill('run.cancel');
+    await page.getByRole('cell', { name: 'enough seen' }).waitFor();
+    await expectAccessible();
+  });
+
+  test('no token is in any storage, and no request left this server', async () => {
+    const kept = await page.evaluate(() =>
+      JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]),
+    );
+    expect(kept).not.toMatch(/eyJ/);
+    expect([...origins].map((origin) => origin.replace('ws:', 'http:'))).toEqual([stack.url]);
+  });
+});
+
+if (browserMissing !== undefined) test('the dashboard in Chromium', (context) => context.skip(browserMissing));

@@ -1,0 +1,75 @@
+/**
+ * Takes a picture of every page of the dashboard, with runs that really ran: `npm run screenshots` writes them to docs/screenshots.
+ *
+ * Usage: node test/screenshots/main.ts
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+
+import type { Page } from 'playwright-core';
+
+import { browserMissing, launchBrowser } from '../support/browser.ts';
+import { signIn, startDashboardStack } from '../support/dashboard.ts';
+
+const folder = path.join(import.meta.dirname, '..', '..', 'docs', 'screenshots');
+const viewport = { width: 1280, height: 860 };
+
+async function start(page: Page, url: string, pipeline: string, status: string): Promise<void> {
+  await page.goto(`${url}/pipelines/${pipeline}`);
+  await page.getByLabel('Reason (may be left out)').fill('quarterly load');
+  await page.getByRole('button', { name: 'Start', exact: true }).click();
+  await page.locator(`.run-state [data-status="${status}"]`).waitFor();
+}
+
+async function main(): Promise<void> {
+  if (browserMissing !== undefined) throw new Error(browserMissing);
+  mkdirSync(folder, { recursive: true });
+  const [stack, browser] = await Promise.all([startDashboardStack({ workers: 2, records: 60_000 }), launchBrowser()]);
+  try {
+    const page = await browser.newPage({ viewport });
+    page.setDefaultTimeout(120_000);
+    const shoot = async (name: string): Promise<void> => {
+      await page.evaluate(() => document.fonts.ready);
+      await page.screenshot({ path: path.join(folder, `${name}.png`) });
+    };
+    await page.goto(stack.url);
+    await page.getByRole('button', { name: 'Sign in' }).waitFor();
+    await shoot('sign-in');
+    await signIn(page, stack.url, 'nasa', 'admin');
+    for (const [pipeline, status] of [
+      ['readings', 'COMPLETED'],
+      ['strict', 'FAILED'],
+      ['readings', 'COMPLETED'],
+      ['readings', 'IN_PROGRESS'],
+    ] as const) {
+      await start(page, stack.url, pipeline, status);
+    }
+    await page.getByText('BatchCommitted').first().waitFor();
+    await page.getByText(/Records per second over/).waitFor();
+    await shoot('run');
+    await page.goto(`${stack.url}/runs`);
+    await page.getByRole('region', { name: 'Runs, the newest first' }).waitFor();
+    await shoot('runs');
+    await page.goto(`${stack.url}/queue`);
+    await page.getByText('There is no backfill.').waitFor();
+    await shoot('queue');
+    await page.goto(`${stack.url}/pipelines`);
+    await page.getByRole('region', { name: 'Pipelines' }).waitFor();
+    await shoot('pipelines');
+    await page.goto(`${stack.url}/pipelines/readings`);
+    await page.getByRole('region', { name: /^Definition/ }).waitFor();
+    await shoot('pipeline');
+    await page.goto(`${stack.url}/contracts/reading`);
+    await page.getByRole('region', { name: /JSON Schema/ }).waitFor();
+    await shoot('contract');
+    await page.goto(`${stack.url}/audit`);
+    await page.getByRole('button', { name: 'Verify the log' }).click();
+    await page.getByText('The log holds').waitFor();
+    await shoot('audit');
+  } finally {
+    await browser.close();
+    await stack.stop();
+  }
+}
+
+await main();

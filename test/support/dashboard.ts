@@ -1,0 +1,112 @@
+import { spawnSync } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+import type { Page } from 'playwright-core';
+
+import { connectionDocument, contractDocument, pipelineDocument } from './api.ts';
+import { flux, type FluxProcess, freePort, startFlux, temporaryFolder } from './flux.ts';
+
+export const dashboardFolder = path.join(import.meta.dirname, '..', '..', 'dashboard');
+
+/** Builds the dashboard as it stands in this checkout, unless that has been done. */
+export function buildDashboard(): void {
+  const args = [path.join(dashboardFolder, 'build.ts'), '--if-stale'];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`The dashboard was not built: ${stderr}`);
+}
+
+export interface DashboardStack {
+  url: string;
+  home: string;
+  stop(): Promise<void>;
+}
+
+const manifest = {
+  slug: 'nasa',
+  name: 'National Aeronautics and Space Administration',
+  abbreviation: 'NASA',
+  supported_content_types: ['text'],
+  supported_use_cases: ['research'],
+};
+
+/**
+ * `flux up` with the dashboard, an agency, and two pipelines on one CSV: `readings` accepts what is good; `strict` fails at the first
+ * record that is not.
+ *
+ * @param records of the CSV; one in a thousand is broken
+ */
+export async function startDashboardStack(options: { workers: number; records: number }): Promise<DashboardStack> {
+  buildDashboard();
+  const { folder, remove } = await temporaryFolder('dashboard');
+  const home = path.join(folder, 'home');
+  const files = path.join(folder, 'files');
+  await mkdir(files, { mode: 0o755 });
+  const rows = Array.from({ length: options.records }, (_, i) =>
+    i % 1_000 === 500 ? 'unknown' : String(1900 + (i % 120)),
+  );
+  await writeFile(path.join(files, 'readings.csv'), `year\n${rows.join('\n')}\n`);
+  const port = await freePort();
+  const up: FluxProcess = startFlux(['up', '--workers', String(options.workers)], {
+    home,
+    env: {
+      FLUX_PORT: String(port),
+      FLUX_METRICS_PORT: '0',
+      FLUX_SOURCE_ROOTS: JSON.stringify({ nasa: [files] }),
+      LOG_LEVEL: 'warn',
+    },
+  });
+  await up.says(/Flux is up/);
+  const run = async (args: string[], token = ''): Promise<string> => {
+    const ended = await flux(args, { home, env: { FLUX_TOKEN: token } });
+    if (ended.code !== 0) throw new Error(`flux ${args.join(' ')}: ${ended.stderr}`);
+    return ended.stdout.trim();
+  };
+  const write = async (name: string, content: unknown): Promise<string> => {
+    const file = path.join(folder, name);
+    await writeFile(file, JSON.stringify(content));
+    return file;
+  };
+  await run(['agencies', 'add', await write('agency.json', manifest)]);
+  const admin = await run(['token', '--agency', 'nasa', '--role', 'admin', '--sub', 'pat@example.gov']);
+  // A contract is called as its file is.
+  const register = async (kind: 'connections' | 'contracts' | 'pipelines', name: string, document: unknown) => {
+    await run([kind, 'register', await write(`${name}.json`, document)], admin);
+  };
+  await register('connections', 'files', connectionDocument);
+  await register('contracts', 'reading', contractDocument);
+  const contract = { name: 'reading', version: 1 };
+  const batch = { records: 1_000 };
+  await register(
+    'pipelines',
+    'readings',
+    pipelineDocument('readings', { batch, contract: { ...contract, maxRejectedRatio: 0.5 } }),
+  );
+  await register(
+    'pipelines',
+    'strict',
+    pipelineDocument('strict', { batch, contract: { ...contract, onViolation: 'fail' } }),
+  );
+  return {
+    url: `http://127.0.0.1:${String(port)}`,
+    home,
+    async stop() {
+      up.kill('SIGTERM');
+      await up.ended;
+      await remove();
+    },
+  };
+}
+
+/** Signs in with the role picker of a development machine; ends on the list of runs, live. */
+export async function signIn(page: Page, url: string, agency: string, role: string): Promise<void> {
+  await page.goto(url);
+  const leave = page.getByRole('button', { name: 'Sign out' });
+  const enter = page.getByRole('button', { name: 'Sign in' });
+  await leave.or(enter).first().waitFor();
+  if (await leave.isVisible()) await leave.click();
+  await page.getByLabel('Agency').fill(agency);
+  await page.locator(`label[for="role-${role}"]`).click();
+  await enter.click();
+  await leave.waitFor();
+}
