@@ -16,6 +16,7 @@ import { addServices } from './commands/services.ts';
 import { addToken } from './commands/token.ts';
 import { addUp } from './commands/up.ts';
 import { addValidate } from './commands/validate.ts';
+import { addWebhooks } from './commands/webhooks.ts';
 import { printFailure } from './output.ts';
 
 /** The `flux` command. Sets the process's exit code; resolves when the command is done. */
@@ -46,6 +47,7 @@ function createProgram(): Command {
   addRuns(program);
   addSchedules(program);
   addBackfills(program);
+  addWebhooks(program);
   addDefinitions(program);
   addValidate(program);
   addAudit(program);

@@ -103,6 +103,19 @@ describe('a request to REST that is refused is told of', () => {
   });
 });
 
+it.each(['/v1/docs', '/v1/rest/openapi.json'])('in production %s is for who has a good token', async (path) => {
+  const get = async (token?: string) =>
+    (await fetch(`${api.url}${path}`, token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } }))
+      .status;
+  expect(await get()).toBe(401);
+  expect(await get('x')).toBe(401);
+  expect(await get(await api.token({ exp: 1, iat: 0 }))).toBe(401);
+  expect(await get(await api.token({ role: 'viewer' }))).toBe(200);
+  const anonymous = await fetch(`${api.url}${path}`);
+  expect(await anonymous.json()).toMatchObject({ code: 'UNAUTHENTICATED' });
+  expect((await fetch(`${crowded.url}${path}`)).status).toBe(200);
+});
+
 it('a body that is no GraphQL request is told of', async () => {
   await api.ask('{"query": ');
   await api.ask({ query: 'x'.repeat(120_000) });

@@ -10,6 +10,7 @@ import { sql } from '../../src/db/sql.ts';
 import { startWebhooks, type WebhookTimes } from '../../src/worker/webhooks.ts';
 import { append, auditOf, starts } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
+import { flux as run, temporaryFolder } from '../support/flux.ts';
 import {
   definitions,
   history,
@@ -274,4 +275,35 @@ describe('an admin', () => {
       message: expect.stringContaining(why) as string,
     });
   });
+});
+
+describe('the command line', () => {
+  it('registers, lists, shows deliveries, makes a dead one again and removes', async () => {
+    const { url } = await receiver();
+    const home = await temporaryFolder('webhooks');
+    cleanups.push(() => home.remove());
+    const command = (...args: string[]) =>
+      run(['webhooks', ...args], { home: home.folder, env: { FLUX_URL: api.url, FLUX_TOKEN: 'nasa/admin' } });
+    const added = await command('add', url, '--on', 'completed', '--description', 'the data desk', '--json');
+    expect(added).toMatchObject({ code: 0, stderr: '' });
+    const { id, secret } = JSON.parse(added.stdout) as { id: string; secret: string };
+    expect(secret).toMatch(/^whsec_/);
+    expect((await command('list')).stdout).toMatch(/yes +completed +the data desk/);
+    await endedRun();
+    await database.admin().query(sql`
+      update flux.webhook_deliveries
+      set status = 'DEAD', finished_at = clock_timestamp(), last_error = 'it was away'
+      where agency_id = 'nasa'
+    `);
+    const [dead] = await deliveriesOf(id);
+    const shown = await command('deliveries', id, '--status', 'DEAD');
+    expect(shown.stdout).toMatch(/gov\.flux\.run\.completed .* DEAD .* it was away/);
+    const again = await command('replay', dead?.deliveryId ?? '', '--reason', 'it is back', '--json');
+    expect(JSON.parse(again.stdout)).toMatchObject({ status: 'PENDING' });
+    expect(await command('remove', id)).toMatchObject({ code: 0, stderr: '' });
+    expect(await command('remove', id)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^NOT_FOUND/) as string,
+    });
+  }, 120_000);
 });

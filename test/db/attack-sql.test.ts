@@ -1,5 +1,5 @@
 import { to as copyTo } from 'pg-copy-streams';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { connect, type Connection } from '../../src/db/pool.ts';
 import { lakeSchema } from '../../src/db/roles.ts';
@@ -355,8 +355,14 @@ describe('one connection after another tenant', () => {
         graceSeconds: null,
         idempotencyKey: null,
       });
-      await client.query('select 1');
-      expect(heard.length).toBeGreaterThan(0);
+      // Another backend's notification comes when the system delivers its signal.
+      await vi.waitFor(
+        async () => {
+          await client.query('select 1');
+          expect(heard.length).toBeGreaterThan(0);
+        },
+        { timeout: 25_000, interval: 20 },
+      );
       // An opaque id of a run is all that is said, and it shows nothing to who is not its agency.
       expect(heard.filter((payload) => payload.includes(omega.canary) || payload.includes(omega.slug))).toEqual([]);
     });

@@ -39,23 +39,14 @@ export function serveRest<Context extends RequestContext>(
 ): void {
   const document = openApiDocument(options.schema);
   void server.register(async (scope) => {
+    // Strangers learn as little of the schema here as by introspection.
+    if (options.production) requireToken(scope, options);
     scope.get(`${restPath}/openapi.json`, (_request, reply) => reply.send(document));
     serveDocs(scope, document);
   });
   void server.register(
     async (scope) => {
-      const principals = new WeakMap<FastifyRequest, Principal>();
-      scope.addHook('onRequest', async (request) => {
-        principals.set(request, await options.authenticator.authenticate(bearerToken(request.headers.authorization)));
-      });
-      scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
-        const { requestId, traceId } = requestIds(request.headers);
-        const failure = fromHttp(error);
-        logFailure(options.logger, failure, { requestId, traceId });
-        tellRefusal(options.onRefused, request, principals.get(request), failure);
-        if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
-        return sendProblem(reply, failure, formatError(failure, { hideSuggestions: options.production, traceId }));
-      });
+      const principals = requireToken(scope, options);
       scope.setNotFoundHandler((request) => {
         const path = request.url.split('?')[0] ?? '';
         throw new FluxError(
@@ -73,6 +64,26 @@ export function serveRest<Context extends RequestContext>(
     },
     { prefix: restPath },
   );
+}
+
+/** Takes no request without a good token, and words every refusal as a problem. @returns who asks */
+function requireToken<Context extends RequestContext>(
+  scope: FastifyInstance,
+  { authenticator, logger, onRefused, production }: RestOptions<Context>,
+): WeakMap<FastifyRequest, Principal> {
+  const principals = new WeakMap<FastifyRequest, Principal>();
+  scope.addHook('onRequest', async (request) => {
+    principals.set(request, await authenticator.authenticate(bearerToken(request.headers.authorization)));
+  });
+  scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
+    const { requestId, traceId } = requestIds(request.headers);
+    const failure = fromHttp(error);
+    logFailure(logger, failure, { requestId, traceId });
+    tellRefusal(onRefused, request, principals.get(request), failure);
+    if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
+    return sendProblem(reply, failure, formatError(failure, { hideSuggestions: production, traceId }));
+  });
+  return principals;
 }
 
 async function answer<Context extends RequestContext>(
