@@ -1,5 +1,3 @@
-import { userInfo } from 'node:os';
-
 import { type Command, InvalidArgumentError } from 'commander';
 
 import { classifications } from '../../auth/principal.ts';
@@ -20,6 +18,7 @@ import { chooseKeyEncryption } from '../../keys/choose-key-encryption.ts';
 import { agencyObjects } from '../../objects/agency-objects.ts';
 import { createFileStore } from '../../objects/file-store.ts';
 import { findAdminUrl } from '../database.ts';
+import { operatorName } from '../operator.ts';
 import { print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
 import { keyOperator } from './keys.ts';
@@ -180,7 +179,7 @@ async function provisioning({ retentionFloor, ...asked }: ManifestOptions): Prom
   return {
     adminUrl: await findAdminUrl(config),
     contextKey: config.contextKey,
-    actor: `operator:${userInfo().username}`,
+    actor: operatorName(),
     encryption: chooseKeyEncryption(config),
     ...(retentionFloor === undefined ? {} : { retentionFloorDays: retentionFloor }),
     share,

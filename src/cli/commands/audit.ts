@@ -1,5 +1,3 @@
-import { userInfo } from 'node:os';
-
 import { type Command, InvalidArgumentError } from 'commander';
 
 import { anchorFile } from '../../audit/anchor.ts';
@@ -18,6 +16,7 @@ import { inTransaction } from '../../db/transaction.ts';
 import { FluxError } from '../../errors.ts';
 import { recordLogReading } from '../../domain/record-log-reading.ts';
 import { findAdminUrl } from '../database.ts';
+import { operatorName } from '../operator.ts';
 import { print, printJson } from '../output.ts';
 
 interface VerifyOptions {
@@ -131,7 +130,7 @@ async function recordReading(
   after?: object,
 ): Promise<void> {
   const adminUrl = await findAdminUrl(config);
-  const actor = `operator:${userInfo().username}`;
+  const actor = operatorName();
   await recordLogReading({ adminUrl, contextKey: config.contextKey, actor }, agencies, {
     action,
     ...(after ? { after } : {}),

@@ -1,5 +1,3 @@
-import { userInfo } from 'node:os';
-
 import { type Command, InvalidArgumentError } from 'commander';
 
 import { loadConfig } from '../../config.ts';
@@ -12,6 +10,7 @@ import {
 } from '../../domain/manage-issuers.ts';
 import { FluxError } from '../../errors.ts';
 import { findAdminUrl } from '../database.ts';
+import { operatorName } from '../operator.ts';
 import { print, printJson, printTable } from '../output.ts';
 import { readDocument } from '../read-document.ts';
 
@@ -78,7 +77,7 @@ async function managing(): Promise<ManageIssuers> {
     adminUrl: await findAdminUrl(config),
     contextKey: config.contextKey,
     environment: config.environment,
-    actor: `operator:${userInfo().username}`,
+    actor: operatorName(),
   };
 }
 

@@ -1,5 +1,3 @@
-import { userInfo } from 'node:os';
-
 import type { Command } from 'commander';
 
 import { type Config, loadConfig } from '../../config.ts';
@@ -17,6 +15,7 @@ import { chooseKeyEncryption } from '../../keys/choose-key-encryption.ts';
 import { agencyObjects } from '../../objects/agency-objects.ts';
 import { createFileStore } from '../../objects/file-store.ts';
 import { findAdminUrl } from '../database.ts';
+import { operatorName } from '../operator.ts';
 import { print, printJson, printTable } from '../output.ts';
 
 interface Output {
@@ -123,7 +122,7 @@ export function keyOperator(config: Config, adminUrl: string): KeyOperator {
   return {
     adminUrl,
     contextKey: config.contextKey,
-    actor: `operator:${userInfo().username}`,
+    actor: operatorName(),
     encryption: chooseKeyEncryption(config),
   };
 }
