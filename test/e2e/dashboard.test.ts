@@ -1,9 +1,9 @@
 /** The dashboard in a real browser, against `flux up`: real workers, real Postgres, one of the workers killed. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 
+import axe from 'axe-core';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
@@ -17,7 +17,6 @@ import {
 } from '../support/dashboard.ts';
 import { readRunFile } from '../support/flux.ts';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const patience = { timeout: 120_000 };
 /** Enough batches that a run is still under way when somebody has clicked. */
 const records = 200_000;
@@ -71,7 +70,7 @@ describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
 
   /** Rules of WCAG 2.2 A and AA that the page breaks, with where. */
   async function broken(): Promise<string[]> {
-    await page.evaluate(axe);
+    await page.evaluate(axe.source);
     const found: { id: string; nodes: string[] }[] = await page.evaluate(async () => {
       const tool = (
         globalThis as unknown as {
