@@ -30,7 +30,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-function createProgram(): Command {
+/** All commands, without running one. */
+export function createProgram(): Command {
   const program = new Command('flux')
     .description('Flux: multi-agency ETL that is live, resumable, reconciled, isolated and provable.')
     .exitOverride()
