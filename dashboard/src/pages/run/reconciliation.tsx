@@ -13,7 +13,13 @@ export function ReconciliationPanel({ run }: { run: Run }) {
       <h2 id="reconciliation-title">Reconciliation</h2>
       <p className={counts.balanced ? 'status status--good' : over ? 'status status--bad' : 'status status--neutral'}>
         <Icon name={counts.balanced ? 'check' : over ? 'cross' : 'clock'} />
-        {counts.balanced ? 'Every record is accounted for' : over ? 'The counts do not add up' : 'Not complete yet'}
+        {counts.balanced
+          ? over
+            ? 'Every record is accounted for'
+            : 'It adds up so far'
+          : over
+            ? 'The counts do not add up'
+            : 'Not complete yet'}
       </p>
       <p>
         {count(counts.recordsRead)} read = {count(counts.recordsWritten)} written + {count(counts.recordsRejected)}{' '}
