@@ -10,10 +10,10 @@ const projects = [
   {
     name: 'unit',
     include: ['test/unit/**/*.test.ts', 'test/contracts/**/*.test.ts', 'test/*.test.ts'],
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
   },
-  { name: 'db', include: ['test/db/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 30_000 },
-  { name: 'api', include: ['test/api/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 30_000 },
+  { name: 'db', include: ['test/db/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 60_000 },
+  { name: 'api', include: ['test/api/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 60_000 },
   { name: 'flow', include: ['test/flow/**/*.test.ts'], globalSetup: withDatabase, timeoutMs: 120_000, group: 1 },
   {
     name: 'chaos',
