@@ -40,7 +40,12 @@ export async function rerunRun(
 
 export async function forkRun(
   ctx: Context,
-  input: { checkpointId: string; reason: string; idempotencyKey?: string | null | undefined },
+  input: {
+    checkpointId: string;
+    pipeline?: PipelineChoice | null | undefined;
+    reason: string;
+    idempotencyKey?: string | null | undefined;
+  },
 ): Promise<Run> {
   const checkpointId = checkpointIdOf(input.checkpointId);
   if (checkpointId === null) {
@@ -48,7 +53,8 @@ export async function forkRun(
     await recordMutationRefusal(ctx, 'forkRun', input.reason, error);
     throw error;
   }
-  return fork(ctx.api, ctx, { checkpointId, reason: input.reason, idempotencyKey: input.idempotencyKey ?? null });
+  const { reason, pipeline = null, idempotencyKey = null } = input;
+  return fork(ctx.api, ctx, { checkpointId, pipeline, reason, idempotencyKey });
 }
 
 export async function reprocessRejected(ctx: Context, input: ControlRunArgs): Promise<Run> {

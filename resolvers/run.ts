@@ -11,7 +11,7 @@ import type { RunStage, RunStatus } from '../src/domain/run.ts';
 import { startRun as start } from '../src/domain/start-run.ts';
 import { type Context, read } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
-import { runIdOf } from './ids.ts';
+import { checkpointIdOf, runIdOf } from './ids.ts';
 
 export type { RunPartition } from '../src/db/run-partitions-read.ts';
 export type { Run } from '../src/db/runs.ts';
@@ -95,7 +95,7 @@ export interface StartRunArgs {
 export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
   return start(ctx.api, ctx, {
     pipeline: input.pipeline ?? null,
-    payload: input.payload ?? null,
+    payload: withPlainCheckpoint(input.payload ?? null),
     stage: input.stage ?? null,
     dryRun: input.dryRun ?? null,
     priority: input.priority ?? null,
@@ -103,6 +103,13 @@ export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
     reason: input.reason ?? null,
     idempotencyKey: input.idempotencyKey ?? null,
   });
+}
+
+/** A payload may name its checkpoint by the global id. */
+function withPlainCheckpoint(payload: unknown): unknown {
+  if (typeof payload !== 'object' || payload === null) return payload;
+  const id = (payload as Record<string, unknown>)['checkpoint_id'];
+  return typeof id === 'string' ? { ...payload, checkpoint_id: checkpointIdOf(id) ?? id } : payload;
 }
 
 export function payloadOf(ctx: Context, run: Run): Promise<Record<string, unknown>> {

@@ -102,6 +102,11 @@ const ForkRunInput = builder.inputType('ForkRunInput', {
   description: 'Which checkpoint a new run is to go on from, and why.',
   fields: (t) => ({
     checkpointId: t.id({ required: true, description: 'The checkpoint, by global id or UUID.' }),
+    pipeline: t.field({
+      type: PipelineChoiceRef,
+      description:
+        'Which version of the pipeline; PINNED if absent. CURRENT has to do the same to each record: CHECKPOINT_INCOMPATIBLE otherwise.',
+    }),
     reason: t.string({ required: true, description: reasonDescription }),
     idempotencyKey: t.string({ description: idempotencyKeyDescription }),
   }),
@@ -113,7 +118,7 @@ builder.mutationField('forkRun', (t) =>
     nullable: false,
     auth: { scopes: [['run:write']] },
     description:
-      'Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline.',
+      'Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and, unless asked otherwise, the same version of the pipeline.',
     errors: {
       types: [...mutationErrors, CheckpointError],
       union: { name: 'ForkRunResult', description: 'The new run, or why not.' },

@@ -2,6 +2,7 @@ import { validateRunPayload } from '../contracts/documents.ts';
 import type { Run } from '../db/runs.ts';
 import { FluxError } from '../errors.ts';
 import type { Asked, Caller, DomainDeps } from './caller.ts';
+import { forkRun } from './fork-run.ts';
 import { requireOwnAgency } from './own-agency.ts';
 import { requireNoPersonalData } from './no-personal-data.ts';
 import type { Ask } from './perform.ts';
@@ -26,15 +27,21 @@ export interface StartRun extends Asked {
 
 /**
  * Queues a run: the run, its first partition, RunQueued and the audit entry in one transaction, which it may share with others of its
- * agency that come at the same moment; then wakes the workers.
+ * agency that come at the same moment; then wakes the workers. A payload with a checkpoint_id means forkRun.
  *
  * @throws INVALID_INPUT the input or the payload breaks a rule, or asks for what is not offered
  * @throws DATA_ISOLATION the payload names another agency
  * @throws PIPELINE_NOT_FOUND, AMBIGUOUS_PIPELINE with the candidates
+ * @throws NOT_FOUND, CHECKPOINT_CORRUPTED, CHECKPOINT_MISSING the payload's checkpoint cannot be forked
  * @throws STAGE_INPUT_MISSING no earlier stage has left anything behind
  * @throws IDEMPOTENCY_CONFLICT
  */
 export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun): Promise<Run> {
+  const checkpointId = checkpointOf(input.payload);
+  if (checkpointId !== null) {
+    const { reason, idempotencyKey } = input;
+    return forkRun(deps, caller, { checkpointId, reason, idempotencyKey, payload: () => wantedOf(caller, input) });
+  }
   const ask: Ask<Run, Start> = {
     action: 'run.start',
     resourceType: 'run',
@@ -73,7 +80,6 @@ function wantedOf(caller: Caller, input: StartRun): Wanted {
   }
   const wanted = pipeline === null ? wantedByPayload(caller, input) : wantedByName(caller, input, pipeline);
   requirePriority(input.priority ?? null);
-  requireNoCheckpoint(wanted.payload);
   requirePathInside(wanted.payload.source ?? null);
   requireNoPersonalData('source', wanted.payload.source ?? null);
   requireSourceOfStage(wanted);
@@ -144,13 +150,11 @@ export function requirePriority(priority: number | null): void {
   );
 }
 
-function requireNoCheckpoint({ checkpoint_id }: Wanted['payload']): void {
-  if (checkpoint_id !== null && checkpoint_id !== undefined) {
-    throw new FluxError(
-      'INVALID_INPUT',
-      'A payload that names a checkpoint_id is not offered; fork the run instead: `forkRun`, or flux runs fork. Leave checkpoint_id out.',
-    );
-  }
+/** A payload that names a checkpoint means a fork. What it says beside it is checked there. */
+function checkpointOf(payload: unknown): string | null {
+  const id =
+    typeof payload === 'object' && payload !== null ? (payload as Record<string, unknown>)['checkpoint_id'] : null;
+  return typeof id === 'string' ? id : null;
 }
 
 /** TRANSFORM and EXPORT read what an earlier stage has left behind. */

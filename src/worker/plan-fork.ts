@@ -1,5 +1,5 @@
 import { appendAudit } from '../audit/append.ts';
-import { decodeCheckpoint } from '../checkpoint/body.ts';
+import { decodeCheckpoint, type Definitions } from '../checkpoint/body.ts';
 import type { Position } from '../checkpoint/position.ts';
 import { savePosition } from '../checkpoint/save.ts';
 import {
@@ -13,6 +13,7 @@ import {
 } from '../db/forks.ts';
 import { finishPartition, insertPartitions, insertPublishWhenDone, lockRun, setRunTotals } from '../db/partitions.ts';
 import type { Connection } from '../db/pool.ts';
+import { findRun } from '../db/runs.ts';
 import { findSourceObject, insertSourceObject } from '../db/source-objects.ts';
 import { setStepCounts } from '../db/step-counts.ts';
 import { FluxError } from '../errors.ts';
@@ -61,7 +62,9 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
       partitions.map(({ partitionNo, range }) => ({ partitionNo, kind: 'BATCHES' as const, range })),
     );
     const taken: NewRunEvent[] = [];
-    for (const partition of partitions) taken.push(...(await takeOver(tx, work, { point, forked, load }, partition)));
+    const definitions = await definitionsOf(tx, work, point);
+    const fork = { point, forked, load, definitions };
+    for (const partition of partitions) taken.push(...(await takeOver(tx, work, fork, partition)));
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
     const plan = planOf(forked, partitions);
     const data = planData(run, { object, plan, load });
@@ -101,6 +104,15 @@ interface Fork {
   point: ForkPoint;
   forked: ForkedPlan;
   load: OpenedLoad;
+  /** Under which the first run's checkpoints were written. */
+  definitions: Definitions;
+}
+
+/** The run may have a newer version of the pipeline, which does the same: domain/fork-run.ts compares them. */
+async function definitionsOf(tx: Connection, { definitions }: Work, point: ForkPoint): Promise<Definitions> {
+  const first = await findRun(tx, point.runId);
+  if (!first) throw gone(point, 'the run is not kept any more');
+  return { ...definitions, pipeline: { name: first.pipelineName, version: first.pipelineVersion } };
 }
 
 /** What a partition had done becomes one batch here. @returns the events that say so; none when it had done nothing */
@@ -113,7 +125,7 @@ async function takeOver(
   if (!checkpoint) return [];
   const claim = { ...work.claim, partitionNo, epoch: 0 };
   const position: Position = {
-    ...decodeCheckpoint(checkpoint, work.definitions),
+    ...decodeCheckpoint(checkpoint, fork.definitions),
     version: 1,
     hash: null,
     lastEvent: null,

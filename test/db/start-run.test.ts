@@ -190,12 +190,6 @@ describe('starting a run', () => {
       /one stage/,
     ],
     [
-      'a fork',
-      { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', checkpoint_id: 'x' } },
-      'INVALID_INPUT',
-      /fork/,
-    ],
-    [
       'a source outside the connection',
       { payload: { agency: 'nasa', content_type: 'text', use_case: 'research', source: '../x' } },
       'INVALID_INPUT',

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { ident, sql } from '../../src/db/sql.ts';
 import { forkRun } from '../../src/domain/fork-run.ts';
+import { startRun } from '../../src/domain/start-run.ts';
 import { rerunRun } from '../../src/domain/rerun-run.ts';
 import { FluxError } from '../../src/errors.ts';
 import { contextOf } from '../support/api.ts';
@@ -24,8 +25,13 @@ const source: FakeSource = { values, partitions: 2, batchRecords: 2 };
 const ctx = () => contextOf(database, agency);
 const rerun = (runId: string, pipeline: 'PINNED' | 'CURRENT' | null = null) =>
   rerunRun(ctx().api, ctx(), { runId, pipeline, reason: null, idempotencyKey: null });
-const fork = (checkpointId: string, more: { key?: string; reason?: string } = {}) =>
-  forkRun(ctx().api, ctx(), { checkpointId, reason: more.reason ?? 'try again', idempotencyKey: more.key ?? null });
+const fork = (checkpointId: string, more: { key?: string; reason?: string; pipeline?: 'CURRENT' } = {}) =>
+  forkRun(ctx().api, ctx(), {
+    checkpointId,
+    pipeline: more.pipeline ?? null,
+    reason: more.reason ?? 'try again',
+    idempotencyKey: more.key ?? null,
+  });
 
 async function queue(name: string, mode: 'append' | 'replace' | 'merge' = 'replace'): Promise<string> {
   await bench.addPipeline({ agency, name, dataset: name, mode, ...(mode === 'merge' ? { key: ['id'] } : {}) });
@@ -95,6 +101,66 @@ describe('rerunning', () => {
 });
 
 describe('forking', () => {
+  it('is what a payload with a checkpoint_id means, which says nothing else than the first run', async () => {
+    const first = await queue('paid');
+    await drain(breaksAt(2, 2));
+    const id = await checkpoint(first, 2, 1);
+    const start = (more: Record<string, unknown> = {}, reason: string | null = 'from here') =>
+      startRun(ctx().api, ctx(), {
+        pipeline: null,
+        payload: { agency, content_type: 'text', use_case: 'research', checkpoint_id: id, ...more },
+        ...{ stage: null, dryRun: null, metadata: null, reason, idempotencyKey: null },
+      });
+    const run = await start();
+    expect(run).toMatchObject({ forkedFrom: first, forkedPartition: 2, forkedVersion: 1, pipelineName: 'paid' });
+    expect(run.payload).toMatchObject({ checkpoint_id: id });
+    await drain();
+    expect(await readRun(database, run.id)).toMatchObject({ status: 'COMPLETED', batches: 4 });
+    expect(await valuesIn('paid')).toEqual(good);
+    for (const [more, field] of [
+      [{ use_case: 'analytics' }, /use_case/],
+      [{ metadata: { pipeline: 'forked' } }, /metadata\.pipeline/],
+      [{ stage: 'ingest' }, /stage/],
+      [{ dry_run: true }, /dry_run/],
+      [{ source: 'elsewhere/list' }, /source/],
+    ] as const) {
+      await expect(start(more)).rejects.toMatchObject({
+        code: 'INVALID_INPUT',
+        message: expect.stringMatching(field) as string,
+      });
+    }
+    await expect(start({}, null)).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+    await expect(start({ agency: 'noaa' })).rejects.toMatchObject({ code: 'DATA_ISOLATION' });
+    for (const unknown of ['x', randomUUID()]) {
+      await expect(start({ checkpoint_id: unknown })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    }
+  });
+
+  it('takes a newer version of the pipeline that does the same, and no other', async () => {
+    const first = await queue('versions');
+    await drain(breaksAt(2, 2));
+    const id = await checkpoint(first, 2, 1);
+    const register = (change: Record<string, unknown>) =>
+      database.admin().query(sql`
+        insert into flux.pipelines (agency_id, name, version, title, content_type, use_case, classification, contract_name,
+          contract_version, connection_name, definition, sha256, created_by)
+        select agency_id, name, version + 1, title, content_type, use_case, classification, contract_name, contract_version,
+          connection_name, (definition::jsonb || ${JSON.stringify(change)}::jsonb)::text, sha256, created_by
+        from flux.pipelines where name = 'versions' order by version desc limit 1
+      `);
+    await register({ title: 'A better title', batch: { records: 3 } });
+    expect(await fork(id)).toMatchObject({ pipelineVersion: 1 });
+    const run = await fork(id, { pipeline: 'CURRENT' });
+    expect(run).toMatchObject({ pipelineVersion: 2, forkedFrom: first });
+    await drain();
+    expect(await readRun(database, run.id)).toMatchObject({ status: 'COMPLETED', batches: 4 });
+    expect(await valuesIn('versions')).toEqual(good);
+    await register({ transforms: [{ type: 'filter', where: 'value > 1' }] });
+    await expect(fork(id, { pipeline: 'CURRENT' })).rejects.toMatchObject({ code: 'CHECKPOINT_INCOMPATIBLE' });
+    expect(await fork(id)).toMatchObject({ pipelineVersion: 1 });
+    await drain();
+  });
+
   it('goes on from a checkpoint of a failed run, takes over what was committed, and leaves the first run as it is', async () => {
     const first = await queue('forked');
     await drain(breaksAt(2, 2));

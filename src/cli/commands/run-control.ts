@@ -47,9 +47,11 @@ export function addRunControl(runs: Command): void {
   verb(runs, 'fork', 'checkpoint', 'the checkpoint’s id')
     .description('Start a new run that goes on from a checkpoint of another.')
     .requiredOption('--reason <text>', 'why, for the audit log')
-    .action((id: string, options: ControlOptions) =>
-      control(options, ({ api }, asked) => api.forkRun({ checkpointId: id, ...asked }), sayQueued),
-    );
+    .option('--current', 'with the pipeline’s current version, where it does the same to each record')
+    .action((id: string, options: ControlOptions & { current?: boolean }) => {
+      const pipeline = options.current ? 'CURRENT' : 'PINNED';
+      return control(options, ({ api }, asked) => api.forkRun({ checkpointId: id, pipeline, ...asked }), sayQueued);
+    });
   verb(runs, 'reprocess', 'id', 'the id of the run that rejected them')
     .description('Put a completed run’s rejected records through the pipeline’s current version again, each once.')
     .requiredOption('--reason <text>', 'why, for the audit log')
