@@ -21,7 +21,7 @@ import { useWorkerBench } from '../support/worker.ts';
 
 const database = useDatabase();
 const bench = useWorkerBench(database);
-const source: FakeSource = { values: [1, null, 3, 4, 5, 6], partitions: 2, batchRecords: 2 };
+const source: FakeSource = { values: [1, 2, 3, 4, 5, 6], partitions: 2, batchRecords: 2 };
 let server: ApiServer;
 let home: string;
 
