@@ -265,6 +265,8 @@ export type ForkRunInput = {
   checkpointId: string;
   /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
   idempotencyKey?: string | null | undefined;
+  /** Which version of the pipeline; PINNED if absent. CURRENT has to do the same to each record: CHECKPOINT_INCOMPATIBLE otherwise. */
+  pipeline?: PipelineChoice | null | undefined;
   /** Why; kept in the run’s history and in the audit log. 1 to 2000 characters. */
   reason: string;
 };

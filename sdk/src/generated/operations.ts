@@ -289,7 +289,7 @@ export function dryRun(client: Operations, variables: DryRunQueryVariables, opti
   return client.query(DryRunDocument, variables, 'run', options);
 }
 
-/** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
+/** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and, unless asked otherwise, the same version of the pipeline. */
 export function forkRun(client: Operations, input: ForkRunMutationVariables['input'], options: CallOptions = {}) {
   return client.mutate(ForkRunDocument, { input }, 'forkRun', options);
 }
@@ -680,7 +680,7 @@ export function bindOperations(client: Operations) {
       deleteWebhook(client, input, options),
     /** How a dry run stands, and what it found. */
     dryRun: (variables: DryRunQueryVariables, options: CallOptions = {}) => dryRun(client, variables, options),
-    /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and version of the pipeline. */
+    /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and, unless asked otherwise, the same version of the pipeline. */
     forkRun: (input: ForkRunMutationVariables['input'], options: CallOptions = {}) => forkRun(client, input, options),
     /** Lifts the hold: what has expired meanwhile goes. */
     liftLegalHold: (input: LiftLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
