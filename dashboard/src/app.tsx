@@ -71,6 +71,8 @@ export function App() {
       <Shell session={session} connection={connection} onLeave={leave}>
         {session ? (
           <Routes />
+        ) : busy ? (
+          <p className="loading">Signing in …</p>
         ) : ways ? (
           <SignIn
             ways={ways}

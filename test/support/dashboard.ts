@@ -18,7 +18,6 @@ export function buildDashboard(): void {
 
 export interface DashboardStack {
   url: string;
-  home: string;
   stop(): Promise<void>;
 }
 
@@ -89,7 +88,6 @@ export async function startDashboardStack(options: { workers: number; records: n
   );
   return {
     url: `http://127.0.0.1:${String(port)}`,
-    home,
     async stop() {
       up.kill('SIGTERM');
       await up.ended;
