@@ -138,6 +138,20 @@ module.exports = {
       'The event log is the truth that the domain writes to and the API reads from; it decides nothing.',
     ),
     room(
+      'redis-carries-hints',
+      '^src/redis/',
+      ['^src/db/notify[.]ts$'],
+      'Redis is a way for hints, which may be lost. A room that could read or write anything else over it would depend on it.',
+    ),
+    {
+      name: 'only-redis-speaks-to-redis',
+      comment:
+        'What must not be lost is in the database; a second importer of the client would be the first to keep something there.',
+      severity: 'error',
+      from: { path: '^(src|schema|resolvers)/', pathNot: '^src/redis/' },
+      to: { path: '^node_modules/@redis/' },
+    },
+    room(
       'checkpoints-are-below-the-domain',
       '^src/checkpoint/',
       ['^src/db/'],

@@ -3,6 +3,7 @@
  * that never read cost. `node bench/fan-out.ts`; two APIs, the subscribers and this writer are processes of their own beside Postgres.
  * The two servers take turns in short rounds, because other work comes and goes on a shared machine. See README.md.
  */
+import { notifyAllThrough } from '../src/db/notify.ts';
 import { createPool } from '../src/db/pool.ts';
 import { createAnnouncer } from '../src/events/announce.ts';
 import { cleanUp, startProcess } from './child-process.ts';
@@ -60,7 +61,7 @@ const beside = { count: 100_000, size: 50, everyMs: 25, withinMs: 60_000 };
 const database = await startScratchDatabase();
 cleanUp(() => database.stop());
 const worker = createPool({ url: database.workerUrl, max: 2, applicationName: 'flux bench hints' });
-const announcer = createAnnouncer(worker, console.error);
+const announcer = createAnnouncer(notifyAllThrough(worker), console.error);
 const tell = (runId: string): void => announcer.run(runId);
 const clients = startProcess('subscribers.ts', []);
 const ask = (order: Order): Promise<Answer> => clients.ask<Answer>(order);

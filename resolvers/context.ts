@@ -2,6 +2,7 @@ import type { ActivityLog } from '../src/audit/activity-log.ts';
 import type { AnchoredNote } from '../src/audit/anchor.ts';
 import { type Asker, entryOf, OperationTrace } from '../src/audit/operation-trace.ts';
 import type { RequestContext } from '../src/auth/request-context.ts';
+import type { SendHint } from '../src/db/notify.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
 import { inTenant } from '../src/db/transaction.ts';
 import { recordRefusal } from '../src/domain/perform.ts';
@@ -17,6 +18,8 @@ export interface ApiDeps {
   pool: Pool;
   /** Seals and opens what runs leave in tables. */
   keys?: KeyRing | undefined;
+  /** Where hints travel another way than through the database. */
+  sendHint?: SendHint | undefined;
   /** Signs cursors (`cursorKeyOf`). */
   cursorKey: Buffer;
   hints: Hints;

@@ -40,6 +40,8 @@ export interface Config {
   apiDatabaseUrl?: string;
   workerDatabaseUrl?: string;
   sealerDatabaseUrl?: string;
+  /** Where hints travel; over the database if absent. */
+  redisUrl?: string;
   /** FLUX_HOME, absolute. */
   home: string;
   host: string;
@@ -113,6 +115,7 @@ const secretNames = [
   'FLUX_API_DATABASE_URL',
   'FLUX_WORKER_DATABASE_URL',
   'FLUX_SEALER_DATABASE_URL',
+  'REDIS_URL',
   'FLUX_CONTEXT_KEY',
   'FLUX_DATA_KEY',
   'FLUX_DATA_KEY_PREVIOUS',
@@ -155,6 +158,9 @@ const schema = z.object({
   FLUX_API_DATABASE_URL: databaseUrl,
   FLUX_WORKER_DATABASE_URL: databaseUrl,
   FLUX_SEALER_DATABASE_URL: databaseUrl,
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/, error: 'should be rediss://user:password@host:port, or redis:// without TLS' })
+    .optional(),
   FLUX_FIPS: z.enum(['0', '1'], { error: 'should be 1 (FIPS mode) or 0' }).default('0'),
   FLUX_HOME: z.string().default('.flux'),
   FLUX_HOST: z.string().default('127.0.0.1'),
@@ -326,7 +332,7 @@ function productionProblems(values: Values): string[] {
   return problems;
 }
 
-/** In production a database beyond this machine is reached by TLS that checks certificate and name, or not at all. */
+/** In production a database or a Redis beyond this machine is reached by TLS that checks certificate and name, or not at all. */
 function plainDatabases(values: Values): string[] {
   const names = [
     'DATABASE_URL',
@@ -334,12 +340,18 @@ function plainDatabases(values: Values): string[] {
     'FLUX_WORKER_DATABASE_URL',
     'FLUX_SEALER_DATABASE_URL',
   ] as const;
-  return names
+  const database = names
     .filter((name) => values[name] !== undefined && !isProtected(values[name]))
     .map(
       (name) =>
         `${name} leaves this machine without TLS that is verified; add ?sslmode=verify-full&sslrootcert=<CA file>, or set FLUX_PLAIN_DATABASE=allow where the network itself is protected`,
     );
+  const redis = values.REDIS_URL;
+  if (redis === undefined || redis.startsWith('rediss:') || isProtected(redis)) return database;
+  return [
+    ...database,
+    'REDIS_URL leaves this machine without TLS; use rediss://, or set FLUX_PLAIN_DATABASE=allow where the network itself is protected',
+  ];
 }
 
 function isProtected(url: string): boolean {
@@ -358,6 +370,7 @@ function toConfig(values: Values, warnings: string[]): Config {
     ...present('apiDatabaseUrl', values.FLUX_API_DATABASE_URL),
     ...present('workerDatabaseUrl', values.FLUX_WORKER_DATABASE_URL),
     ...present('sealerDatabaseUrl', values.FLUX_SEALER_DATABASE_URL),
+    ...present('redisUrl', values.REDIS_URL),
     home,
     host: values.FLUX_HOST,
     ...(values.FLUX_TLS_CERT !== undefined && values.FLUX_TLS_KEY !== undefined

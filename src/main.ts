@@ -18,9 +18,10 @@ import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
 import type { ConfiguredTrust } from './domain/revocations.ts';
 import type { WebhookPolicy } from './domain/webhook-address.ts';
 import type { BulkWorker } from './domain/work-bulk.ts';
+import type { RedisHints } from './redis/redis-hints.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
-import type { HealthCheck } from './telemetry/health-checks.ts';
+import { dispensable, type HealthCheck } from './telemetry/health-checks.ts';
 import type { Expired, RetentionOptions } from './worker/retention.ts';
 import { watchOperations, watchPool } from './telemetry/metrics.ts';
 import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
@@ -87,7 +88,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     pipeline: true,
     onError: (err) => logger.warn({ err }, 'an idle connection broke'),
   });
-  const hints = startHints({ url: databaseUrl, logger });
+  const redis = await redisHints(config, logger);
+  const hints = startHints({ url: databaseUrl, logger, ...(redis ? { open: redis.open } : {}) });
   const seal = sealKey(config.contextKey);
   const activity = createActivityLog({ pool, sealFor: sealForAudit(seal), log: logger });
   const revocations = createRevocations({
@@ -106,6 +108,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     await liveSubscriptions.stop();
     await revocations.stop();
     await hints.stop();
+    await redis?.stop();
     await activity.stop();
     await pool.end();
   };
@@ -125,7 +128,9 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const audit = publicKey ? { audit: { publicKey, earlierKeys, anchored: () => anchor.read() } } : {};
     const keys = keyRingOf(config);
     const webhooks = { policy: webhookPolicyOf(config), dataKeys: () => dataKeysOf(config) };
-    const api = { pool, keys, cursorKey: cursorKeyOf(config.contextKey), hints, logger, activity, webhooks, ...audit };
+    const sendHint = redis?.send;
+    const cursorKey = cursorKeyOf(config.contextKey);
+    const api = { pool, keys, cursorKey, hints, sendHint, logger, activity, webhooks, ...audit };
     const objects = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
     const uploads = { ...api, objects, byteCountMax: config.uploadBytesMax };
     const signIn = {
@@ -155,7 +160,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       seal,
       createContext: (request) => createContext(api, request),
       onRefused: (asker, error) => recordRequestRefusal(activity, asker, error),
-      readiness: readinessOf(config, pool),
+      readiness: readinessOf(config, pool, redis),
       uploads: {
         receive: (context, request) => receiveUpload(uploads, context, request),
         find: (context, name) => uploadOf(uploads, context, name),
@@ -166,10 +171,10 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       },
       logger,
     });
-    bulk = startBulkWorker({ pool, keys, logger, seal, holder: `api ${randomUuid()}` });
+    bulk = startBulkWorker({ pool, keys, sendHint, logger, seal, holder: `api ${randomUuid()}` });
     watchPool('api', pool);
     watchOperations(() => operationCounts(pool));
-    metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {
+    metricsServer = await serveMetrics(config, readinessOf(config, pool, redis)).catch(async (cause: unknown) => {
       await server.stop();
       throw cause;
     });
@@ -230,8 +235,9 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     saltOf: config.saltOf,
     sourcePrivateHosts: config.sourcePrivateHosts,
   });
-  const metricsServer = await serveMetrics(config, readinessOf(config, pool)).catch(async (cause: unknown) => {
-    await Promise.all([work.remove(), pool.end()]);
+  const redis = await redisHints(config, log);
+  const metricsServer = await serveMetrics(config, readinessOf(config, pool, redis)).catch(async (cause: unknown) => {
+    await Promise.all([work.remove(), pool.end(), redis?.stop()]);
     throw cause;
   });
   const worker = startWorker(
@@ -241,7 +247,7 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
       workFolder: work.folder,
       quantumBatches: config.quantumBatches,
     },
-    { engine, keys: keyRingOf(config), log },
+    { engine, keys: keyRingOf(config), hints: redis, log },
   );
   const retention = startRetention(await retentionOptions(config, databaseUrl, log));
   const webhooks = startWebhooks({
@@ -259,6 +265,7 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     async stop() {
       await Promise.all([worker.stop({ graceMs: workerDrainMs }), retention.stop(), webhooks.stop()]);
       await work.remove();
+      await redis?.stop();
       await metricsServer.stop();
       await pool.end();
     },
@@ -343,32 +350,43 @@ export async function startSealerService(config: Config, databaseUrl: string): P
     statementTimeoutMs: 2_000,
     onError: (err) => log.warn({ err }, 'an idle connection broke'),
   });
-  const { database, migrations } = readinessOf(config, pool);
+  const redis = await redisHints(config, log);
+  const checks = Object.entries(readinessOf(config, pool, redis)).filter(([name]) => name !== 'objectStore');
   const metricsServer = await requireMigrated(pool)
-    .then(() => serveMetrics(config, { database, migrations }))
+    .then(() => serveMetrics(config, Object.fromEntries(checks)))
     .catch(async (cause: unknown) => {
-      await pool.end();
+      await Promise.all([pool.end(), redis?.stop()]);
       throw cause;
     });
-  const sealer = startSealer({ databaseUrl, auditKey, auditAlgorithm, anchor: anchorFile(config.auditAnchor), log });
+  const anchor = anchorFile(config.auditAnchor);
+  const sealer = startSealer({ databaseUrl, auditKey, auditAlgorithm, anchor, log, sendHint: redis?.send });
   log.info({ sealer: sealer.id, metrics: metricsServer.url }, 'sealer is ready');
   return {
     id: sealer.id,
     metricsUrl: metricsServer.url,
     async stop() {
       await sealer.stop();
+      await redis?.stop();
       await metricsServer.stop();
       await pool.end();
     },
   };
 }
 
-/** What the API and the workers cannot do without; the sealer needs no store. */
-function readinessOf(config: Config, pool: Pool): Record<'database' | 'migrations' | 'objectStore', HealthCheck> {
+/** Hints travel over Redis where there is one. */
+async function redisHints({ redisUrl }: Config, logger: Logger): Promise<RedisHints | undefined> {
+  if (redisUrl === undefined) return undefined;
+  const { startRedisHints } = await import('./redis/redis-hints.ts');
+  return startRedisHints({ url: redisUrl, logger });
+}
+
+/** What the API and the workers cannot do without, and Redis, which they can; the sealer needs no store. */
+function readinessOf(config: Config, pool: Pool, redis?: RedisHints): Record<string, HealthCheck> {
   return {
     database: () => appliedVersion(pool).catch(unlessMissing),
     migrations: () => requireMigrated(pool),
     objectStore: () => checkObjectStore(config.objectStoreFolder),
+    ...(redis ? { cache: dispensable(() => redis.check()) } : {}),
   };
 }
 

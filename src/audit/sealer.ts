@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { randomUuid } from '../crypto/random.ts';
 import { leadAudit } from '../db/audit-sealing.ts';
-import { channels, notify } from '../db/notify.ts';
+import { channels, notifyThrough, type SendHint } from '../db/notify.ts';
 import { connect, type Connection } from '../db/pool.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { toFluxError } from '../errors.ts';
@@ -21,6 +21,8 @@ export interface SealerOptions {
   auditAlgorithm?: SignatureAlgorithm;
   anchor: Anchor;
   log: SealerLog;
+  /** Where hints travel another way than through the database. */
+  sendHint?: SendHint | undefined;
   /** How often it looks when nothing waits, milliseconds. */
   pollMs?: number;
 }
@@ -114,7 +116,7 @@ export async function step(
   connection: Connection,
   epoch: bigint,
   ledger: Ledger,
-  { anchor }: Pick<SealerOptions, 'anchor'>,
+  { anchor, sendHint = notifyThrough(connection) }: Pick<SealerOptions, 'anchor' | 'sendHint'>,
   signAll: boolean,
 ): Promise<number> {
   const { sealed, notes } = await inTransaction(connection, async (tx) => ({
@@ -122,6 +124,6 @@ export async function step(
     notes: await signDue(tx, epoch, ledger, signAll),
   }));
   if (notes.length > 0) await anchor.append(notes);
-  if (sealed > 0) await notify(connection, channels.runEvents, auditHint);
+  if (sealed > 0) await sendHint(channels.runEvents, auditHint);
   return sealed;
 }

@@ -131,8 +131,8 @@ export const elsewhere: readonly { by: string; what: string; bits: string; purpo
     purpose: 'tokens; development’s own issuer signs with ES256',
   },
   {
-    by: 'Node’s TLS (OpenSSL), in src/server and pg',
-    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full, with SCRAM channel binding where the server offers it or `channel_binding=require` asks for it (PostgreSQL)',
+    by: 'Node’s TLS (OpenSSL), in src/server, pg and @redis/client',
+    what: 'TLS 1.2 and 1.3, ECDHE with AES-GCM (clients); verify-full, with SCRAM channel binding where the server offers it or `channel_binding=require` asks for it (PostgreSQL); certificate and name verified (Redis)',
     bits: '128 and 256',
     purpose: 'everything that travels',
   },

@@ -1,3 +1,4 @@
+import type { SendHint } from '../db/notify.ts';
 import type { Pool } from '../db/pool.ts';
 import type { Log } from '../events/listen.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
@@ -26,6 +27,8 @@ export interface DomainDeps {
   logger: Log;
   /** Seals and opens what runs leave in tables; absent where nothing is sealed (tests). */
   keys?: KeyRing | undefined;
+  /** Where hints travel another way than through the database. */
+  sendHint?: SendHint | undefined;
 }
 
 /** What every mutation may carry. */

@@ -1,5 +1,5 @@
 import { countLiveSubscriptions, countLiveUnderTokens, findLiveSubscriptions } from '../db/live-subscriptions.ts';
-import { channels, notify } from '../db/notify.ts';
+import { channels, notifyThrough } from '../db/notify.ts';
 import type { Connection } from '../db/pool.ts';
 import { findRevocation, insertRevocation, type Revocation } from '../db/revocations.ts';
 import { FluxError } from '../errors.ts';
@@ -107,8 +107,9 @@ function refused(path: string, message: string): FluxError {
 }
 
 /** A hint only: a server that misses it finds the revocation by its poll. */
-async function wakeServers({ pool, logger }: DomainDeps): Promise<void> {
-  await notify(pool, channels.runEvents, revocationHint).catch((cause: unknown) => {
+async function wakeServers({ pool, logger, sendHint }: DomainDeps): Promise<void> {
+  const send = sendHint ?? notifyThrough(pool);
+  await send(channels.runEvents, revocationHint).catch((cause: unknown) => {
     logger.warn({ err: cause }, 'no hint could be sent; the servers find the revocation by their poll');
   });
 }

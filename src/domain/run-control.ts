@@ -1,4 +1,5 @@
 import { readOwnAgency } from '../db/agencies-read.ts';
+import { notifyAllThrough, oneByOne, type SendHints } from '../db/notify.ts';
 import type { Connection, Pool } from '../db/pool.ts';
 import type { RunKey } from '../db/run-events-append.ts';
 import { findRun, type Run } from '../db/runs.ts';
@@ -43,13 +44,14 @@ export function auditState({ status, attempt, version }: Run): Record<string, un
 const announcers = new WeakMap<Pool, Announcer>();
 
 /**
- * Tells workers and followers soon after the commit: what is changed within some 30 ms shares one NOTIFY, because each takes a
- * lock of the whole database and flushes the log. A lost hint costs time only: workers and followers poll.
+ * Tells workers and followers soon after the commit: what is changed within some 30 ms is sent together, because each NOTIFY
+ * takes a lock of the whole database and flushes the log. A lost hint costs time only: workers and followers poll.
  */
-export function wakeWorkers({ pool, logger }: DomainDeps, runId: string): void {
+export function wakeWorkers({ pool, logger, sendHint }: DomainDeps, runId: string): void {
   let announcer = announcers.get(pool);
   if (!announcer) {
-    announcer = createAnnouncer(pool, (err) =>
+    const send: SendHints = sendHint ? oneByOne(sendHint) : notifyAllThrough(pool);
+    announcer = createAnnouncer(send, (err) =>
       logger.warn({ err }, 'no hint could be sent; the workers find the run by their poll'),
     );
     announcers.set(pool, announcer);

@@ -1,5 +1,4 @@
-import { channels, notifyAll } from '../db/notify.ts';
-import type { Queryable } from '../db/pool.ts';
+import { channels, type SendHints } from '../db/notify.ts';
 
 /** Sends hints after commits, each run once per flush however often it was named. Lost hints cost only time. */
 export interface Announcer {
@@ -11,10 +10,10 @@ export interface Announcer {
   stop(): Promise<void>;
 }
 
-/** One NOTIFY for what happens within this time: it takes a lock of the whole database at commit. */
+/** One hint for what happens within this time: NOTIFY takes a lock of the whole database at commit. */
 const debounceMs = 30;
 
-export function createAnnouncer(db: Queryable, onError: (error: unknown) => void): Announcer {
+export function createAnnouncer(send: SendHints, onError: (error: unknown) => void): Announcer {
   const runs = new Set<string>();
   let work = false;
   let timer: NodeJS.Timeout | undefined;
@@ -30,7 +29,7 @@ export function createAnnouncer(db: Queryable, onError: (error: unknown) => void
     runs.clear();
     work = false;
     if (hints.length === 0) return;
-    sending = Promise.all([sending, notifyAll(db, hints)]).then(() => undefined, onError);
+    sending = Promise.all([sending, send(hints)]).then(() => undefined, onError);
   };
   const soon = (): void => {
     if (!stopped) timer ??= setTimeout(flush, debounceMs);

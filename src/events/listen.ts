@@ -1,6 +1,5 @@
 import { randomUuid } from '../crypto/random.ts';
-import { channels, listen, notify } from '../db/notify.ts';
-import { connect, type Connection } from '../db/pool.ts';
+import { channels, type HintEar, listenThrough, type OpenEar } from '../db/notify.ts';
 import { toFluxError } from '../errors.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { firstOf, pause } from './pause.ts';
@@ -8,7 +7,7 @@ import { firstOf, pause } from './pause.ts';
 /**
  * The process's one ear for hints. It is connecting, listening, or stopped:
  *
- *   connecting -> listening   LISTEN stands and a notification of our own came back (the self-test)
+ *   connecting -> listening   the ear stands and a hint of our own came back (the self-test)
  *   listening  -> connecting  the connection broke; every waiter is woken, because hints may have been lost meanwhile
  *   any        -> stopped     stop()
  *
@@ -42,6 +41,8 @@ export interface Log {
 export interface ListenOptions {
   /** A direct connection: a transaction pooler in between swallows notifications. */
   url: string;
+  /** Where hints travel another way than through the database. */
+  open?: OpenEar;
   logger: Log;
   /** How long the self-test may take, milliseconds. */
   selfTestMs?: number;
@@ -120,39 +121,34 @@ interface Ear {
 /** One connection's life. Never throws: says why it ended and whether it had ever stood. */
 async function listenOnce(options: ListenOptions, ear: Ear): Promise<{ stood: boolean; error: unknown }> {
   let stood = false;
-  const broken = new AbortController();
-  let connection: (Connection & { end(): Promise<void> }) | undefined;
+  let open: HintEar | undefined;
   try {
-    connection = await connect({
-      url: options.url,
-      applicationName: 'flux hints',
-      onError: (error) => broken.abort(error),
-    });
-    connection.client.on('end', () => broken.abort(new Error('the connection ended')));
+    open = await (options.open ?? (() => listenThrough({ url: options.url, applicationName: 'flux hints' })))();
+    const { lost } = open;
     const nonce = `test:${randomUuid()}`;
     const heard = new AbortController();
-    await listen(connection, channels.runEvents, (payload) => {
+    await open.hear(channels.runEvents, (payload) => {
       if (payload === nonce) heard.abort();
       else if (!payload.startsWith('test:')) ear.wake(payload);
     });
-    await notify(connection, channels.runEvents, nonce);
-    await firstOf([heard.signal, broken.signal, ear.signal], options.selfTestMs ?? 2_000);
+    await open.send(channels.runEvents, nonce);
+    await firstOf([heard.signal, lost, ear.signal], options.selfTestMs ?? 2_000);
     if (ear.signal.aborted) return { stood, error: undefined };
     if (!heard.signal.aborted) {
-      throw broken.signal.aborted
-        ? broken.signal.reason
+      throw lost.aborted
+        ? lost.reason
         : new Error(
-            'a notification of our own did not come back: is there a transaction pooler in between? LISTEN needs a direct connection',
+            'a hint of our own did not come back: is there a transaction pooler in between? LISTEN needs a direct connection',
           );
     }
     stood = true;
     options.logger.info({}, 'listening for hints');
     ear.stands();
-    await firstOf([broken.signal, ear.signal]);
-    return { stood, error: broken.signal.reason };
+    await firstOf([lost, ear.signal]);
+    return { stood, error: lost.reason };
   } catch (cause) {
     return { stood, error: toFluxError(cause) };
   } finally {
-    await connection?.end().catch(() => undefined);
+    await open?.end().catch(() => undefined);
   }
 }

@@ -1,5 +1,4 @@
-import { channels, listen } from '../db/notify.ts';
-import { connect, type Connection } from '../db/pool.ts';
+import { channels, type HintEar, listenThrough, type OpenEar } from '../db/notify.ts';
 
 /** Wakes a worker that waits for work. A hint only: whoever waits also polls. */
 export interface Bell {
@@ -12,11 +11,17 @@ export interface Bell {
 const reconnectMs = 1_000;
 
 /** Listens on the channel of work, reconnecting as long as it is not stopped. Never throws: without a connection, polls do. */
-export function startBell(options: { url: string; onError: (error: unknown) => void }): Bell {
+export function startBell(options: {
+  url: string;
+  /** Where hints travel another way than through the database. */
+  open?: OpenEar;
+  onError: (error: unknown) => void;
+}): Bell {
+  const openEar = options.open ?? (() => listenThrough({ url: options.url, applicationName: 'flux worker bell' }));
   const stopping = new AbortController();
   let rung = false;
   let wake: (() => void) | undefined;
-  let connection: (Connection & { end(): Promise<void> }) | undefined;
+  let ear: HintEar | undefined;
   let timer: NodeJS.Timeout | undefined;
 
   const ring = (): void => {
@@ -25,19 +30,25 @@ export function startBell(options: { url: string; onError: (error: unknown) => v
   };
   const open = async (): Promise<void> => {
     try {
-      const opened = await connect({ url: options.url, applicationName: 'flux worker bell', onError: options.onError });
-      connection = opened;
-      opened.client.on('end', later);
-      await listen(opened, channels.work, ring);
+      const opened = await openEar();
+      ear = opened;
+      await opened.hear(channels.work, ring);
       if (stopping.signal.aborted) await opened.end();
+      else if (opened.lost.aborted) lose(opened);
+      else opened.lost.addEventListener('abort', () => lose(opened), { once: true });
     } catch (error) {
       options.onError(error);
-      await connection?.end().catch(() => undefined);
+      await ear?.end().catch(() => undefined);
       later();
     }
   };
+  const lose = (lost: HintEar): void => {
+    if (!stopping.signal.aborted) options.onError(lost.lost.reason);
+    void lost.end().catch(() => undefined);
+    later();
+  };
   const later = (): void => {
-    connection = undefined;
+    ear = undefined;
     if (stopping.signal.aborted) return;
     clearTimeout(timer);
     timer = setTimeout(() => {
@@ -66,7 +77,7 @@ export function startBell(options: { url: string; onError: (error: unknown) => v
       stopping.abort();
       clearTimeout(timer);
       await opening;
-      await connection?.end().catch(() => undefined);
+      await ear?.end().catch(() => undefined);
     },
   };
 }

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 
-import { type HealthCheck, readiness, runChecks } from '../telemetry/health-checks.ts';
+import { type HealthCheck, healthStatus, readiness, runChecks } from '../telemetry/health-checks.ts';
 
 export type ReadinessCheck = HealthCheck;
 
@@ -15,7 +15,7 @@ const deepEveryMs = 1_000;
 
 /**
  * `/health/live`: the process answers. `/health/ready`: what it needs answers too, within two seconds; 503 and the names of what
- * does not, otherwise. `/health/deep`: how long each took, what costs more, and the queue; for people, never for a probe. None
+ * does not, otherwise; `degraded`, and 200, when only what can be done without is away. `/health/deep`: how long each took, what costs more, and the queue; for people, never for a probe. None
  * says why, since anyone may ask; the log does.
  */
 export function serveHealth(
@@ -31,7 +31,7 @@ export function serveHealth(
   });
 
   const look = async (): Promise<{ ok: boolean; body: object }> => {
-    const [{ ok, results }, numbers] = await Promise.all([
+    const [{ ok, degraded, results }, numbers] = await Promise.all([
       runChecks({ ...checks, ...deep.checks }, onFailed),
       deep.numbers().catch((cause: unknown) => {
         onFailed('numbers', cause);
@@ -39,7 +39,7 @@ export function serveHealth(
       }),
     ]);
     const fine = ok && numbers !== null;
-    return { ok: fine, body: { status: fine ? 'ok' : 'failed', checks: results, numbers } };
+    return { ok: fine, body: { status: healthStatus({ ok: fine, degraded }), checks: results, numbers } };
   };
   let seen: { at: number; answer: ReturnType<typeof look> } | undefined;
   server.get('/health/deep', async (_request, reply) => {

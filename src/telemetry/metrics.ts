@@ -48,6 +48,7 @@ export const metrics = {
   ),
   streamDeliveries: counter('flux_stream_deliveries_total', 'Results of shared streams that were sent to subscribers.'),
   untrustedDocuments: counter('flux_untrusted_documents_total', 'Documents that no manifest of trusted ones has.'),
+  hintsUnsent: counter('flux_hints_unsent_total', 'Hints that were dropped because Redis was away.'),
   notificationsMissed: counter(
     'flux_notifications_missed_total',
     'Events and changed runs that a poll found and no hint had told.',

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 
 import { randomUuid } from '../crypto/random.ts';
+import { type HintWay, notifyAllThrough, oneByOne } from '../db/notify.ts';
 import { createPool } from '../db/pool.ts';
 import { type Claim, claimPartition, quantumDefault, rescuePartitions } from '../db/queue.ts';
 import type { EtlEngine } from '../etl/engine-types.ts';
@@ -45,7 +46,7 @@ export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'c
 /** Starts looking for work. Resolves at once; a database that does not answer yet is waited for. */
 export function startWorker(
   config: StartWorkerConfig,
-  deps: { engine: EtlEngine; keys?: KeyRing; log: Log; random?: () => number },
+  deps: { engine: EtlEngine; keys?: KeyRing; hints?: HintWay | undefined; log: Log; random?: () => number },
 ): Worker {
   const id = config.id ?? `${hostname()}-${String(process.pid)}-${randomUuid().slice(0, 4)}`;
   const onError = (err: unknown): void => deps.log.warn({ err }, 'a connection of the worker broke');
@@ -59,8 +60,8 @@ export function startWorker(
     onError,
   });
   watchPool('worker', pool);
-  const announcer = createAnnouncer(pool, onError);
-  const bell = startBell({ url: config.databaseUrl, onError });
+  const announcer = createAnnouncer(deps.hints ? oneByOne(deps.hints.send) : notifyAllThrough(pool), onError);
+  const bell = startBell({ url: config.databaseUrl, onError, ...(deps.hints ? { open: deps.hints.open } : {}) });
   const draining = new AbortController();
   const working: WorkerDeps = {
     config: {

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
-import { channels, listen, notify } from '../../src/db/notify.ts';
-import { connect, type Queryable } from '../../src/db/pool.ts';
+import { channels, listenThrough, notify, notifyAllThrough } from '../../src/db/notify.ts';
+import { type Queryable } from '../../src/db/pool.ts';
 import { claimPartition, heartbeat, queueDepth } from '../../src/db/queue.ts';
 import { sql } from '../../src/db/sql.ts';
 import { createAnnouncer } from '../../src/events/announce.ts';
@@ -168,22 +168,23 @@ describe('hints', () => {
   });
 
   it('go out once per flush, name no tenant, and are only warned about when they fail', async () => {
-    const ear = await connect({ url: database.workerUrl, applicationName: 'ear' });
+    const ear = await listenThrough({ url: database.workerUrl, applicationName: 'ear' });
     try {
       const heard: string[] = [];
-      await listen(ear, channels.runEvents, (payload) => heard.push(`run ${payload}`));
-      await listen(ear, channels.work, (payload) => heard.push(`work ${payload}`));
-      const announcer = createAnnouncer(database.workerPool(), broken);
+      await ear.hear(channels.runEvents, (payload) => heard.push(`run ${payload}`));
+      await ear.hear(channels.work, (payload) => heard.push(`work ${payload}`));
+      const announcer = createAnnouncer(notifyAllThrough(database.workerPool()), broken);
       for (let i = 0; i < 5; i += 1) {
         announcer.run('r-1');
         announcer.work();
       }
       await announcer.stop();
       announcer.run('r-2'); // after the end: nothing
-      await ear.query(sql`select 1`);
-      expect(heard.sort()).toEqual(['run r-1', 'work ']);
+      await notify(database.workerPool(), channels.work, 'last');
+      await until(() => Promise.resolve(heard.includes('work last')));
+      expect(heard.sort()).toEqual(['run r-1', 'work ', 'work last']);
 
-      const failing = createAnnouncer({ query: () => Promise.reject(new Error('away')) }, broken);
+      const failing = createAnnouncer(() => Promise.reject(new Error('away')), broken);
       failing.run('r-3');
       await failing.stop();
       expect(broken).toHaveBeenCalledWith(expect.objectContaining({ message: 'away' }));

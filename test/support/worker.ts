@@ -4,6 +4,7 @@ import path from 'node:path';
 
 import { afterEach } from 'vitest';
 
+import { notifyAllThrough } from '../../src/db/notify.ts';
 import type { Claim } from '../../src/db/queue.ts';
 import { claimPartition } from '../../src/db/queue.ts';
 import { insertPlanPartition, insertRun } from '../../src/db/runs.ts';
@@ -129,7 +130,7 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
       });
     },
     async deps(engine, more = {}) {
-      const announcer = createAnnouncer(database.workerPool(), (err) => logger.warn({ err }, 'hint'));
+      const announcer = createAnnouncer(notifyAllThrough(database.workerPool()), (err) => logger.warn({ err }, 'hint'));
       cleanups.push(() => announcer.stop());
       return {
         config: {

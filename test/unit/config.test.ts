@@ -73,6 +73,7 @@ test('every problem is said at once, each with its name', () => {
     FLUX_PORT: 'four thousand',
     FLUX_WORKERS: '-1',
     DATABASE_URL: 'mysql://localhost/x',
+    REDIS_URL: 'https://localhost',
     FLUX_ISSUERS: '{',
     FLUX_CONTEXT_KEY: 'short',
     FLUX_SOURCE_ROOTS: '{"Not A Slug":["/data"]}',
@@ -84,6 +85,7 @@ test('every problem is said at once, each with its name', () => {
     'FLUX_PORT',
     'FLUX_WORKERS',
     'DATABASE_URL',
+    'REDIS_URL',
     'FLUX_ISSUERS',
     'FLUX_CONTEXT_KEY',
     'FLUX_SOURCE_ROOTS',
@@ -107,6 +109,15 @@ test('production asks for the keys, and for exactly one source of each issuer’
   expect(problemsOf({ ...production, FLUX_ISSUERS: JSON.stringify([{ ...issuer, jwksUri: 'http://id' }]) })).toEqual([
     expect.stringContaining('https in production'),
   ]);
+});
+
+test('production reaches a Redis beyond this machine by TLS only, unless its network is said to protect itself', () => {
+  const plain = 'redis://:secret@redis.example.gov:6379';
+  expect(problemsOf({ ...production, REDIS_URL: plain })).toEqual([expect.stringContaining('REDIS_URL leaves')]);
+  expect(loadConfig({ ...production, REDIS_URL: plain, FLUX_PLAIN_DATABASE: 'allow' }).redisUrl).toBe(plain);
+  for (const url of ['rediss://:secret@redis.example.gov:6379', 'redis://127.0.0.1:6379']) {
+    expect(loadConfig({ ...production, REDIS_URL: url }).redisUrl).toBe(url);
+  }
 });
 
 test('production without a trusted issuer serves nobody', () => {
