@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
 import { developmentKey, parseKey, parsePublicKey } from './config-keys.ts';
+import { plainConnections } from './config-transport.ts';
 import { type SaltOf, saltsOf } from './salts.ts';
 import { fipsProblem } from './crypto/fips.ts';
 import { FluxError } from './errors.ts';
@@ -314,7 +315,7 @@ function productionProblems(values: Values): string[] {
     for (const name of ['FLUX_CONTEXT_KEY', 'FLUX_DATA_KEY'] as const) {
       if (!values[name]) problems.push(`${name} is missing; make one with: openssl rand -hex 32`);
     }
-    if (values.FLUX_PLAIN_DATABASE !== 'allow') problems.push(...plainDatabases(values));
+    if (values.FLUX_PLAIN_DATABASE !== 'allow') problems.push(...plainConnections(values));
   }
   values.FLUX_SIGN_IN.forEach(({ issuer: name }, i) => {
     if (values.NODE_ENV === 'production' && !name.startsWith('https:')) {
@@ -330,35 +331,6 @@ function productionProblems(values: Values): string[] {
     }
   });
   return problems;
-}
-
-/** In production a database or a Redis beyond this machine is reached by TLS that checks certificate and name, or not at all. */
-function plainDatabases(values: Values): string[] {
-  const names = [
-    'DATABASE_URL',
-    'FLUX_API_DATABASE_URL',
-    'FLUX_WORKER_DATABASE_URL',
-    'FLUX_SEALER_DATABASE_URL',
-  ] as const;
-  const database = names
-    .filter((name) => values[name] !== undefined && !isProtected(values[name]))
-    .map(
-      (name) =>
-        `${name} leaves this machine without TLS that is verified; add ?sslmode=verify-full&sslrootcert=<CA file>, or set FLUX_PLAIN_DATABASE=allow where the network itself is protected`,
-    );
-  const redis = values.REDIS_URL;
-  if (redis === undefined || redis.startsWith('rediss:') || isProtected(redis)) return database;
-  return [
-    ...database,
-    'REDIS_URL leaves this machine without TLS; use rediss://, or set FLUX_PLAIN_DATABASE=allow where the network itself is protected',
-  ];
-}
-
-function isProtected(url: string): boolean {
-  const { hostname, searchParams } = new URL(url);
-  const host = searchParams.get('host') ?? decodeURIComponent(hostname);
-  const local = host === '' || host.startsWith('/') || /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
-  return local || searchParams.get('sslmode') === 'verify-full';
 }
 
 function toConfig(values: Values, warnings: string[]): Config {
