@@ -1,7 +1,9 @@
 /**
- * The API in a process of its own, for benches: `flux` is ours, and three peers serve the same schema from the same database:
- * `plain` is graphql-ws' own server, which executes once per subscriber; `express` is Apollo on Express and `mercurius` Mercurius
- * with its JIT, both for queries, with nothing of ours around them: no limits, no gate, no request log. All listen to the same hints.
+ * The API in a process of its own, for benches: `flux` is ours, and peers serve the same schema from the same database:
+ * `plain` is graphql-ws' own server, which executes once per subscriber; `express` is Apollo on Express as it is usually set up, over
+ * an ordinary `pg` pool with a transaction for each batch of a loader; `express-reads` is the same over our pipelined pool and our
+ * gathered reads, and `mercurius` Mercurius with its JIT over them. Nothing else of ours is around the peers: no limits, no gate, no
+ * request log. All listen to the same hints.
  * Asked for its memory by IPC.
  */
 import { createServer, type Server } from 'node:http';
@@ -17,12 +19,15 @@ import mercurius from 'mercurius';
 import { WebSocketServer } from 'ws';
 
 import { type Context, createContext } from '../resolvers/context.ts';
+import { createLoaders } from '../resolvers/loaders.ts';
 import { schema } from '../schema/schema.ts';
 import type { Principal } from '../src/auth/principal.ts';
 import { createRequestContext } from '../src/auth/request-context.ts';
 import { type Role, scopesOf } from '../src/auth/roles.ts';
+import type { TenantRead } from '../src/db/gathered-reads.ts';
 import { sealKey } from '../src/db/migrate.ts';
 import { createPool } from '../src/db/pool.ts';
+import { inTenant } from '../src/db/transaction.ts';
 import { cursorKeyOf } from '../src/events/cursor.ts';
 import { startHints } from '../src/events/listen.ts';
 import { startServer } from '../src/server/start-server.ts';
@@ -32,7 +37,14 @@ import { benchAgency, benchContextKey } from './scratch-database.ts';
 
 const [kind = 'flux', databaseUrl = ''] = process.argv.slice(2);
 const logger = createLogger({ service: 'bench', level: 'fatal' });
-const pool = createPool({ url: databaseUrl, max: 10, applicationName: 'flux bench api', pipeline: true });
+const usual = kind === 'express';
+const pool = createPool({
+  url: databaseUrl,
+  max: 10,
+  applicationName: 'flux bench api',
+  pipeline: !usual,
+  connectTimeoutMs: 60_000, // a loaded machine is slow, not broken
+});
 const hints = startHints({ url: databaseUrl, logger });
 const api = { pool, cursorKey: cursorKeyOf(benchContextKey), hints, logger, activity: rememberActivity() };
 const seal = sealKey(benchContextKey);
@@ -70,18 +82,19 @@ async function serveFlux(): Promise<string> {
 }
 
 function peerContext(authorization: unknown): Context {
-  return createContext(
-    api,
-    createRequestContext({
-      principal: principalOf(String(authorization).slice('Bearer '.length)),
-      seal,
-      requestId: 'bench',
-      traceId: '0'.repeat(32),
-      ip: '127.0.0.1',
-      userAgent: null,
-      signal: new AbortController().signal,
-    }),
-  );
+  const request = createRequestContext({
+    principal: principalOf(String(authorization).slice('Bearer '.length)),
+    seal,
+    requestId: 'bench',
+    traceId: '0'.repeat(32),
+    ip: '127.0.0.1',
+    userAgent: null,
+    signal: new AbortController().signal,
+  });
+  const context = createContext(api, request);
+  if (!usual) return context;
+  const read: TenantRead = (work) => inTenant(pool, request.sealed(), work, request.signal);
+  return { ...context, read, loaders: createLoaders(read) };
 }
 
 async function listen(server: Server): Promise<string> {
@@ -120,7 +133,13 @@ async function serveMercurius(): Promise<string> {
   return app.listen({ host: '127.0.0.1', port: 0 });
 }
 
-const serve = { flux: serveFlux, plain: servePlain, express: serveExpress, mercurius: serveMercurius };
+const serve = {
+  flux: serveFlux,
+  plain: servePlain,
+  express: serveExpress,
+  'express-reads': serveExpress,
+  mercurius: serveMercurius,
+};
 const url = await serve[kind as keyof typeof serve]();
 await hints.listening();
 process.on('message', (message) => {

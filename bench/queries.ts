@@ -1,6 +1,6 @@
 /**
  * The dashboard's own queries (the SDK's documents: runs list, run page, event log page, audit page) by 100 users at once, against
- * Apollo on Express and Mercurius with JIT on the same schema and database. `node bench/queries.ts`; each server and the
+ * Apollo on Express (as usual, and over our way of reading) and Mercurius with JIT on the same schema and database. `node bench/queries.ts`; each server and the
  * users are processes of their own beside Postgres, and the servers take turns in short rounds. See README.md.
  */
 import { loadLedger } from '../src/audit/ledger.ts';
@@ -18,7 +18,7 @@ import type { UserAnswer, UserOrder } from './query-users.ts';
 const users = 100;
 const rounds = 3;
 const roundMs = 3_000;
-const kinds = ['flux', 'express', 'mercurius'] as const;
+const kinds = ['flux', 'express', 'express-reads', 'mercurius'] as const;
 type Kind = (typeof kinds)[number];
 
 const database = await startScratchDatabase();

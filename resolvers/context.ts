@@ -2,9 +2,9 @@ import type { ActivityLog } from '../src/audit/activity-log.ts';
 import type { AnchoredNote } from '../src/audit/anchor.ts';
 import { type Asker, entryOf, OperationTrace } from '../src/audit/operation-trace.ts';
 import type { RequestContext } from '../src/auth/request-context.ts';
+import { gatherReads, type TenantRead } from '../src/db/gathered-reads.ts';
 import type { SendHint } from '../src/db/notify.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
-import { inTenant } from '../src/db/transaction.ts';
 import { recordRefusal } from '../src/domain/perform.ts';
 import type { WebhookDeps } from '../src/domain/webhooks.ts';
 import { FluxError } from '../src/errors.ts';
@@ -46,6 +46,8 @@ export interface Denial {
 export interface Context extends RequestContext {
   readonly api: ApiDeps;
   readonly loaders: Loaders;
+  /** Reads under the caller's tenant context; what is read at once shares a transaction. */
+  readonly read: TenantRead;
   /** What this operation reads, for the audit log. */
   readonly trace: OperationTrace;
   recorded(): void;
@@ -55,10 +57,12 @@ export interface Context extends RequestContext {
 
 /** The context of one HTTP request or WebSocket operation. */
 export function createContext(api: ApiDeps, request: RequestContext): Context {
+  const read = gatherReads(api.pool, () => request.sealed(), request.signal);
   const context: Context = {
     ...request,
     api,
-    loaders: createLoaders((work) => inTenant(api.pool, request.sealed(), work, request.signal)),
+    read,
+    loaders: createLoaders(read),
     trace: new OperationTrace(request, api.activity),
     onDenied: (denial) => auditDenial(context, denial),
     recorded: () => context.trace.recorded(),
@@ -67,8 +71,8 @@ export function createContext(api: ApiDeps, request: RequestContext): Context {
 }
 
 /** Reads under the caller's tenant context, in one transaction; ends on the server too when nobody waits any more. */
-export function read<T>({ api, sealed, signal }: Context, work: (tx: Connection) => Promise<T>): Promise<T> {
-  return inTenant(api.pool, sealed(), work, signal);
+export function read<T>(ctx: Context, work: (tx: Connection) => Promise<T>): Promise<T> {
+  return ctx.read(work);
 }
 
 /** What the audit log calls a mutation, also one that was refused before it reached its use case. */
