@@ -10,6 +10,7 @@ import type { WebSocket, WebSocketServer } from 'ws';
 
 import type { Logger } from '../telemetry/logger.ts';
 import type { Outlet } from './deliver.ts';
+import { readWindowOf } from './read-window.ts';
 
 const pingMs = 12_000; // a client that does not answer within another 12 s is gone
 const stallMs = 30_000;
@@ -84,28 +85,33 @@ export function socketOutlet({
   expired: () => boolean;
 }): Outlet {
   const opening = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
+  const window = readWindowOf(socket);
   return {
     closed: () => socket.readyState !== socket.OPEN || expired(),
     send(texts) {
       let sent = 0;
       stream.cork();
       for (const text of texts) {
-        socket.send(`${opening}${text}}`);
+        const message = `${opening}${text}}`;
+        socket.send(message);
         sent += 1;
-        if (socket.bufferedAmount > owedBytesMax) break;
+        window.sent(message.length);
+        if (socket.bufferedAmount > owedBytesMax || window.full()) break;
       }
       stream.uncork();
       return sent;
     },
     room() {
-      if (socket.bufferedAmount <= owedBytesMax) return undefined;
+      if (socket.bufferedAmount <= owedBytesMax && !window.full()) return undefined;
       return new Promise((resolve) => {
         const timer = setTimeout(() => socket.terminate(), stallMs);
-        // Behind everything that is owed; called back as well when the connection ends.
-        stream.write(nothing, () => {
+        const done = (): void => {
           clearTimeout(timer);
           resolve();
-        });
+        };
+        if (window.full()) window.whenOpen(done);
+        // Behind everything that is owed; called back as well when the connection ends.
+        else stream.write(nothing, done);
       });
     },
   };

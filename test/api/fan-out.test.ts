@@ -208,8 +208,8 @@ describe('a client that does not read', () => {
     for (let i = 0; i < 25; i += 1) await write(runId, 200, 3_000);
     await finish(runId);
     expect((await all).length).toBe(5_003);
-    // What the system's own buffers of a connection on this machine take, and 16 KiB of ours.
-    expect((await sent()) - before).toBeLessThan(8_500);
+    // It has read one event and may be owed 16 KiB; what the system's own buffers would take is megabytes.
+    expect((await sent()) - before).toBeLessThan(5_003 + 25);
     slow.socket.resume();
     const rest = await follow(slow, '1');
     expect(rest.map(({ seq }) => seq)).toEqual([...upTo(5_002).slice(1), undefined]);
