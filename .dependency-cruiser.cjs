@@ -267,7 +267,7 @@ module.exports = {
     room(
       'config-reads-the-environment-only',
       '^src/config[.]ts$',
-      ['^src/auth/', '^src/contracts/', '^src/(config-keys|config-settings|config-transport|home)[.]ts$'],
+      ['^src/auth/', '^src/contracts/', '^src/(config-keys|config-settings|config-transport|home|salts)[.]ts$'],
       'Every process reads its configuration first, before any room is loaded.',
     ),
     room(

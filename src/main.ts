@@ -7,12 +7,11 @@ import { fileURLToPath } from 'node:url';
 
 import { type Config, requireIssuers } from './config.ts';
 import { randomUuid } from './crypto/random.ts';
-import { appliedVersion } from './db/installation.ts';
-import { readMigrations, sealKey } from './db/migrate.ts';
+import { sealKey } from './db/migrate.ts';
 import { operationCounts } from './db/operation-counts.ts';
-import { createPool, type Pool } from './db/pool.ts';
-import { checkCheckpointRoundTrip, checkObjectStore } from './health.ts';
-import { FluxError } from './errors.ts';
+import { createPool } from './db/pool.ts';
+import { checkCheckpointRoundTrip } from './health.ts';
+import { readinessOf, requireMigrated } from './readiness.ts';
 import { chooseKeyEncryption } from './keys/choose-key-encryption.ts';
 import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
 import type { ConfiguredTrust } from './domain/revocations.ts';
@@ -21,7 +20,7 @@ import type { BulkWorker } from './domain/work-bulk.ts';
 import type { RedisHints } from './redis/redis-hints.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
-import { dispensable, type HealthCheck } from './telemetry/health-checks.ts';
+import type { HealthCheck } from './telemetry/health-checks.ts';
 import type { Expired, RetentionOptions } from './worker/retention.ts';
 import { watchOperations, watchPool } from './telemetry/metrics.ts';
 import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
@@ -380,38 +379,9 @@ async function redisHints({ redisUrl }: Config, logger: Logger): Promise<RedisHi
   return startRedisHints({ url: redisUrl, logger });
 }
 
-/** What the API and the workers cannot do without, and Redis, which they can; the sealer needs no store. */
-function readinessOf(config: Config, pool: Pool, redis?: RedisHints): Record<string, HealthCheck> {
-  return {
-    database: () => appliedVersion(pool).catch(unlessMissing),
-    migrations: () => requireMigrated(pool),
-    objectStore: () => checkObjectStore(config.objectStoreFolder),
-    ...(redis ? { cache: dispensable(() => redis.check()) } : {}),
-  };
-}
-
 function serveMetrics(
   { host, metricsPort, metricsPortFixed }: Config,
   checks: Record<string, HealthCheck>,
 ): Promise<MetricsServer> {
   return startMetricsServer({ host, port: metricsPort, fixed: metricsPortFixed, checks });
-}
-
-/** A database without Flux is at version 0. 3F000 and 42P01: no such schema, no such table. */
-function unlessMissing(cause: unknown): number {
-  if (['3F000', '42P01'].includes(String((cause as { code?: unknown }).code))) return 0;
-  throw cause;
-}
-
-/** Old code must not work on a newer database, nor new code on an older one. */
-async function requireMigrated(pool: Pool): Promise<void> {
-  const [expected, found] = await Promise.all([
-    readMigrations().then((migrations) => migrations.at(-1)?.version ?? 0),
-    appliedVersion(pool).catch(unlessMissing),
-  ]);
-  if (found === expected) return;
-  throw new FluxError(
-    'MIGRATION_MISMATCH',
-    `The database is at migration ${String(found)}, this version of Flux needs ${String(expected)}. ${found < expected ? 'Run flux migrate.' : 'Run the newer version.'}`,
-  );
 }
