@@ -127,7 +127,8 @@ builder.node(RunRef, {
       type: CheckpointVerificationRef,
       nullable: false,
       description:
-        'Recomputes all of its checkpoints now: digest, place, chain, and what its history says was saved. Reads every one of them.',
+        'Recomputes all of its checkpoints now: digest, place, chain, and what its history says was saved. Reads every one of them, so it counts as 50 objects.',
+      extensions: { cost: 50 },
       resolve: (run, _args, ctx) => checkpoints.verificationOf(ctx, run),
     }),
     waitingReason: t.field({
@@ -150,7 +151,9 @@ builder.node(RunRef, {
     }),
     resumePlan: t.field({
       type: ResumePlanRef,
-      description: 'What a resume would keep, do again and begin, and what forbids it.',
+      description:
+        'What a resume would keep, do again and begin, and what forbids it. Reads its checkpoints, so it counts as 10 objects.',
+      extensions: { cost: 10 },
       resolve: (run, _args, ctx) => control.resumePlanOf(ctx, run),
     }),
     rejectedRecords: t.field({

@@ -17,7 +17,7 @@ import {
   type SelectionSetNode,
 } from 'graphql';
 
-/** Objects that one operation may ask for. */
+/** Objects that one operation may ask for; a field that works for its answer says as how many it counts. */
 export const costMax = 5_000;
 const pageDefault = 50;
 /** What a list without a page size is taken to have: a run's partitions, steps, scopes. */
@@ -72,7 +72,7 @@ export function operationCost(asked: Asked): number {
     const own = pageSize(node, field, asked);
     const isList = isListType(getNullableType(field.type));
     const items = isList ? (own ?? page ?? listGuess) : 1;
-    return items * (1 + costOf(node.selectionSet, getNamedType(field.type), isList ? null : own));
+    return items * (weightOf(field) + costOf(node.selectionSet, getNamedType(field.type), isList ? null : own));
   };
 
   return costOf(asked.operation.selectionSet, asked.schema.getRootType(asked.operation.operation) ?? undefined, null);
@@ -104,4 +104,10 @@ function valueOf({ value }: ArgumentNode, { operation, variables }: Asked): unkn
       : operation.variableDefinitions?.find(({ variable }) => variable.name.value === name)?.defaultValue;
   if (literal?.kind === Kind.INT) return Number(literal.value);
   return literal?.kind === Kind.LIST ? literal.values : undefined;
+}
+
+/** What a field weighs, `extensions.cost` of its declaration: 1 unless it reads far more than it gives. */
+export function weightOf({ extensions }: Pick<GraphQLField<unknown, unknown>, 'extensions'>): number {
+  const { cost } = extensions as { cost?: unknown };
+  return typeof cost === 'number' ? cost : 1;
 }

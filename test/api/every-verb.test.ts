@@ -1,6 +1,6 @@
 /**
- * The verbs on runs are mutations, commands and REST calls, and all three leave the same behind. Reprocessing needs a whole contract
- * and is in test/flow/reprocess.test.ts; dry runs are in test/flow/dry-run.test.ts.
+ * The verbs on runs are mutations, commands and REST calls, and all three leave the same behind. Dry runs, whose command waits for
+ * the plan, are in test/flow/dry-run.test.ts.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ import { type ApiServer, startApiServer } from '../support/api-server.ts';
 import { useDatabase } from '../support/database.ts';
 import { fakeEngine, type FakeSource } from '../support/fake-engine.ts';
 import { flux } from '../support/flux.ts';
-import { useWorkerBench } from '../support/worker.ts';
+import { type PipelineOptions, useWorkerBench } from '../support/worker.ts';
 
 const database = useDatabase();
 const bench = useWorkerBench(database);
@@ -46,10 +46,10 @@ afterAll(async () => {
 const token = 'nasa/operator';
 let pipelineCount = 0;
 
-async function queued(): Promise<{ pipeline: string; runId: string }> {
+async function queued(contract: PipelineOptions['contract'] = {}): Promise<{ pipeline: string; runId: string }> {
   pipelineCount += 1;
   const pipeline = `p${String(pipelineCount)}`;
-  await bench.addPipeline({ agency: 'nasa', name: pipeline, dataset: pipeline });
+  await bench.addPipeline({ agency: 'nasa', name: pipeline, dataset: pipeline, contract });
   return { pipeline, runId: await bench.queueRun('nasa', pipeline) };
 }
 async function completed(): Promise<{ pipeline: string; runId: string }> {
@@ -63,6 +63,11 @@ async function failed(): Promise<{ pipeline: string; runId: string }> {
     if (partition === 2 && batch === 2) throw new FluxError('TRANSFORM_FAILED', 'broken on purpose');
   };
   await bench.drain(await bench.deps(fakeEngine({ ...source, beforeBatch })));
+  return run;
+}
+async function rejecting(): Promise<{ pipeline: string; runId: string }> {
+  const run = await queued({ maxRejectedRatio: 0.5 });
+  await bench.drain(await bench.deps(fakeEngine({ ...source, values: [1, 2, 'bad', 4, 5, 6] })));
   return run;
 }
 async function checkpointOf(runId: string): Promise<string> {
@@ -87,14 +92,14 @@ const verbs: Verb[] = [
   {
     mutation: 'startRun',
     action: 'run.start',
-    prepare: queued,
+    prepare: () => queued(),
     input: ({ pipeline }) => Promise.resolve({ pipeline, priority: 3 }),
     command: ({ pipeline }) => ['start', text(pipeline), '--priority', '3'],
   },
   {
     mutation: 'cancelRun',
     action: 'run.cancel',
-    prepare: queued,
+    prepare: () => queued(),
     input: ({ runId }) => Promise.resolve({ runId, reason }),
     command: ({ runId }) => ['cancel', text(runId), '--reason', reason],
   },
@@ -127,9 +132,16 @@ const verbs: Verb[] = [
     command: ({ runId }) => ['replay', text(runId), '--reason', reason],
   },
   {
+    mutation: 'reprocessRejected',
+    action: 'run.reprocess',
+    prepare: rejecting,
+    input: ({ runId }) => Promise.resolve({ runId, reason }),
+    command: ({ runId }) => ['reprocess', text(runId), '--reason', reason],
+  },
+  {
     mutation: 'cancelRuns',
     action: 'runs.cancel',
-    prepare: queued,
+    prepare: () => queued(),
     input: ({ pipeline }) => Promise.resolve({ filter: { pipeline }, reason }),
     command: ({ filter }) => [
       ...['cancel', '--all', '--pipeline', (filter as { pipeline: string }).pipeline],

@@ -13,10 +13,13 @@ import {
   type GraphQLSchema,
   isInterfaceType,
   isLeafType,
+  isListType,
   isObjectType,
   isRequiredArgument,
   isUnionType,
 } from 'graphql';
+
+import { weightOf } from '../operation-cost.ts';
 
 type Composite = GraphQLObjectType | GraphQLInterfaceType;
 type AnyField = GraphQLField<unknown, unknown>;
@@ -97,8 +100,10 @@ function fieldPart(schema: GraphQLSchema, field: AnyField, place: Place): string
   const page = place.path.some((name) => name.endsWith('Connection'));
   const levels = place.path.length - (page ? 2 : 0);
   if (place.path.includes(type.name) || levels > levelsMax) return [];
-  // A list of its own inside a list of things: asked for by its own request.
+  // Inside a list of things a list of their own, and what works hard for its answer: asked for by a request of its own.
   if (isConnection(type)) return [];
+  const within = page && place.path.length > 1;
+  if (within && (isListType(getNullableType(field.type)) || weightOf(field) > 1)) return [];
   const selection = selectionOf(schema, field.type, place);
   return selection === '' ? [] : [`${field.name}${selection}`];
 }
