@@ -3,11 +3,14 @@
  * Apollo on Express (as usual, and over our way of reading) and Mercurius with JIT on the same schema and database. `node bench/queries.ts`; each server and the
  * users are processes of their own beside Postgres, and the servers take turns in short rounds. See README.md.
  */
+import { readFile } from 'node:fs/promises';
+
 import { loadLedger } from '../src/audit/ledger.ts';
 import { appendAudit } from '../src/audit/append.ts';
 import { batchLimit, step } from '../src/audit/sealer.ts';
 import { leadAudit } from '../src/db/audit-sealing.ts';
 import { connect } from '../src/db/pool.ts';
+import { sql } from '../src/db/sql.ts';
 import { inTransaction } from '../src/db/transaction.ts';
 import { AuditEntriesDocument, RunDocument, RunEventLogDocument, RunsDocument } from '../sdk/src/generated/graphql.ts';
 import { scratchAnchor } from '../test/support/audit.ts';
@@ -17,7 +20,7 @@ import type { UserAnswer, UserOrder } from './query-users.ts';
 
 const users = 100;
 const rounds = 3;
-const roundMs = 3_000;
+const roundMs = 4_000;
 const kinds = ['flux', 'express', 'express-reads', 'mercurius'] as const;
 type Kind = (typeof kinds)[number];
 
@@ -40,13 +43,23 @@ try {
   line('the same answers from all', String(new Set(answers.values()).size === 1));
 
   const rates = new Map<Kind, number[]>(kinds.map((kind) => [kind, []]));
+  const work = new Map<Kind, number[]>(kinds.map((kind) => [kind, []]));
+  /** Processor time of a server and of the database so far, milliseconds. */
+  const worked = async (kind: Kind): Promise<number[]> => {
+    const { cpu } = (await servers.get(kind)?.ask<{ cpu: NodeJS.CpuUsage }>('memory')) as { cpu: NodeJS.CpuUsage };
+    return [(cpu.user + cpu.system) / 1_000, await databaseTime()];
+  };
   for (let round = 1; round <= rounds; round += 1) {
     for (const kind of kinds) {
-      const { requestsPerSecond, latency } = await ask(kind, roundMs);
+      const before = await worked(kind);
+      const { requestsPerSecond, requests, latency } = await ask(kind, roundMs);
+      const [server, backends] = (await worked(kind)).map((ms, i) => (ms - (before[i] ?? 0)) / requests);
       rates.get(kind)?.push(requestsPerSecond);
+      work.get(kind)?.push((server ?? NaN) + (backends ?? NaN));
       line(
         `${kind}, round ${String(round)}, 100 at once without a pause`,
         `${requestsPerSecond.toFixed(0)}/s`,
+        `processor time of a request: server ${server?.toFixed(2) ?? ''} ms, database ${backends?.toFixed(2) ?? ''} ms`,
         show(latency),
       );
     }
@@ -62,11 +75,34 @@ try {
     }
   }
   const ours = median(rates.get('flux') ?? []);
-  for (const kind of kinds) line(`flux / ${kind}, medians`, `${(ours / median(rates.get(kind) ?? [])).toFixed(2)} x`);
+  const mine = median(work.get('flux') ?? []);
+  for (const kind of kinds) {
+    const rate = (ours / median(rates.get(kind) ?? [])).toFixed(2);
+    const time = (median(work.get(kind) ?? []) / mine).toFixed(2);
+    line(`flux / ${kind}, medians`, `${rate} x the requests a second`, `1/${time} of the processor time`);
+  }
   clients.process.disconnect();
   for (const server of servers.values()) server.process.disconnect();
 } finally {
   await database.stop();
+}
+
+/** Processor time of all backends so far, milliseconds; NaN where the system does not tell. What other programs do does not change it. */
+async function databaseTime(): Promise<number> {
+  const { rows } = await database.admin.query<{ pid: number }>(sql`
+    select pid from pg_stat_activity where datname = current_database()
+  `);
+  const ticks = await Promise.all(
+    rows.map(async ({ pid }) => {
+      const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8').catch(() => '');
+      const [utime, stime] = stat
+        .slice(stat.lastIndexOf(')') + 2)
+        .split(' ')
+        .slice(11, 13);
+      return Number(utime) + Number(stime);
+    }),
+  );
+  return ticks.reduce((sum, some) => sum + some, 0) * 10; // a tick is 10 ms
 }
 
 function show(latency: UserAnswer['latency']): string {

@@ -15,6 +15,7 @@ export interface UserOrder {
 
 export interface UserAnswer {
   requestsPerSecond: number;
+  requests: number;
   /** Of every answer, by the name of the query, and of all under `all`. */
   latency: Record<string, ReturnType<typeof summarize>>;
   /** SHA-256 of each query's answer: the same from every server, or they did not do the same work. */
@@ -73,6 +74,7 @@ async function serveUsers({ url, users, queries, thinkMs, forMs }: UserOrder): P
   agent.destroy();
   return {
     requestsPerSecond: (times['all']?.length ?? 0) / seconds,
+    requests: times['all']?.length ?? 0,
     latency: Object.fromEntries(Object.entries(times).map(([name, took]) => [name, summarize(took)])),
     answers,
   };

@@ -1,11 +1,14 @@
 import { unauthenticated } from './errors.ts';
 
 export interface TokenRequest {
-  /** `first`: there is none yet. `refused`: the server did not take the last one, most often because its time was over. */
-  reason: 'first' | 'refused';
+  /**
+   * `first`: there is none yet. `expiring`: the last one has a minute left, or half of its time where that is less, and an open socket
+   * goes on under the next. `refused`: the server did not take the last one, most often because its time was over.
+   */
+  reason: 'first' | 'expiring' | 'refused';
 }
 
-/** A token, or who gives one. Asked at the first request, and whenever the server refuses the last one. */
+/** A token, or who gives one. Asked at the first request, before a token that an open socket uses ends, and whenever the server refuses the last one. */
 export type TokenSource = string | ((request: TokenRequest) => string | Promise<string>);
 
 export interface TokenKeeper {
@@ -17,13 +20,17 @@ export interface TokenKeeper {
    * @throws UNAUTHENTICATED there is no other
    */
   replace(used: string): Promise<string>;
+  /** Asks for the one after `used`, which is good still; whoever asks at the same time gets the same one. What fails changes nothing. */
+  renew(used: string): Promise<string>;
 }
 
 export function keepToken(source: TokenSource): TokenKeeper {
   let token: Promise<string> | undefined;
+  let renewing: Promise<string> | undefined;
+  const request = (reason: TokenRequest['reason']): Promise<string> =>
+    typeof source === 'string' ? Promise.resolve(source) : Promise.resolve().then(() => source({ reason }));
   const ask = (reason: TokenRequest['reason']): Promise<string> => {
-    const asked =
-      typeof source === 'string' ? Promise.resolve(source) : Promise.resolve().then(() => source({ reason }));
+    const asked = request(reason);
     token = asked;
     // A source that failed is asked again the next time.
     asked.catch(() => {
@@ -40,5 +47,30 @@ export function keepToken(source: TokenSource): TokenKeeper {
       if (next === used) throw unauthenticated('The server refused the token, and there is no other one.');
       return next;
     },
+    async renew(used) {
+      const known = await current();
+      if (known !== used) return known;
+      renewing ??= request('expiring').finally(() => (renewing = undefined));
+      const next = await renewing;
+      // Whoever was refused meanwhile has a newer one.
+      if ((await current()) === used) token = Promise.resolve(next);
+      return current();
+    },
   };
+}
+
+const timerMsMost = 2 ** 31 - 1;
+const renewBeforeMs = 60_000;
+
+/** When to ask for the next token, in milliseconds from now; undefined where the token does not say when it ends (`exp` of a JWT). */
+export function renewalDelay(token: string, now = Date.now()): number | undefined {
+  try {
+    const body = (token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/');
+    const { exp } = JSON.parse(atob(body)) as { exp?: unknown };
+    if (typeof exp !== 'number') return undefined;
+    const left = exp * 1_000 - now;
+    return Math.min(timerMsMost, Math.max(0, left - Math.min(renewBeforeMs, left / 2)));
+  } catch {
+    return undefined;
+  }
 }

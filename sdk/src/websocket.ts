@@ -1,10 +1,11 @@
-import { type Client, createClient } from 'graphql-ws';
+import { type Client, createClient } from 'graphql-ws/client';
 
 import type { TypedDocument } from './document.ts';
 import { FluxError, fromWire, unauthenticated, unavailable, type WireError } from './errors.ts';
 import { valueOf } from './http.ts';
 import type { Settings } from './settings.ts';
 import type { StreamHooks } from './stream.ts';
+import { renewalDelay } from './token.ts';
 
 const pingEveryMs = 10_000;
 const pongWithinMs = 5_000;
@@ -69,26 +70,52 @@ export function openSockets(settings: Settings): Sockets {
 function createSocket(settings: Settings, webSocketImpl: typeof WebSocket): Socket {
   let isConnected = false;
   let pong: ReturnType<typeof setTimeout> | undefined;
+  let raw: WebSocket | undefined;
+  let sent = '';
+  let renewal: ReturnType<typeof setTimeout> | undefined;
+  /** The server takes a newer token in a ping, and what runs goes on under it. Where that fails, the socket ends with the old one. */
+  const renew = async (): Promise<void> => {
+    const over = raw;
+    const newer = await settings.token.renew(sent);
+    if (newer === sent || over === undefined || over !== raw) return;
+    sent = newer;
+    over.send(JSON.stringify({ type: 'ping', payload: { authorization: `Bearer ${newer}` } }));
+  };
+  const renewInTime = (): void => {
+    const delay = renewalDelay(sent);
+    clearTimeout(renewal);
+    if (delay !== undefined) renewal = setTimeout(() => void renew().catch(() => undefined), delay);
+  };
   const client = createClient({
     url: settings.endpoint.replace(/^http/, 'ws'),
-    connectionParams: async () => ({ authorization: `Bearer ${await settings.token.current()}` }),
+    connectionParams: async () => {
+      sent = await settings.token.current();
+      return { authorization: `Bearer ${sent}` };
+    },
     webSocketImpl,
     // Reconnecting is stream.ts' affair: only it knows the cursor.
     retryAttempts: 0,
     connectionAckWaitTimeout: settings.connectTimeoutMs,
     keepAlive: pingEveryMs,
     on: {
-      connected: () => (isConnected = true),
+      opened: (opened) => (raw = opened as WebSocket),
+      connected: () => {
+        isConnected = true;
+        renewInTime();
+      },
       closed: () => {
         isConnected = false;
+        raw = undefined;
+        clearTimeout(renewal);
         clearTimeout(pong);
       },
       // A path that takes our bytes and brings none back looks open for minutes.
       ping: (received) => {
         if (!received) pong = setTimeout(() => client.terminate(), pongWithinMs);
       },
-      pong: (received) => {
+      pong: (received, payload) => {
         if (received) clearTimeout(pong);
+        if (received && payload?.['refreshed'] === true) renewInTime();
       },
     },
   });

@@ -53,6 +53,29 @@ async function collect<T>(stream: AsyncIterable<T>, then: (item: T, all: readonl
 }
 
 describe('flux.runs.watch', () => {
+  it('hands a newer token to the open socket before the old one ends, again and again, without a break', async () => {
+    const { id, runId } = await newRun();
+    const way = await proxy();
+    const run = history(database, 'nasa', runId);
+    const reasons: string[] = [];
+    // The API reads the part up to the third slash; to the client it says that it ends in two seconds.
+    const token = ({ reason }: { reason: string }): string => {
+      reasons.push(reason);
+      const exp = Date.now() / 1_000 + 2;
+      return `nasa/operator/${String(600 + reasons.length)}/.${btoa(JSON.stringify({ exp }))}`;
+    };
+    const flux = client({ url: way.url, token, transports: ['websocket'] });
+    const watching = collect(flux.runs.watch(id));
+    await run.start();
+    await expect.poll(() => reasons.length, { timeout: 60_000 }).toBeGreaterThan(3);
+    await run.complete();
+    expect(seqs(await watching)).toEqual(await storedSeqs(database, runId));
+    // Only after the server has taken one is the next asked for.
+    expect(reasons.slice(0, 4)).toEqual(['first', 'expiring', 'expiring', 'expiring']);
+    expect(reasons).not.toContain('refused');
+    expect(way.passed).toBe(1);
+  });
+
   it('delivers a run that is over, and ends with StreamEnd', async () => {
     const { id, runId } = await newRun();
     const run = history(database, 'nasa', runId);

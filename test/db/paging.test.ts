@@ -65,7 +65,8 @@ async function insertDated(runId: string): Promise<void> {
     sql`insert into flux.backfill_dates (agency_id, backfill_id, date, status)
         select agency_id, backfill_id, date '2026-01-01' + n, 'COMPLETED' from flux.backfills, generate_series(0, 6) n`,
     sql`insert into flux.webhooks (agency_id, url, types, clearance, secret, created_by)
-        select 'nasa', 'https://example.gov/' || n, array['gov.flux.run.failed'], 0, 'x', 'test' from generate_series(1, 7) n`,
+        select 'nasa', 'https://example.gov/' || n, array['gov.flux.run.failed'], 0,
+          decode(repeat('00', 60), 'hex'), 'test' from generate_series(1, 7) n`,
     sql`insert into flux.webhook_deliveries (agency_id, webhook_id, run_id, seq, type, data, occurred_at, status, finished_at)
         select agency_id, webhook_id, ${runId}, n, 'gov.flux.run.failed', '{}', now(), 'DELIVERED', now()
         from flux.webhooks, generate_series(1, 7) n`,
