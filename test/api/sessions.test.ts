@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { sql } from '../../src/db/sql.ts';
 import { addIssuer, removeIssuer } from '../../src/domain/manage-issuers.ts';
@@ -31,6 +31,8 @@ beforeAll(async () => {
   const issuers = [{ issuer, agencies: ['nasa', 'noaa'] }];
   one = await startApiServer(database, { issuers });
   other = await startApiServer(database, { issuers });
+});
+beforeEach(async () => {
   ({ runId } = await insertRun(database, 'nasa'));
   ({ runId: foreignRunId } = await insertRun(database, 'noaa'));
   await append(database, 'nasa', runId, [event()], starts);
