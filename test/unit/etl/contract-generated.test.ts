@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import contractSchema from '../../../schemas/v1/contract.schema.json' with { type: 'json' };
 import { keywordCoverage } from '../../../scripts/contract-keyword-coverage.ts';
 import { compileContract, type Contract } from '../../../src/contracts/contract.ts';
+import { modelContract } from '../../../src/etl/ingest/contract-model.ts';
 import { columnTypeOf, SqlJudge, wrapped } from '../../support/contract-verdicts.ts';
 
 const word = fc.constantFrom(
@@ -18,8 +19,20 @@ const word = fc.constantFrom(
   '-0',
   ' a\n',
 );
-const number = fc.oneof(fc.integer({ min: -9, max: 9 }), fc.constantFrom(0.5, -2.5, 0.1, 1e21, 2 ** 53 - 1, 3.0));
+const number = fc.oneof(
+  fc.integer({ min: -9, max: 9 }),
+  fc.constantFrom(0.5, -2.5, 0.1, 1e21, -(2 ** 63), 2 ** 53 - 1, 3.0),
+);
 const value = fc.oneof(word, number, fc.boolean());
+
+/** The one thing that a contract's SQL asks beyond JSON Schema: an integer that the dataset's column can hold. */
+function beyondColumn(contract: Contract, value: unknown): boolean {
+  return (
+    modelContract(contract).fields[0]?.kind === 'integer' &&
+    Number.isInteger(value) &&
+    ((value as number) >= 2 ** 63 || (value as number) < -(2 ** 63))
+  );
+}
 
 const maybe = <T>(name: string, arbitrary: fc.Arbitrary<T>): fc.Arbitrary<object> =>
   fc.option(arbitrary, { freq: 2 }).map((each) => (each === null ? {} : { [name]: each }));
@@ -66,9 +79,9 @@ describe('generated contracts', () => {
         for (const [type, alike] of Map.groupBy(values, columnTypeOf)) {
           const verdicts = (type === null ? null : await judge.judge(contract, type, alike)) ?? [];
           for (const [at, { refused, refusedBySql }] of verdicts.entries()) {
-            const byAjv = check({ value: alike[at] }).length > 0;
-            expect([alike[at], refused]).toEqual([alike[at], byAjv]);
-            if (refusedBySql) expect([alike[at], byAjv]).toEqual([alike[at], true]);
+            const expected = check({ value: alike[at] }).length > 0 || beyondColumn(contract, alike[at]);
+            expect([alike[at], refused]).toEqual([alike[at], expected]);
+            if (refusedBySql) expect([alike[at], expected]).toEqual([alike[at], true]);
           }
         }
       }),
