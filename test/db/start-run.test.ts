@@ -5,50 +5,18 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Context } from '../../resolvers/context.ts';
 import { claimPartition } from '../../src/db/queue.ts';
 import { sql } from '../../src/db/sql.ts';
-import { registerConnection } from '../../src/domain/register-connection.ts';
-import { registerContract } from '../../src/domain/register-contract.ts';
-import { registerPipeline } from '../../src/domain/register-pipeline.ts';
-import { type StartRun, startRun } from '../../src/domain/start-run.ts';
-import {
-  apiDeps,
-  auditOf,
-  connectionDocument,
-  contextOf,
-  contractDocument,
-  countRows,
-  pipelineDocument,
-} from '../support/api.ts';
+import type { StartRun } from '../../src/domain/start-run.ts';
+import { apiDeps, auditOf, contextOf, countRows, pipelineDocument } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
+import { agencyWith, start } from '../support/started-runs.ts';
 
 const database = useDatabase();
-const asked = { reason: null, idempotencyKey: null };
-
-/** Agencies of their own, so that no test counts another's rows. */
-async function agencyWith(slug: string, ...pipelines: Record<string, unknown>[]): Promise<Context> {
-  await database.addAgency(slug);
-  const admin = contextOf(database, slug, { role: 'admin', clearance: 5 });
-  await registerConnection(admin.api, admin, { definition: connectionDocument, ...asked });
-  await registerContract(admin.api, admin, { name: 'reading', document: contractDocument, ...asked });
-  for (const definition of pipelines) await registerPipeline(admin.api, admin, { definition, ...asked });
-  return contextOf(database, slug);
-}
-
-function start(ctx: Context, input: Partial<StartRun>): ReturnType<typeof startRun> {
-  return startRun(ctx.api, ctx, {
-    pipeline: null,
-    payload: null,
-    stage: null,
-    dryRun: null,
-    metadata: null,
-    ...asked,
-    ...input,
-  });
-}
 
 describe('starting a run', () => {
   let nasa: Context;
   beforeAll(async () => {
     nasa = await agencyWith(
+      database,
       'nasa',
       pipelineDocument('temperatures'),
       pipelineDocument('images', { contentType: 'images' }),
@@ -117,7 +85,7 @@ describe('starting a run', () => {
   });
 
   it('puts a run with priority in front of the agency’s others, and refuses what is no priority', async () => {
-    const ctx = await agencyWith('urgent', pipelineDocument('temperatures'));
+    const ctx = await agencyWith(database, 'urgent', pipelineDocument('temperatures'));
     const low = await start(ctx, { pipeline: 'temperatures', priority: 90 });
     const high = await start(ctx, { pipeline: 'temperatures', priority: 100 });
     expect([low.priority, high.priority]).toEqual([90, 100]);
@@ -245,7 +213,7 @@ describe('starting a run', () => {
   });
 
   it('lists the candidates where several pipelines fit', async () => {
-    const usgs = await agencyWith('usgs', pipelineDocument('a-one'), pipelineDocument('b-two'));
+    const usgs = await agencyWith(database, 'usgs', pipelineDocument('a-one'), pipelineDocument('b-two'));
     const payload = { agency: 'usgs', content_type: 'text', use_case: 'research' };
     await expect(start(usgs, { payload })).rejects.toMatchObject({
       code: 'AMBIGUOUS_PIPELINE',
@@ -254,7 +222,7 @@ describe('starting a run', () => {
   });
 
   it('sees no pipeline above the caller’s clearance', async () => {
-    const nga = await agencyWith('nga', pipelineDocument('secret', { classification: 'S' }));
+    const nga = await agencyWith(database, 'nga', pipelineDocument('secret', { classification: 'S' }));
     await expect(start(nga, { pipeline: 'secret' })).rejects.toMatchObject({
       code: 'PIPELINE_NOT_FOUND',
       details: { candidates: [] },
@@ -264,7 +232,7 @@ describe('starting a run', () => {
   });
 
   it('starts nothing for an agency or a pipeline that is not enabled', async () => {
-    const bls = await agencyWith('bls', pipelineDocument('jobs'));
+    const bls = await agencyWith(database, 'bls', pipelineDocument('jobs'));
     await database.admin().query(sql`update flux.pipelines set enabled = false where agency_id = 'bls'`);
     await expect(start(bls, { pipeline: 'jobs' })).rejects.toMatchObject({
       code: 'PIPELINE_NOT_FOUND',

@@ -5,40 +5,17 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Context } from '../../resolvers/context.ts';
 import type { Pool } from '../../src/db/pool.ts';
 import { sql } from '../../src/db/sql.ts';
-import { registerConnection } from '../../src/domain/register-connection.ts';
-import { registerContract } from '../../src/domain/register-contract.ts';
-import { registerPipeline } from '../../src/domain/register-pipeline.ts';
-import { type StartRun, startRun } from '../../src/domain/start-run.ts';
-import {
-  apiDeps,
-  auditOf,
-  connectionDocument,
-  contextOf,
-  contractDocument,
-  countRows,
-  pipelineDocument,
-} from '../support/api.ts';
+import type { StartRun } from '../../src/domain/start-run.ts';
+import { apiDeps, auditOf, contextOf, countRows, pipelineDocument } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
+import { agencyWith, start as startOne } from '../support/started-runs.ts';
 
 const database = useDatabase();
-const asked = { reason: null, idempotencyKey: null };
-
-async function agencyWith(slug: string, ...pipelines: Record<string, unknown>[]): Promise<Context> {
-  await database.addAgency(slug);
-  const admin = contextOf(database, slug, { role: 'admin', clearance: 5 });
-  await registerConnection(admin.api, admin, { definition: connectionDocument, ...asked });
-  await registerContract(admin.api, admin, { name: 'reading', document: contractDocument, ...asked });
-  for (const definition of pipelines) await registerPipeline(admin.api, admin, { definition, ...asked });
-  return contextOf(database, slug);
-}
-
-function start(ctx: Context, input: Partial<StartRun> = {}): ReturnType<typeof startRun> {
-  const named = { pipeline: 'rows', payload: null, stage: null, dryRun: null, metadata: null };
-  return startRun(ctx.api, ctx, { ...named, ...asked, ...input });
-}
+const start = (ctx: Context, input: Partial<StartRun> = {}): ReturnType<typeof startOne> =>
+  startOne(ctx, { pipeline: 'rows', ...input });
 
 /** The code of a refusal, or the id of a run. */
-async function outcome(started: ReturnType<typeof startRun>): Promise<string> {
+async function outcome(started: ReturnType<typeof startOne>): Promise<string> {
   return started.then(
     ({ id }) => id,
     (error: unknown) => (error as { code: string }).code,
@@ -49,8 +26,13 @@ describe('starts that come at once', () => {
   let nasa: Context;
   let noaa: Context;
   beforeAll(async () => {
-    nasa = await agencyWith('nasa', pipelineDocument('rows'), pipelineDocument('secret', { classification: 'S' }));
-    noaa = await agencyWith('noaa', pipelineDocument('rows'));
+    nasa = await agencyWith(
+      database,
+      'nasa',
+      pipelineDocument('rows'),
+      pipelineDocument('secret', { classification: 'S' }),
+    );
+    noaa = await agencyWith(database, 'noaa', pipelineDocument('rows'));
   });
 
   it('share transactions, and each has its run, partition, first event and audit entry', async () => {
