@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 const withDatabase = ['./test/support/server.ts'];
@@ -61,7 +62,8 @@ export default defineConfig({
         globalSetup,
         testTimeout: timeoutMs,
         hookTimeout: Math.max(timeoutMs, 60_000),
-        fileParallelism: !alone,
+        // Vitest alone would leave one core to itself, which on a machine of two means one file at a time.
+        maxWorkers: alone ? 1 : Math.max(2, availableParallelism() - 1),
         sequence: { groupOrder: group },
       },
     })),
