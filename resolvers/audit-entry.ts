@@ -1,5 +1,4 @@
 import { databaseSource } from '../src/audit/database-source.ts';
-import { followAudit } from '../src/audit/follow.ts';
 import { proofsOver } from '../src/audit/proofs.ts';
 import { readNote } from '../src/audit/signed-note.ts';
 import { type Problem, type Verification } from '../src/audit/verify.ts';
@@ -13,12 +12,12 @@ import {
 } from '../src/db/audit-entries.ts';
 import { listAuditCheckpoints, readTile } from '../src/db/audit-log-read.ts';
 import type { Connection } from '../src/db/pool.ts';
+import { followAudit } from '../src/domain/follow-audit.ts';
 import { FluxError } from '../src/errors.ts';
 import { decodeCursor, encodeCursor } from '../src/events/cursor.ts';
-import { abortable } from '../src/events/stream.ts';
-import { type Context, read } from './context.ts';
+import { type Context, read, viewerOf } from './context.ts';
 import { type Page, type PageArgs, pageOf } from './cursor.ts';
-import { type Streamed, withFailure } from './stream.ts';
+import { type Streamed, withFailureInBatches } from './stream.ts';
 
 export type { SealedEntry } from '../src/db/audit-entries.ts';
 export { itemOf } from './stream.ts';
@@ -59,8 +58,8 @@ export async function auditEntryAdded(
   const afterSeq =
     after === null || after === undefined ? null : BigInt(decodeCursor(ctx.api.cursorKey, scope, after)[0] ?? 0);
   await read(ctx, (tx) => requireKept(tx, afterSeq));
-  const request = { sealed: () => ctx.sealed(), afterSeq };
-  return withFailure(abortable((signal) => followAudit(ctx.api, { ...request, signal }), ctx.signal));
+  const request = { sealed: () => ctx.sealed(), afterSeq, signal: ctx.signal, viewer: viewerOf(ctx) };
+  return withFailureInBatches(followAudit(ctx.api, request));
 }
 
 /** @throws CURSOR_EXPIRED retention has removed entries after the position */

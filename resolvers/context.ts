@@ -75,6 +75,11 @@ export function read<T>(ctx: Context, work: (tx: Connection) => Promise<T>): Pro
   return ctx.read(work);
 }
 
+/** Equal for callers who see the same rows: what is read for one of them may be shown to all. */
+export function viewerOf({ principal: { agency, role, clearance } }: Context): string {
+  return `${agency} ${role} ${String(clearance)}`;
+}
+
 /** What the audit log calls a mutation, also one that was refused before it reached its use case. */
 const actions: Record<string, [action: string, resourceType: string]> = {
   startRun: ['run.start', 'run'],

@@ -1,8 +1,8 @@
 import { decodeCursor, encodeCursor } from '../src/events/cursor.ts';
 import { followRunChanges, type RunChange } from '../src/domain/follow-run-changes.ts';
-import type { Context } from './context.ts';
+import { type Context, viewerOf } from './context.ts';
 import { type RunFilterArgs, toFilter } from './run.ts';
-import { type Streamed, withFailure } from './stream.ts';
+import { type Streamed, withFailureInBatches } from './stream.ts';
 
 export type { RunChange } from '../src/domain/follow-run-changes.ts';
 export { itemOf } from './stream.ts';
@@ -14,18 +14,18 @@ export function runsChanged(
   ctx: Context,
   { filter, after }: { filter?: RunFilterArgs | null | undefined; after?: string | null | undefined },
 ): AsyncIterableIterator<Streamed<RunChange>> {
-  const { agency, role, clearance } = ctx.principal;
+  const { agency } = ctx.principal;
   const afterSeq =
     after === null || after === undefined
       ? null
       : BigInt(decodeCursor(ctx.api.cursorKey, { kind, agency }, after)[0] ?? 0);
-  return withFailure(
+  return withFailureInBatches(
     followRunChanges(ctx.api, {
       sealed: () => ctx.sealed(),
       filter: toFilter(filter ?? {}),
       afterSeq,
       signal: ctx.signal,
-      viewer: `${agency} ${role} ${String(clearance)}`,
+      viewer: viewerOf(ctx),
     }),
   );
 }

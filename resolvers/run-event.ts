@@ -3,7 +3,7 @@ import type { Run } from '../src/db/runs.ts';
 import { decodeEventCursor, encodeEventCursor } from '../src/events/cursor.ts';
 import { checkFollow, follow, type RunEventItem } from '../src/events/follow.ts';
 import { readAfter, unknownRun } from '../src/events/read-after.ts';
-import { type Context, read } from './context.ts';
+import { type Context, read, viewerOf } from './context.ts';
 import { type Page, type PageArgs, pageFrom, pageWindow } from './cursor.ts';
 import { runIdOf } from './ids.ts';
 import { type Streamed, withFailureInBatches } from './stream.ts';
@@ -22,13 +22,12 @@ export async function runEvents(
   args: RunEventsArgs,
 ): Promise<AsyncIterableIterator<Streamed<RunEventItem>>> {
   const { runId, afterSeq } = placeOf(ctx, args);
-  const { agency, role, clearance } = ctx.principal;
   const request = {
     sealed: () => ctx.sealed(),
     runId,
     afterSeq,
     signal: ctx.signal,
-    viewer: `${agency} ${role} ${String(clearance)}`,
+    viewer: viewerOf(ctx),
   };
   await checkFollow(ctx.api, request);
   return withFailureInBatches(follow(ctx.api, request));

@@ -1,9 +1,9 @@
 import { checkFollowProgress, followProgress } from '../src/domain/follow-progress.ts';
 import type { RunProgress } from '../src/domain/progress.ts';
 import { unknownRun } from '../src/events/read-after.ts';
-import type { Context } from './context.ts';
+import { type Context, viewerOf } from './context.ts';
 import { runIdOf } from './ids.ts';
-import { type Streamed, withFailure } from './stream.ts';
+import { type Streamed, withFailureInBatches } from './stream.ts';
 
 /** @throws NOT_FOUND, INVALID_INPUT before anything is streamed */
 export async function runProgress(
@@ -12,7 +12,13 @@ export async function runProgress(
 ): Promise<AsyncIterableIterator<Streamed<RunProgress>>> {
   const runId = runIdOf(args.runId);
   if (runId === null) throw unknownRun(args.runId);
-  const request = { sealed: () => ctx.sealed(), runId, maxPerSecond: args.maxPerSecond ?? 4, signal: ctx.signal };
+  const request = {
+    sealed: () => ctx.sealed(),
+    runId,
+    maxPerSecond: args.maxPerSecond ?? 4,
+    signal: ctx.signal,
+    viewer: viewerOf(ctx),
+  };
   await checkFollowProgress(ctx.api, request);
-  return withFailure(followProgress(ctx.api, request));
+  return withFailureInBatches(followProgress(ctx.api, request));
 }

@@ -1,10 +1,11 @@
 import { type RunTotals, sumPartitions } from '../db/run-partitions-read.ts';
 import { inTenant } from '../db/transaction.ts';
 import { FluxError, toFluxError } from '../errors.ts';
+import { type BatchStream, batchStream } from '../events/batches.ts';
 import type { FollowDeps, FollowRequest } from '../events/follow.ts';
 import { pause } from '../events/pause.ts';
 import { unknownRun } from '../events/read-after.ts';
-import { abortable } from '../events/stream.ts';
+import { joinWatch, type Readers } from '../events/shared-watch.ts';
 import { createWaker } from '../events/waker.ts';
 import { progressOf, rateBetween, type RunProgress } from './progress.ts';
 import { isFinalStatus } from './run.ts';
@@ -33,42 +34,116 @@ export async function checkFollowProgress(
 /**
  * Snapshots of a run's progress: the first at once, then the newest whenever something changed, at most `maxPerSecond`;
  * the last is that of the finished run. What lies between two snapshots is dropped: events are the record, this is the gauge.
+ * All who see the same and ask for the same pace share one reading of it, and get the same objects.
  */
-export function followProgress(
-  deps: FollowDeps,
-  request: ProgressRequest,
-): AsyncIterableIterator<RunProgress, void, void> {
-  return abortable((signal) => watch(deps, { ...request, signal }), request.signal);
+export function followProgress(deps: FollowDeps, request: ProgressRequest): BatchStream<RunProgress> {
+  const { runId, sealed, viewer, maxPerSecond } = request;
+  const ended = new AbortController();
+  let wake: (() => void) | undefined;
+  let seen = 0;
+  let gauge: { watch: Gauge; leave(): void } | undefined;
+
+  const close = (): void => {
+    if (ended.signal.aborted) return;
+    ended.abort();
+    request.signal.removeEventListener('abort', close);
+    gauge?.leave();
+    wake?.();
+  };
+  const open = (): Gauge => {
+    request.signal.addEventListener('abort', close, { once: true });
+    const key = viewer === undefined ? undefined : `progress ${runId} ${String(maxPerSecond)} ${viewer}`;
+    const reader = { sealed, wake: () => wake?.() };
+    gauge = joinWatch(deps, key, reader, (readers) => startGauge(deps, { runId, maxPerSecond }, readers));
+    return gauge.watch;
+  };
+
+  return batchStream<RunProgress>({
+    async look() {
+      if (ended.signal.aborted || request.signal.aborted) {
+        close();
+        return null;
+      }
+      const watch = gauge?.watch ?? open();
+      for (;;) {
+        const { count, newest, over, failure } = watch;
+        if (newest && count > seen) return [newest];
+        if (failure) throw failure;
+        if (over) {
+          close();
+          return null;
+        }
+        await new Promise<void>((resolve) => (wake = resolve));
+        wake = undefined;
+        if (ended.signal.aborted) return null;
+      }
+    },
+    take(items) {
+      // Of what came meanwhile only the newest will be looked at.
+      const taken = items.at(-1);
+      if (taken) seen = gauge?.watch.newest === taken ? gauge.watch.count : seen + 1;
+    },
+    close,
+  });
 }
 
-async function* watch(deps: FollowDeps, request: ProgressRequest): AsyncGenerator<RunProgress, void, void> {
-  const { signal } = request;
-  const waker = createWaker(deps.hints, request.runId);
+/** The newest snapshot, read for all who follow. */
+interface Gauge {
+  /** How many there were. */
+  count: number;
+  newest: RunProgress | undefined;
+  /** There will be no further one. */
+  over: boolean;
+  failure: FluxError | undefined;
+}
+
+function startGauge(
+  deps: FollowDeps,
+  { runId, maxPerSecond }: Pick<ProgressRequest, 'runId' | 'maxPerSecond'>,
+  readers: Readers,
+): Gauge {
+  const gauge: Gauge = { count: 0, newest: undefined, over: false, failure: undefined };
+  const waker = createWaker(deps.hints, runId);
+  const { signal } = readers;
+  signal.addEventListener('abort', () => waker.release(), { once: true });
   const window = createRateWindow();
   let shown = '';
-  try {
+
+  const watch = async (): Promise<void> => {
     while (!signal.aborted) {
       waker.arm();
-      const totals = await readPatiently(deps, request);
+      const totals = await readPatiently(deps, { sealed: readers.sealed, runId, signal });
       if (!totals) return;
       const over = isFinalStatus(totals.status);
       const progress = over ? progressOf(totals) : progressOf(totals, window.add(totals));
       const face = faceOf(progress);
       if (face !== shown) {
         shown = face;
-        yield progress;
+        Object.assign(gauge, { count: gauge.count + 1, newest: progress });
+        readers.wakeAll();
       }
       if (over) return;
-      await pause(1_000 / request.maxPerSecond, signal);
+      await pause(1_000 / maxPerSecond, signal);
       await waker.wait(deps.pollMs ?? defaultPollMs, signal);
     }
-  } finally {
-    waker.release();
-  }
+  };
+  void watch()
+    .catch((cause: unknown) => {
+      gauge.failure = toFluxError(cause);
+    })
+    .finally(() => {
+      waker.release();
+      readers.over();
+      gauge.over = true;
+      readers.wakeAll();
+    });
+  return gauge;
 }
 
-async function readPatiently(deps: FollowDeps, request: ProgressRequest): Promise<RunTotals | undefined> {
-  const { sealed, runId, signal } = request;
+async function readPatiently(
+  deps: FollowDeps,
+  { sealed, runId, signal }: Pick<ProgressRequest, 'sealed' | 'runId' | 'signal'>,
+): Promise<RunTotals | undefined> {
   while (!signal.aborted) {
     try {
       const [totals] = await inTenant(deps.pool, sealed(), (tx) => sumPartitions(tx, [runId]));

@@ -60,7 +60,7 @@ export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<Ru
   const { runId, sealed, viewer } = request;
   let last = request.afterSeq;
   let over = false;
-  let tail: RunTail | undefined;
+  let tail: { watch: RunTail; leave(): void } | undefined;
   let wake: (() => void) | undefined;
   const ended = new AbortController();
   const reader = { sealed, wake: () => wake?.() };
@@ -69,10 +69,10 @@ export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<Ru
     if (ended.signal.aborted) return;
     ended.abort();
     request.signal.removeEventListener('abort', close);
-    tail?.leave(reader);
+    tail?.leave();
     wake?.();
   };
-  const open = (): RunTail => {
+  const open = (): { watch: RunTail; leave(): void } => {
     request.signal.addEventListener('abort', close, { once: true });
     return joinTail(deps, { runId, viewer }, reader);
   };
@@ -100,7 +100,7 @@ export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<Ru
       }
       tail ??= open();
       for (;;) {
-        const items = await ready(tail, most);
+        const items = await ready(tail.watch, most);
         if (ended.signal.aborted) return null;
         if (items !== undefined) return items;
         await new Promise<void>((resolve) => (wake = resolve));

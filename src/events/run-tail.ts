@@ -8,6 +8,7 @@ import { createEventRing, type EventRing } from './event-ring.ts';
 import type { Hints, Log } from './listen.ts';
 import { pause } from './pause.ts';
 import { unknownRun } from './read-after.ts';
+import { joinWatch, type Readers, type WatchReader } from './shared-watch.ts';
 import { createWaker } from './waker.ts';
 
 /** The attempt is over and its last event has been delivered. After a resume the same cursor goes on. */
@@ -27,14 +28,6 @@ export interface TailDeps {
   pollMs?: number;
 }
 
-/** One who follows. */
-export interface TailReader {
-  /** Mints a fresh sealed context. */
-  sealed(): string;
-  /** There may be something new. */
-  wake(): void;
-}
-
 /**
  * The live end of a run's history, read once for everybody in this process who sees the same. Readers keep their own places:
  * sequence numbers are contiguous, so a place is in the ring, or behind it (`block`), or in front of it (wait).
@@ -50,7 +43,6 @@ export interface RunTail {
   block(place: bigint, signal: AbortSignal): Promise<HistoryBlock>;
   /** Where history goes on after a place at which a block has nothing; null when nothing is left up to the head. */
   nextAfter(place: bigint, signal: AbortSignal): Promise<bigint | null>;
-  leave(reader: TailReader): void;
 }
 
 export interface HistoryBlock {
@@ -66,12 +58,6 @@ const hintGraceMs = 500; // a hint is debounced; what a poll finds younger than 
 const retryMs = { first: 100, most: 5_000 };
 const seqMax = 2n ** 62n;
 
-interface SharedTail extends RunTail {
-  enter(reader: TailReader): void;
-}
-
-const tails = new WeakMap<object, Map<string, SharedTail>>();
-
 /**
  * Joins the tail of a run, or starts it.
  *
@@ -80,53 +66,25 @@ const tails = new WeakMap<object, Map<string, SharedTail>>();
 export function joinTail(
   deps: TailDeps,
   { runId, viewer }: { runId: string; viewer: string | undefined },
-  reader: TailReader,
-): RunTail {
-  const known = tails.get(deps) ?? new Map<string, SharedTail>();
-  tails.set(deps, known);
-  const key = viewer === undefined ? undefined : `${runId} ${viewer}`;
-  let tail = key === undefined ? undefined : known.get(key);
-  if (!tail) {
-    const created = startTail(deps, runId, () => {
-      if (key !== undefined && known.get(key) === created) known.delete(key);
-    });
-    tail = created;
-    if (key !== undefined) known.set(key, created);
-  }
-  tail.enter(reader);
-  return tail;
+  reader: WatchReader,
+): { watch: RunTail; leave(): void } {
+  const key = viewer === undefined ? undefined : `events ${runId} ${viewer}`;
+  return joinWatch(deps, key, reader, (readers) => startTail(deps, runId, readers));
 }
 
-/** @param over called once the tail takes no new readers: it came to the run's end, failed, or its last reader left */
-function startTail(deps: TailDeps, runId: string, over: () => void): SharedTail {
-  const readers = new Set<TailReader>();
-  const closing = new AbortController();
+function startTail(deps: TailDeps, runId: string, readers: Readers): RunTail {
   const ring = createEventRing();
   const blocks = new Map<string, Promise<readonly RunEvent[]>>();
   let head: bigint | undefined;
   let end: StreamEnd | undefined;
   let failure: FluxError | undefined;
 
-  const sealed = (): string => {
-    let refusal: FluxError | undefined;
-    for (const reader of readers) {
-      try {
-        return reader.sealed();
-      } catch (cause) {
-        refusal = toFluxError(cause); // its token has run out; another's may do
-      }
-    }
-    throw refusal ?? unknownRun(runId);
-  };
-  const wakeAll = (): void => {
-    for (const reader of [...readers]) reader.wake();
-  };
   const look = (afterSeq: bigint, limit: number, signal: AbortSignal): Promise<Page | undefined> =>
-    readPatiently(deps, { sealed, runId, afterSeq, limit, signal });
+    readPatiently(deps, { sealed: readers.sealed, runId, afterSeq, limit, signal });
 
   const waker = createWaker(deps.hints, runId);
   const follow = async (): Promise<void> => {
-    const { signal } = closing;
+    const { signal } = readers;
     try {
       // History is for those who ask for it: the tail begins where the run is now.
       for (let hinted = true, waited = false; !signal.aborted;) {
@@ -143,7 +101,7 @@ function startTail(deps: TailDeps, runId: string, over: () => void): SharedTail 
           end = { kind: 'end', runId, status: page.status, attempt: page.attempt, lastSeq: page.lastSeq };
           return;
         }
-        if (head !== known) wakeAll();
+        if (head !== known) readers.wakeAll();
         if (page.events.length === pageLimit) continue;
         const pollMs = (deps.pollMs ?? defaultPollMs) * (0.9 + Math.random() / 5); // processes must not poll in step
         hinted = await waker.wait(pollMs, signal);
@@ -153,8 +111,8 @@ function startTail(deps: TailDeps, runId: string, over: () => void): SharedTail 
       failure = toFluxError(cause);
     } finally {
       waker.release();
-      over();
-      wakeAll();
+      readers.over();
+      readers.wakeAll();
     }
   };
 
@@ -167,7 +125,7 @@ function startTail(deps: TailDeps, runId: string, over: () => void): SharedTail 
     let events = blocks.get(key);
     if (!events) {
       // For all who wait for it, so that the first of them may leave.
-      events = look(from, pageLimit, closing.signal).then(
+      events = look(from, pageLimit, readers.signal).then(
         (page) => page?.events.filter(({ seq }) => seq <= upTo) ?? [],
       );
       blocks.set(key, events);
@@ -179,6 +137,9 @@ function startTail(deps: TailDeps, runId: string, over: () => void): SharedTail 
     return signal.aborted ? { events: [], upTo } : { events: await events, upTo };
   };
 
+  // At once and not when the last look is answered: nobody waits any more.
+  readers.signal.addEventListener('abort', () => waker.release(), { once: true });
+  void follow();
   return {
     ring,
     head: () => head,
@@ -189,16 +150,6 @@ function startTail(deps: TailDeps, runId: string, over: () => void): SharedTail 
       const page = await look(place, 1, signal);
       const next = page?.events[0]?.seq;
       return next === undefined || next > (head ?? 0n) ? null : next;
-    },
-    enter(reader) {
-      readers.add(reader);
-      if (readers.size === 1 && head === undefined && failure === undefined) void follow();
-    },
-    leave(reader) {
-      if (!readers.delete(reader) || readers.size > 0) return;
-      closing.abort();
-      waker.release();
-      over();
     },
   };
 }

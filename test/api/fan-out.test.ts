@@ -2,14 +2,18 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { createContext } from '../../resolvers/context.ts';
 import { schema } from '../../schema/schema.ts';
+import { appendAudit } from '../../src/audit/append.ts';
 import type { Role } from '../../src/auth/roles.ts';
 import { channels, notify } from '../../src/db/notify.ts';
 import { sealKey } from '../../src/db/migrate.ts';
+import { inTenant } from '../../src/db/transaction.ts';
+import { encodeCursor } from '../../src/events/cursor.ts';
 import { startHints } from '../../src/events/listen.ts';
 import { type RunningServer, startServer } from '../../src/server/start-server.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { metrics } from '../../src/telemetry/metrics.ts';
 import { apiDeps, append, completes, principalOf, quiet, starts } from '../support/api.ts';
+import { scratchAnchor, sealAll } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { insertRun } from '../support/fixtures.ts';
 import { openEvents } from './event-wire.ts';
@@ -18,11 +22,12 @@ import { connectWire, type Message, type Wire } from './wire.ts';
 const database = useDatabase();
 let server: RunningServer;
 let hints: ReturnType<typeof startHints>;
+let api: ReturnType<typeof apiDeps>;
 
 beforeAll(async () => {
   await database.addAgency('nasa');
   hints = startHints({ url: database.apiUrl, logger: quiet });
-  const api = apiDeps(database, { hints, pollMs: 1_000 });
+  api = apiDeps(database, { hints, pollMs: 1_000 });
   server = await startServer(
     { environment: 'development', host: '127.0.0.1', port: 0 },
     {
@@ -172,6 +177,108 @@ describe('many who watch one run', () => {
     const events = seen.filter(({ seq }) => seq !== undefined);
     expect(events.map(({ seq }) => seq)).toEqual(upTo(events.length));
     expect(events.length).toBe(2 + Array.from({ length: 12 }, (_, i) => 1 + ((i * 7) % 30)).reduce((a, b) => a + b, 0));
+  });
+});
+
+describe('many who follow', () => {
+  /** Eight sockets with one operation each, after their first answers where the stream has some. */
+  const crowd = async (role: string, query: string, variables: object): Promise<Wire[]> => {
+    const wires = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => connectWire(server.url, `nasa/${role}/f${String(i)}`)),
+    );
+    for (const wire of wires) wire.send({ id: '1', type: 'subscribe', payload: { query, variables } });
+    return wires;
+  };
+  const untilStatus = async (wire: Wire, wanted: string, statusOf: (message: Message) => unknown): Promise<Message> => {
+    for (;;) {
+      const message = await wire.next();
+      if (message.type !== 'next') throw new Error(`expected ${wanted}, found ${JSON.stringify(message)}`);
+      if (statusOf(message) === wanted) return message;
+    }
+  };
+
+  it('a run’s progress get one snapshot, executed once', async () => {
+    const runId = await startedRun();
+    const query = 'subscription ($id: ID!) { runProgress(runId: $id, maxPerSecond: 20) { status updatedAt } }';
+    const wires = await crowd('operator', query, { id: runId });
+    const statusOf = ({ payload }: Message): unknown => (payload?.data?.['runProgress'] as { status: string }).status;
+    await Promise.all(wires.map((wire) => untilStatus(wire, 'IN_PROGRESS', statusOf)));
+    const before = await executions();
+    await finish(runId);
+    const [first, ...others] = await Promise.all(wires.map((wire) => untilStatus(wire, 'COMPLETED', statusOf)));
+    // The time of reading is in it: equal only where one reading was everybody's.
+    for (const other of others) expect(other).toEqual(first);
+    for (const wire of wires) expect((await wire.next()).type).toBe('complete');
+    expect((await executions()) - before).toBe(1);
+    await Promise.all(wires.map((wire) => wire.close()));
+  });
+
+  it('the changes of runs get each executed once, and another filter’s are its own', async () => {
+    const after = encodeCursor(api.cursorKey, { kind: 'run-changes', agency: 'nasa' }, ['0']);
+    const query = (filter: string): string =>
+      `subscription ($after: String) { runsChanged(after: $after${filter}) { matches run { runId status } } }`;
+    const wires = await crowd('operator', query(''), { after });
+    const others = await crowd('operator', query(', filter: { status: [FAILED] }'), { after });
+    type Change = { matches: boolean; run: { runId: string; status: string } };
+    const changeOf = ({ payload }: Message): Change => payload?.data?.['runsChanged'] as Change;
+    const untilStarted = (runId: string): Promise<Change[]> =>
+      Promise.all(
+        [...wires, ...others].map(async (wire) =>
+          changeOf(
+            await untilStatus(wire, `${runId} IN_PROGRESS`, (message) => {
+              const { run } = changeOf(message);
+              return `${run.runId} ${run.status}`;
+            }),
+          ),
+        ),
+      );
+    const first = await startedRun();
+    await notify(database.admin(), channels.runEvents, first);
+    await untilStarted(first);
+    const before = await executions();
+    const second = await startedRun();
+    await notify(database.admin(), channels.runEvents, second);
+    const changes = await untilStarted(second);
+    expect(changes.map(({ matches }) => matches)).toEqual([...wires.map(() => true), ...others.map(() => false)]);
+    // For each filter the run as it began, if somebody looked then, and as it went on.
+    expect((await executions()) - before).toBeLessThanOrEqual(4);
+    await Promise.all([...wires, ...others].map((wire) => wire.close()));
+  });
+
+  it('the audit log get each entry executed once, in order', async () => {
+    const after = encodeCursor(api.cursorKey, { kind: 'audit', agency: 'nasa' }, ['0']);
+    const query = 'subscription ($after: String) { auditEntryAdded(after: $after) { seq resourceId } }';
+    const wires = await crowd('admin', query, { after });
+    const anchor = await scratchAnchor();
+    const seal = async (...resourceIds: string[]): Promise<void> => {
+      for (const resourceId of resourceIds) {
+        const entry = { actor: 'pat', role: 'operator', action: 'test.say', resourceType: 'test', resourceId };
+        await inTenant(database.apiPool(), database.tenant('nasa'), (tx) =>
+          appendAudit(tx, { ...entry, success: true, reason: null }),
+        );
+      }
+      await sealAll(database, anchor);
+    };
+    const until = (resourceId: string): Promise<string[][]> =>
+      Promise.all(
+        wires.map(async (wire) => {
+          const found: string[] = [];
+          while (found.at(-1) !== resourceId) {
+            const message = await wire.next();
+            if (!message.payload?.data) throw new Error(`expected ${resourceId}, found ${JSON.stringify(message)}`);
+            found.push((message.payload.data['auditEntryAdded'] as { resourceId: string }).resourceId);
+          }
+          return found;
+        }),
+      );
+    await seal('one');
+    await until('one');
+    const before = await executions();
+    await seal('two', 'three', 'four');
+    for (const found of await until('four')) expect(found).toEqual(['two', 'three', 'four']);
+    expect((await executions()) - before).toBe(3);
+    await Promise.all(wires.map((wire) => wire.close()));
+    await anchor.remove();
   });
 });
 
