@@ -30,15 +30,10 @@ export function checkWebhookAddress(text: string, policy: WebhookPolicy): URL {
     throw refuse('holds a user or a password; requests are signed instead');
   if (url.hash !== '') throw refuse('has a fragment, which is never sent');
   const host = hostOf(url);
-  if (isIP(host) !== 0 && !mayReach(host, host, policy)) {
+  if (isIP(host) !== 0 && !isPublicAddress(host) && !policy.privateHosts.includes(host.toLowerCase())) {
     throw refuse(`leads to ${host}, which is not public. The operator may allow it (FLUX_WEBHOOK_PRIVATE_HOSTS)`);
   }
   return url;
-}
-
-/** Whether an address that `host` resolved to may be connected to. */
-export function mayReach(host: string, address: string, { privateHosts }: WebhookPolicy): boolean {
-  return isPublicAddress(address) || privateHosts.includes(host.toLowerCase());
 }
 
 /** `[::1]` as `::1`. */

@@ -1,7 +1,13 @@
-import { lookup } from 'node:dns';
+import { lookup, type LookupAddress, type LookupAllOptions } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 
 import { isPublicAddress } from './public-address.ts';
+
+export type ResolveName = (
+  hostname: string,
+  options: LookupAllOptions,
+  callback: (cause: NodeJS.ErrnoException | null, found: LookupAddress[]) => void,
+) => void;
 
 /** A host that must not be connected to. */
 export class AddressRefused extends Error {
@@ -22,10 +28,11 @@ export function plainHost(host: string): string {
  * means something else a moment later (DNS rebinding) is not asked again. A name with one forbidden address is refused as a whole.
  *
  * @param privateHosts hosts whose private addresses the operator allows
+ * @param resolve what answers for names: the system's own resolver unless told
  */
-export function guardedLookup(privateHosts: readonly string[]): LookupFunction {
+export function guardedLookup(privateHosts: readonly string[], resolve: ResolveName = lookup): LookupFunction {
   return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true, order: 'verbatim' }, (cause, found) => {
+    resolve(hostname, { ...options, all: true, order: 'verbatim' }, (cause, found) => {
       if (cause) {
         callback(cause, []);
         return;

@@ -1,10 +1,10 @@
-import { lookup } from 'node:dns/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { isIP } from 'node:net';
 
 import { hmacSha256 } from '../crypto/mac.ts';
-import { checkWebhookAddress, hostOf, mayReach, type WebhookPolicy } from '../domain/webhook-address.ts';
+import { checkWebhookAddress, hostOf, type WebhookPolicy } from '../domain/webhook-address.ts';
+import { guardedLookup, type ResolveName } from '../network/guarded-lookup.ts';
 
 export interface WebhookMessage {
   id: string;
@@ -24,43 +24,36 @@ export function signedHeaders({ id, body, secrets }: WebhookMessage, now: Date):
 }
 
 /**
- * Posts a message. Resolves a name once, checks what it resolved to, and connects to exactly that: a name that means something else a
- * moment later (DNS rebinding) is not asked again. Follows no redirect, which would lead past the check.
+ * Posts a message. A name is looked up once, and the connection goes to exactly what was checked (`guardedLookup`); the certificate
+ * must be for the name. Follows no redirect, which would lead past the check.
  *
- * @returns the status @throws what kept it from an answer
+ * @returns the status @throws what kept it from an answer: ADDRESS_REFUSED, a code of the system, of DNS or of TLS, a TimeoutError
  */
 export async function postWebhook(
   address: string,
   message: WebhookMessage,
-  options: { policy: WebhookPolicy; timeoutMs: number; now?: Date },
+  options: { policy: WebhookPolicy; timeoutMs: number; now?: Date; resolve?: ResolveName },
 ): Promise<number> {
+  // An address that is none of a name is checked here: no look-up is made of it.
   const url = checkWebhookAddress(address, options.policy);
   const host = hostOf(url);
-  const found = await lookup(host, { all: true, verbatim: true });
-  const reachable = found.find((one) => mayReach(host, one.address, options.policy));
-  if (!reachable || found.some((one) => !mayReach(host, one.address, options.policy))) {
-    throw new Error(`${host} does not lead to public addresses alone.`);
-  }
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+  const signal = AbortSignal.timeout(options.timeoutMs);
   return new Promise((resolve, reject) => {
     const request = send(
       url,
       {
         method: 'POST',
         agent: false,
-        // The certificate is for the name, the connection to what was checked.
         ...(isIP(host) === 0 ? { servername: host } : {}),
-        lookup: (_hostname, lookupOptions, callback) => {
-          if (lookupOptions.all) callback(null, [reachable]);
-          else callback(null, reachable.address, reachable.family);
-        },
+        lookup: guardedLookup(options.policy.privateHosts, options.resolve),
         headers: {
           'content-type': 'application/cloudevents+json; charset=utf-8',
           'content-length': Buffer.byteLength(message.body),
           'user-agent': 'flux-webhooks/1',
           ...signedHeaders(message, options.now ?? new Date()),
         },
-        signal: AbortSignal.timeout(options.timeoutMs),
+        signal,
       },
       (response) => {
         // Its text is the receiver's own affair, and may have no end.
@@ -68,7 +61,8 @@ export async function postWebhook(
         resolve(response.statusCode ?? 0);
       },
     );
-    request.on('error', reject);
+    // Of its time's end the request says only that it was aborted.
+    request.on('error', (cause) => reject(signal.aborted ? (signal.reason as Error) : cause));
     request.end(message.body);
   });
 }

@@ -1,6 +1,9 @@
 /** Webhooks from a run's ending to the receiver: outbox, signatures, retries, dead letters, replay, isolation. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 
 import { Webhook as Verifier } from 'standardwebhooks';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -11,6 +14,7 @@ import { startWebhooks, type WebhookTimes } from '../../src/worker/webhooks.ts';
 import { append, auditOf, starts } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
 import { flux as run, temporaryFolder } from '../support/flux.ts';
+import { gate } from '../support/runs.ts';
 import {
   definitions,
   history,
@@ -34,8 +38,8 @@ interface Received {
   event: { id: string; type: string; subject: string; specversion: string; data: Record<string, unknown> };
 }
 
-/** A receiver that answers what it is told to, 204 in the end. */
-async function receiver(...answers: number[]) {
+/** A receiver that answers what it is told to, 204 in the end. `hold` is called instead of an answer. */
+async function receiver(...answers: (number | { hold(): void })[]) {
   const received: Received[] = [];
   const server = createServer((request, response) => {
     let body = '';
@@ -44,11 +48,18 @@ async function receiver(...answers: number[]) {
       const event = JSON.parse(body) as Received['event'];
       received.push({ headers: flat(request.headers), body, event });
       const status = answers.shift() ?? 204;
+      if (typeof status === 'object') {
+        status.hold();
+        return;
+      }
       response.writeHead(status, status === 302 ? { location: 'http://127.0.0.1:1/' } : {}).end();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  cleanups.push(() => new Promise((resolve) => server.close(resolve)));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
   return { url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/hook`, received };
 }
 
@@ -73,6 +84,16 @@ function deliver(times: Partial<WebhookTimes> = {}): void {
     times: { everyMs: 50, firstRetryMs: 40, ...times },
   });
   cleanups.push(() => sender.stop());
+}
+
+/** A sender of its own process. */
+function sendingProcess(timeoutMs: number): ChildProcess {
+  const script = fileURLToPath(new URL('../support/webhook-sender.ts', import.meta.url));
+  const { workerUrl: databaseUrl, contextKey } = database;
+  const settings = JSON.stringify({ databaseUrl, contextKey: contextKey.toString('hex'), timeoutMs });
+  const child = spawn(process.execPath, [script, settings], { stdio: 'inherit' });
+  cleanups.push(() => void child.kill('SIGKILL'));
+  return child;
 }
 
 async function endedRun(ending: 'RunCompleted' | 'RunFailed' = 'RunCompleted'): Promise<string> {
@@ -174,6 +195,37 @@ describe('a receiver that does not take it', () => {
       .poll(() => deliveriesOf(webhookId), { timeout: 20_000 })
       .toMatchObject([{ status: 'DELIVERED', attempts: 3, lastStatus: 204 }]);
     expect(new Set(received.map(({ headers }) => headers['webhook-id'])).size).toBe(1);
+  });
+
+  it('gets it again, under the same id, when the sender is killed before it could record the delivery', async () => {
+    const taken = gate();
+    const { url, received } = await receiver({ hold: taken.open });
+    const { webhookId } = await register(url);
+    await endedRun();
+    const killed = sendingProcess(1_000);
+    await taken.passed;
+    killed.kill('SIGKILL');
+    await once(killed, 'exit');
+    expect(await deliveriesOf(webhookId)).toMatchObject([{ status: 'PENDING', attempts: 1, lastStatus: null }]);
+    deliver();
+    await expect
+      .poll(() => deliveriesOf(webhookId), { timeout: 20_000 })
+      .toMatchObject([{ status: 'DELIVERED', attempts: 2 }]);
+    expect(received).toHaveLength(2);
+    expect(received[1]?.headers['webhook-id']).toBe(received[0]?.headers['webhook-id']);
+    expect(received[1]?.body).toBe(received[0]?.body);
+  });
+
+  it('that is too slow is told so, and tried again', async () => {
+    const taken = gate();
+    const { url } = await receiver({ hold: taken.open });
+    const { webhookId } = await register(url);
+    await endedRun();
+    deliver({ timeoutMs: 500, attemptsMax: 1 });
+    await taken.passed;
+    await expect
+      .poll(() => deliveriesOf(webhookId), { timeout: 20_000 })
+      .toMatchObject([{ status: 'DEAD', lastError: 'The receiver did not answer in time.' }]);
   });
 
   it('ends as a dead letter, which is replayed', async () => {

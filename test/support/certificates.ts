@@ -12,12 +12,15 @@ import {
 cryptoProvider.set(webcrypto as unknown as Crypto);
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
-const validity = () => ({ notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 3_600_000) });
+const validity = (until = new Date(Date.now() + 3_600_000)) => ({
+  notBefore: new Date(Math.min(Date.now(), until.getTime()) - 60_000),
+  notAfter: until,
+});
 
 export interface Authority {
   /** PEM of its certificate. */
   ca: string;
-  issue(names: { dns?: string; ip?: string }, subject?: string): Promise<{ cert: string; key: string }>;
+  issue(names: { dns?: string; ip?: string; until?: Date }, subject?: string): Promise<{ cert: string; key: string }>;
 }
 
 /** A certificate authority of the test's own; its certificates hold for an hour. */
@@ -34,7 +37,7 @@ export async function createAuthority(name: string): Promise<Authority> {
   let serial = 1;
   return {
     ca: own.toString('pem'),
-    async issue({ dns, ip }, subject = 'flux') {
+    async issue({ dns, ip, until }, subject = 'flux') {
       const pair = (await webcrypto.subtle.generateKey(algorithm, true, [
         'sign',
         'verify',
@@ -44,7 +47,7 @@ export async function createAuthority(name: string): Promise<Authority> {
         serialNumber: serial.toString(16).padStart(2, '0'),
         subject: `CN=${subject}`,
         issuer: own.subject,
-        ...validity(),
+        ...validity(until),
         signingAlgorithm: algorithm,
         publicKey: pair.publicKey,
         signingKey: keys.privateKey,
