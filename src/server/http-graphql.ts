@@ -66,8 +66,9 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
     preHandler: async (request) => putText(request, documents),
     handler: (request, reply) => {
       const principal = principals.get(request) as Principal;
-      if (request.method === 'POST' && prefersEventStream(request.headers.accept)) {
-        return streams.answer(request, reply, principal);
+      if (prefersEventStream(request.headers.accept)) {
+        const asked = request.method === 'GET' ? askedInUrl(request.query as Record<string, unknown>) : request.body;
+        return streams.answer(request, reply, { principal, asked, mayChange: request.method !== 'GET' });
       }
       return gate.run(
         principal.agency,
@@ -93,11 +94,17 @@ function putText(request: FastifyRequest, documents: TrustedDocuments): void {
   const asked = request.query as AskedDocument;
   const text = documents.textOf({ ...asked, extensions: parsed(asked.extensions) });
   if (typeof text !== 'string' || text === asked.query) return;
+  asked.query = text;
   // Apollo reads a GET from its URL.
   const url = new URL(request.url, 'http://flux');
   url.searchParams.set('query', text);
   url.searchParams.delete('extensions');
   request.raw.url = `${url.pathname}${url.search}`;
+}
+
+/** What a URL asks for, as a body would (GraphQL over HTTP, section 5.3). Variables that are no JSON stay a text, which is refused. */
+function askedInUrl({ query, operationName, variables }: Record<string, unknown>): unknown {
+  return { query, operationName, variables: variables === undefined ? undefined : (parsed(variables) ?? variables) };
 }
 
 /** Of a URL: JSON as a text. What is none is Apollo's to refuse. */

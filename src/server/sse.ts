@@ -1,6 +1,6 @@
 /**
- * GraphQL over server-sent events, distinct connections mode of graphql-sse: one POST with `Accept: text/event-stream` is one
- * operation; its answer is `next` events and then one `complete`.
+ * GraphQL over server-sent events, distinct connections mode of graphql-sse: one request with `Accept: text/event-stream` is one
+ * operation; its answer is `next` events and then one `complete`. A GET may ask for anything but a mutation.
  *
  * What is no GraphQL request, has no good token or finds no room is refused as an ordinary HTTP answer. An operation's own errors,
  * those of validation included, are a `next`. A stream that ends without `complete` was cut: by the end of the token, because it
@@ -53,13 +53,21 @@ export interface EventStreamOptions<Context extends RequestContext> {
   onRefused?: OnRefused;
 }
 
+export interface StreamRequest {
+  principal: Principal;
+  /** What the body or the URL holds; anything. */
+  asked: unknown;
+  /** Whether a mutation may be among it. */
+  mayChange: boolean;
+}
+
 export interface EventStreams {
   /**
    * Answers a request with a stream and resolves at its end.
    *
    * @throws INVALID_INPUT it is no GraphQL request; LIMIT_EXCEEDED too many streams: before anything is sent
    */
-  answer(request: FastifyRequest, reply: FastifyReply, principal: Principal): Promise<void>;
+  answer(request: FastifyRequest, reply: FastifyReply, asked: StreamRequest): Promise<void>;
   /** Ends all streams; their clients come back elsewhere. */
   stop(): void;
 }
@@ -68,8 +76,8 @@ export function createEventStreams<Context extends RequestContext>(options: Even
   const open = new Set<EventStream>();
   const perPrincipal = sessionCounter(streamsPerPrincipalMax);
   return {
-    async answer(request, reply, principal) {
-      const asked = readRequest(request.body);
+    async answer(request, reply, { principal, asked: given, mayChange }) {
+      const asked = readRequest(given);
       if (open.size >= streamsMax || !perPrincipal.enter(principal)) throw tooManyStreams();
       reply.hijack();
       const controller = new AbortController();
@@ -99,7 +107,7 @@ export function createEventStreams<Context extends RequestContext>(options: Even
         signal: AbortSignal.any([controller.signal, overtime.signal]),
       });
       try {
-        await run(options, { asked, context, controller, overtime, stream });
+        await run(options, { asked, mayChange, context, controller, overtime, stream });
       } finally {
         stream.end();
         forget();
@@ -116,6 +124,7 @@ export function createEventStreams<Context extends RequestContext>(options: Even
 
 interface Running {
   asked: OperationRequest;
+  mayChange: boolean;
   context: RequestContext;
   /** Of the client's end. */
   controller: AbortController;
@@ -127,7 +136,7 @@ interface Running {
 /** Sends an operation's results and `complete`. Never throws: what fails is the last result. */
 async function run<Context extends RequestContext>(
   options: EventStreamOptions<Context>,
-  { asked, context, controller, overtime, stream }: Running,
+  { asked, mayChange, context, controller, overtime, stream }: Running,
 ): Promise<void> {
   const { principal, requestId, traceId } = context;
   const ids = { requestId, traceId, agency: principal.agency, hideSuggestions: options.production };
@@ -138,6 +147,7 @@ async function run<Context extends RequestContext>(
     );
   try {
     const prepared = prepareOperation(options.schema, asked, { introspection: !options.production });
+    if ('document' in prepared && !mayChange) refuseMutation(prepared);
     if (!('document' in prepared)) {
       options.onRefused?.(context, failureOf(prepared[0]));
       await send({ errors: prepared });
@@ -163,6 +173,12 @@ async function run<Context extends RequestContext>(
     await stream.send('next', JSON.stringify({ errors }));
   }
   await stream.send('complete', '');
+}
+
+/** What a link or a cache may repeat must change nothing. @throws INVALID_INPUT */
+function refuseMutation({ document, operationName }: Pick<ExecutionArgs, 'document' | 'operationName'>): void {
+  if (getOperationAST(document, operationName)?.operation !== OperationTypeNode.MUTATION) return;
+  throw new FluxError('INVALID_INPUT', 'A mutation was sent with GET. Send it with POST.');
 }
 
 function start(sharing: ResultSharing, args: ExecutionArgs): ReturnType<ResultSharing['subscribe']> {

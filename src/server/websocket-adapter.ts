@@ -11,6 +11,7 @@ import type { WebSocket, WebSocketServer } from 'ws';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Outlet } from './deliver.ts';
 import { readWindowOf } from './read-window.ts';
+import { tryAgainLater } from './websocket-session.ts';
 
 const pingMs = 12_000; // a client that does not answer within another 12 s is gone
 const stallMs = 30_000;
@@ -23,6 +24,8 @@ export interface ProtocolOptions {
   logger: Logger;
   /** The client wants no more of an operation. graphql-ws itself tells only after the operation's end. */
   completed(socket: WebSocket, id: string): void;
+  /** When an operation that the client has completed is gone, and its id free; undefined where none of that id is on its way. */
+  ending(socket: WebSocket, id: string): Promise<void> | undefined;
   /** What a ping is answered with. */
   pong(socket: WebSocket, payload: PingPayload): Promise<PingPayload>;
 }
@@ -31,8 +34,9 @@ export interface ProtocolOptions {
 export function speakProtocol(
   protocol: ProtocolServer<Extra>,
   sockets: WebSocketServer,
-  { logger, pong, completed }: ProtocolOptions,
+  options: ProtocolOptions,
 ): void {
+  const { logger, pong } = options;
   sockets.options.handleProtocols = handleProtocols;
   sockets.on('connection', (socket, request) => {
     // `ws` closes by itself with the code that fits (1009 too large, 1002 not the protocol); unheard, the event ends the process.
@@ -42,18 +46,17 @@ export function speakProtocol(
       {
         protocol: socket.protocol,
         send: (data) => sendOrCutOff(socket, data),
-        close: (code, reason) => socket.close(code, reason),
+        close: (code, reason) => socket.close(code, reasonOf(reason ?? '')),
         onPing: async (given) => {
           const payload = await pong(socket, given);
           await sendOrCutOff(socket, JSON.stringify({ type: MessageType.Pong, ...(payload ? { payload } : {}) }));
         },
-        onMessage: (take) =>
-          socket.on('message', (data: Buffer) => {
-            const text = data.toString('utf8');
-            const id = completedId(text);
-            if (id !== undefined) completed(socket, id);
+        onMessage: (take) => {
+          const receive = inOrder(socket, options, (text) => {
             take(text).catch((cause: unknown) => closeAfter(socket, cause, logger));
-          }),
+          });
+          socket.on('message', (data: Buffer) => receive(data.toString('utf8')));
+        },
       },
       { socket, request },
     );
@@ -64,6 +67,51 @@ export function speakProtocol(
       );
     });
   });
+}
+
+/** A client that sends so many while one waits does not wait for answers. */
+const heldMost = 1_000;
+
+/**
+ * Takes a client's messages in their order. An id is free for the client once it has sent Complete, while graphql-ws still ends what
+ * had it, and would then take the new operation for the old one: whoever uses it again waits until that is gone, and what
+ * comes behind it too.
+ */
+function inOrder(
+  socket: WebSocket,
+  { completed, ending }: Pick<ProtocolOptions, 'completed' | 'ending'>,
+  take: (text: string) => void,
+): (text: string) => void {
+  const ended = new Set<string>();
+  let held: string[] | undefined;
+  const receive = (text: string): void => {
+    if (held) {
+      if (held.push(text) > heldMost) socket.close(tryAgainLater.code, 'Too many messages at once');
+      return;
+    }
+    const free = ended.size > 0 ? freeAgain(text) : undefined;
+    if (free) {
+      held = [text];
+      void free.then(() => {
+        const texts = held ?? [];
+        held = undefined;
+        for (const each of texts) receive(each);
+      });
+      return;
+    }
+    const id = idOf(text, 'complete', completeLengthMax);
+    if (id !== undefined) {
+      completed(socket, id);
+      if (ending(socket, id)) ended.add(id);
+    }
+    take(text);
+  };
+  const freeAgain = (text: string): Promise<void> | undefined => {
+    for (const id of ended) if (!ending(socket, id)) ended.delete(id);
+    const id = idOf(text, 'subscribe');
+    return id !== undefined && ended.has(id) ? ending(socket, id) : undefined;
+  };
+  return receive;
 }
 
 /** What one socket may owe its client before it has to read: a thousand that never do are to cost no more than 16 MiB. */
@@ -133,14 +181,25 @@ function sendOrCutOff(socket: WebSocket, data: string): Promise<void> {
   });
 }
 
-function completedId(text: string): string | undefined {
-  if (text.length > completeLengthMax || !text.includes('"complete"')) return undefined;
+/** The id of a message of this type; undefined for every other text. */
+function idOf(text: string, wanted: 'complete' | 'subscribe', lengthMax = Infinity): string | undefined {
+  if (text.length > lengthMax || !text.includes(`"${wanted}"`)) return undefined;
   try {
     const { type, id } = JSON.parse(text) as { type?: unknown; id?: unknown };
-    return type === 'complete' && typeof id === 'string' ? id : undefined;
+    return type === wanted && typeof id === 'string' ? id : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** A close frame has room for 123 bytes (RFC 6455, section 5.5); graphql-ws puts the client's own id into one of its reasons. */
+function reasonOf(reason: string): string {
+  return Buffer.byteLength(reason) <= 123
+    ? reason
+    : `${Buffer.from(reason)
+        .subarray(0, 117)
+        .toString()
+        .replace(/\ufffd$/, '')}…`;
 }
 
 function closeAfter(socket: WebSocket, cause: unknown, logger: Logger): void {

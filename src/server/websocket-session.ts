@@ -14,6 +14,8 @@ export const tryAgainLater = { code: 1013, reason: 'Try again later' };
 /** One operation under way. */
 export interface RunningOperation {
   controller: AbortController;
+  /** Resolves when nothing of it is left, and its id may be used again. */
+  ended: PromiseWithResolvers<void>;
   /** Of a subscription that has begun. */
   live?: LiveHandle;
 }
@@ -74,9 +76,10 @@ export function openSession(
     end() {
       disarm();
       unwatch();
-      for (const { controller, live } of running.values()) {
+      for (const { controller, ended, live } of running.values()) {
         controller.abort();
         live?.closed();
+        ended.resolve();
       }
       running.clear();
     },

@@ -129,7 +129,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     const prepared = prepareOperation(schema, { ...payload, query }, { introspection: !production });
     if (!('document' in prepared)) return prepared;
     const controller = new AbortController();
-    session.running.set(id, { controller });
+    session.running.set(id, { controller, ended: Promise.withResolvers<void>() });
     const { tokenEnd, requestId, traceId, ip, userAgent } = session;
     const context = createRequestContext({
       principal: session.principal,
@@ -154,6 +154,8 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     operation?.controller.abort();
     operation?.live?.closed();
     session?.running.delete(id);
+    // graphql-ws gives the id free right after it has told.
+    setImmediate(() => operation?.ended.resolve());
   };
 
   const protocol = makeServer<Record<string, unknown> | undefined, Extra>({
@@ -213,6 +215,10 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
   speakProtocol(protocol, sockets, {
     logger,
     completed: (socket, id) => sessions.get(socket)?.running.get(id)?.controller.abort(),
+    ending: (socket, id) => {
+      const operation = sessions.get(socket)?.running.get(id);
+      return operation?.controller.signal.aborted ? operation.ended.promise : undefined;
+    },
     pong: async (socket, payload) => {
       const authorization = payload?.['authorization'];
       // What a client sends in a ping comes back in the pong; a token does not.

@@ -27,8 +27,22 @@ export async function openEvents(
   body: unknown,
   headers: Record<string, string> = {},
 ): Promise<EventWire> {
-  const leaving = new AbortController();
-  const response = await fetch(`${url}${graphqlPath}`, {
+  return readEvents((signal) => postOf(url, token, { body, headers, signal }));
+}
+
+/** The same, asked in the URL of a GET. */
+export async function openEventsByGet(url: string, token: string, asked: Record<string, string>): Promise<EventWire> {
+  const headers = { accept: 'text/event-stream', authorization: `Bearer ${token}` };
+  const address = `${url}${graphqlPath}?${new URLSearchParams(asked).toString()}`;
+  return readEvents((signal) => fetch(address, { headers, signal }));
+}
+
+function postOf(
+  url: string,
+  token: string,
+  { body, headers, signal }: { body: unknown; headers: Record<string, string>; signal: AbortSignal },
+): Promise<Response> {
+  return fetch(`${url}${graphqlPath}`, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
@@ -37,8 +51,13 @@ export async function openEvents(
       ...headers,
     },
     body: typeof body === 'string' ? body : JSON.stringify(body),
-    signal: leaving.signal,
+    signal,
   });
+}
+
+async function readEvents(open: (signal: AbortSignal) => Promise<Response>): Promise<EventWire> {
+  const leaving = new AbortController();
+  const response = await open(leaving.signal);
   const blocks = readBlocks(response);
   let comments = 0;
   return {
@@ -68,7 +87,10 @@ export async function openEvents(
 
 /** Runs one operation to the end of its stream. */
 export async function runOverEvents(url: string, token: string, body: unknown): Promise<ServerEvent[]> {
-  const wire = await openEvents(url, token, body);
+  return allOf(await openEvents(url, token, body));
+}
+
+export async function allOf(wire: EventWire): Promise<ServerEvent[]> {
   const events: ServerEvent[] = [];
   for (let event = await wire.next(); event; event = await wire.next()) events.push(event);
   return events;
