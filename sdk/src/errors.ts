@@ -122,13 +122,15 @@ export function fromWire({ message, extensions = {} }: WireError, status = 200):
   const guessed: WireProblem =
     status === 401
       ? { class: 'AUTHENTICATION', code: 'UNAUTHENTICATED' }
-      : status === 429
-        ? { class: 'VALIDATION', code: 'LIMIT_EXCEEDED' }
-        : status >= 502 && status <= 504
-          ? { class: 'TRANSIENT', code: 'UNAVAILABLE' }
-          : status >= 400 && status < 500
-            ? { class: 'VALIDATION', code: 'INVALID_INPUT' }
-            : {};
+      : status === 403
+        ? { class: 'AUTHORIZATION', code: 'FORBIDDEN' }
+        : status === 429
+          ? { class: 'VALIDATION', code: 'LIMIT_EXCEEDED' }
+          : status >= 502 && status <= 504
+            ? { class: 'TRANSIENT', code: 'UNAVAILABLE' }
+            : status >= 400 && status < 500
+              ? { class: 'VALIDATION', code: 'INVALID_INPUT' }
+              : {};
   return new FluxError(problemOf({ ...guessed, ...extensions, message }));
 }
 

@@ -2,6 +2,7 @@ import { type Client, createClient, type CreateClientOptions } from './client.ts
 import { bindOperations, type BoundOperations } from './generated/operations.ts';
 import type { RunsQueryVariables } from './generated/graphql.ts';
 import { everyPage } from './pages.ts';
+import { putUpload, stateOf, type Upload, type UploadOptions } from './uploads.ts';
 import { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
 import { type RunChange, watchChanges, type WatchChangesOptions } from './watch-changes.ts';
 import { type RunProgress, watchProgress, type WatchProgressOptions } from './watch-progress.ts';
@@ -27,6 +28,12 @@ export interface Flux {
     /** @see watchAudit */
     watch(options?: WatchAuditOptions): AsyncGenerator<AuditEntry, void, undefined>;
   };
+  readonly uploads: {
+    /** @see putUpload */
+    put(name: string, content: Blob, options?: UploadOptions): Promise<Upload>;
+    /** Where an upload stands; null where there is none of that name. @throws FluxError */
+    find(name: string): Promise<Upload | null>;
+  };
   readonly client: Client;
   /** Ends every stream and closes the socket. */
   close(): void;
@@ -44,6 +51,10 @@ export function createFlux(options: CreateClientOptions): Flux {
       all: (variables = {}) => everyPage((after) => api.runs({ ...variables, after })),
     },
     audit: { watch: (watchOptions) => watchAudit(client, watchOptions) },
+    uploads: {
+      put: (name, content, uploadOptions) => putUpload(client, name, content, uploadOptions),
+      find: (name) => stateOf(client, name),
+    },
     client,
     close: () => client.close(),
   };

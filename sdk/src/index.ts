@@ -10,6 +10,7 @@ export type { CallOptions, Operations, SubscribeOptions } from './operations.ts'
 export { everyPage } from './pages.ts';
 export type { ClientOptions, Transport } from './settings.ts';
 export type { TokenRequest, TokenSource } from './token.ts';
+export { putUpload, type Upload, type UploadOptions } from './uploads.ts';
 export { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
 export { type RunChange, watchChanges, type WatchChangesOptions } from './watch-changes.ts';
 export type { WatchOptions } from './watch-options.ts';

@@ -15,6 +15,7 @@ import { addSchedules } from './commands/schedules.ts';
 import { addServices } from './commands/services.ts';
 import { addToken } from './commands/token.ts';
 import { addUp } from './commands/up.ts';
+import { addUploads } from './commands/uploads.ts';
 import { addValidate } from './commands/validate.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { printFailure } from './output.ts';
@@ -48,6 +49,7 @@ export function createProgram(): Command {
   addRuns(program);
   addSchedules(program);
   addBackfills(program);
+  addUploads(program);
   addWebhooks(program);
   addDefinitions(program);
   addValidate(program);

@@ -111,7 +111,7 @@ function formatCells(line: RunLine, nowMs: number, layout: CellLayout): string {
   return [
     ` ${line.agency.padEnd(5)}`,
     line.pipeline.padEnd(layout.pipeline),
-    ...(layout.bar ? [bar(fraction)] : []),
+    ...(layout.bar ? [formatBar(fraction)] : []),
     (fraction === null ? '' : `${String(Math.floor(fraction * 100))}%`).padStart(4),
     line.stage.toLowerCase().padEnd(9),
     `${formatCount(line.recordsRead)} ${layout.records}`.trimEnd().padStart(layout.records === '' ? 10 : 17),
@@ -129,7 +129,8 @@ function outlook(line: RunLine, nowMs: number): string {
   return `ETA ${String(Math.max(0, Math.ceil((line.etaAt.getTime() - nowMs) / 1000)))} s`;
 }
 
-function bar(fraction: number | null): string {
+/** How much of something is done, from 0 to 1. */
+export function formatBar(fraction: number | null): string {
   const full = Math.floor((fraction ?? 0) * barWidth);
   return `[${'█'.repeat(full)}${'·'.repeat(barWidth - full)}]`;
 }

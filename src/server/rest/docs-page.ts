@@ -10,6 +10,8 @@ interface Operation {
   summary: string;
   description: string;
   deprecated?: boolean;
+  /** Where it is, if not where the others are. */
+  servers?: { url: string }[];
   parameters: { name: string; in: string; required: boolean; description?: string; schema: Schema }[];
   requestBody?: { content: Record<string, { schema: Schema }> };
   responses: Record<string, { $ref?: string; description?: string; content?: Record<string, { schema: Schema }> }>;
@@ -47,7 +49,9 @@ export function docsPage(document: Record<string, unknown>): string {
   const { description } = document['info'] as { description: string };
   const [{ url }] = document['servers'] as [{ url: string }];
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]) => operationHtml(url, path, method, operation)),
+    Object.entries(methods).map(([method, operation]) =>
+      operationHtml(operation.servers?.[0]?.url ?? url, path, method, operation),
+    ),
   );
   return `<!doctype html>
 <html lang="en">
@@ -75,8 +79,9 @@ const style =
   'text-align:left;vertical-align:top}.m{display:inline-block;min-width:3.5rem;font-weight:700}a:focus,summary:focus{outline:3px solid #2491ff}';
 
 function operationHtml(base: string, path: string, method: string, operation: Operation): string {
-  const body = operation.requestBody?.content['application/json']?.schema;
-  const answer = operation.responses['200']?.content?.['application/json']?.schema;
+  const [body] = Object.values(operation.requestBody?.content ?? {}).map(({ schema }) => schema);
+  const { 200: usual, 201: created } = operation.responses;
+  const answer = (usual ?? created)?.content?.['application/json']?.schema;
   const rows = operation.parameters.map(
     ({ name, in: where, required, description = '', schema }) =>
       `<tr><td><code>${escape(name)}</code></td><td>${where}${required ? ', required' : ''}</td><td>${typeHtml(schema)}</td><td>${escape(description)}</td></tr>`,

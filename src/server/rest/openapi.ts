@@ -26,6 +26,7 @@ import { errorCodes } from '../../errors.ts';
 import { problemType } from './problem.ts';
 import { isScoped } from './readable.ts';
 import { type RestRoute, restRoutes } from './routes.ts';
+import { uploadPaths } from './upload-paths.ts';
 
 export const restPath = '/v1/rest';
 
@@ -45,6 +46,7 @@ export function openApiDocument(schema: GraphQLSchema): Record<string, unknown> 
   for (const route of restRoutes(schema)) {
     (paths[route.path] ??= {})[route.method.toLowerCase()] = operationOf(schema, route, used);
   }
+  Object.assign(paths, uploadPaths(refused));
   const schemas: Record<string, Schema> = { Problem: problemSchema };
   // An input may name further ones.
   for (const [name, type] of used.types) schemas[name] = namedSchema(type, used);
@@ -119,6 +121,11 @@ const problemResponses = Object.fromEntries(
   ]),
 );
 
+/** What every route may answer instead, by status. */
+const refused = Object.fromEntries(
+  Object.entries(problems).map(([name, [status]]) => [status, { $ref: `#/components/responses/${name}` }]),
+);
+
 function operationOf(schema: GraphQLSchema, route: RestRoute, used: Used): Schema {
   const { field, kind } = route;
   const [definition] = parse(route.document(() => true)).definitions;
@@ -145,9 +152,7 @@ function operationOf(schema: GraphQLSchema, route: RestRoute, used: Used): Schem
       : {}),
     responses: {
       200: { description: 'Done.', content: { 'application/json': { schema: answer } } },
-      ...Object.fromEntries(
-        Object.entries(problems).map(([name, [status]]) => [status, { $ref: `#/components/responses/${name}` }]),
-      ),
+      ...refused,
     },
   };
 }
