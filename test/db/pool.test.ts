@@ -145,6 +145,13 @@ describe('a pool', () => {
   test('says UNAVAILABLE when no connection comes free in time, or nobody listens', async () => {
     const pool = createPool({ url: database.adminUrl, max: 1, applicationName: 'busy', connectTimeoutMs: 50 });
     try {
+      // The one connection may take longer than that to open; once it is idle it is there at once.
+      const opened = (): Promise<boolean> =>
+        pool.query(sql`select 1`).then(
+          () => true,
+          () => false,
+        );
+      await expect.poll(opened).toBe(true);
       await pool.withConnection(async () => {
         await expect(pool.withConnection(async () => undefined)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
       });
