@@ -2,6 +2,7 @@
  * The composition root: puts the rooms together into the services. Each imports its rooms when it starts, so that the
  * API's process never loads DuckDB and a worker's never loads GraphQL.
  */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -308,9 +309,9 @@ function dataKeysOf({ dataKey, dataKeysBefore }: Config): readonly Buffer[] {
   return [dataKey, ...dataKeysBefore];
 }
 
-/** Reads the manifest where it is needed. @throws CONFIG_INVALID */
+/** Reads the manifest: clients may send ids in every mode. Without one, ids are only missed where it must be kept to. @throws CONFIG_INVALID */
 async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsManifest: file }: Config) {
-  if (mode === 'off') return {};
+  if (mode === 'off' && !existsSync(file)) return {};
   const { readManifest } = await import('./server/trusted-documents.ts');
   return { trustedDocuments: { mode, manifest: readManifest(file) } };
 }

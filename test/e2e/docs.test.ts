@@ -164,10 +164,26 @@ describe('docs/api.md', () => {
     });
   });
 
+  test('files, deliveries and trusted documents', async ({ skip }) => {
+    const reason = missing('curl');
+    if (reason !== undefined) skip(reason);
+    expect(JSON.parse(await runExample('integrator-upload'))).toMatchObject({
+      source: 'upload://years.csv',
+      status: 'COMPLETE',
+      byteCount: '15',
+    });
+    expect(JSON.parse(await runExample('integrator-deliveries'))).toMatchObject({
+      edges: expect.any(Array) as unknown,
+    });
+    expect(JSON.parse(await runExample('trusted-document'))).toMatchObject({
+      data: { viewer: { agency: 'alpha', role: 'viewer' } },
+    });
+  });
+
   test('has no example that is not run', () => {
-    expect([...examples.keys()].sort()).toEqual(
-      ['analyst', 'analyst-stream', 'dashboard', 'integrator', 'integrator-webhook', 'python', 'sdk'].sort(),
-    );
+    const ofApi = ['analyst', 'analyst-stream', 'dashboard', 'trusted-document'];
+    const ofIntegrator = ['integrator', 'integrator-deliveries', 'integrator-upload', 'integrator-webhook'];
+    expect([...examples.keys()].sort()).toEqual([...ofApi, ...ofIntegrator, 'python', 'sdk'].sort());
   });
 });
 
