@@ -176,7 +176,7 @@ describe('docs/api.md', () => {
       edges: expect.any(Array) as unknown,
     });
     expect(JSON.parse(await runExample('trusted-document'))).toMatchObject({
-      data: { viewer: { agency: 'alpha', role: 'viewer' } },
+      data: { viewer: { agency: 'alpha', role: 'VIEWER' } },
     });
   });
 
