@@ -98,7 +98,9 @@ describe('a socket closes with', () => {
     const start = Date.now();
     const wire = await openWire(api.url);
     expect((await wire.closed).code).toBe(4408);
-    expect(Date.now() - start).toBeLessThan(4_000);
+    const waited = Date.now() - start;
+    expect(waited).toBeGreaterThan(2_900); // a timer may ring some milliseconds early
+    expect(waited).toBeLessThan(20_000);
   });
 
   it('4409 for an operation id in use', async () => {

@@ -172,6 +172,7 @@ describe('docs/api.md', () => {
       status: 'COMPLETE',
       byteCount: '15',
     });
+    await runExample('integrator-webhook');
     expect(JSON.parse(await runExample('integrator-deliveries'))).toMatchObject({
       edges: expect.any(Array) as unknown,
     });

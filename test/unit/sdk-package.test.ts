@@ -65,7 +65,8 @@ describe('the package', () => {
       excludeEntrypoints: ['./schema.graphql'],
     });
     if (!result.types) throw new Error('expected types, found none');
-    // A CommonJS caller of Node before 22 has no require(esm), and this package needs 22; its old resolution knows no exports.
+    // The tool's own profile for packages of ESM alone: a CommonJS caller of Node before 22 has no require(esm), and this package needs
+    // 22; the resolution of Node 10 knows no exports.
     const foreseen = result.problems.filter(
       (problem) =>
         !(problem.kind === 'CJSResolvesToESM') && !('resolutionKind' in problem && problem.resolutionKind === 'node10'),
