@@ -1,5 +1,5 @@
 import type { Config } from './config.ts';
-import { appliedVersion } from './db/installation.ts';
+import { appliedVersions } from './db/installation.ts';
 import { readMigrations } from './db/migrate.ts';
 import type { Pool } from './db/pool.ts';
 import { FluxError } from './errors.ts';
@@ -13,32 +13,33 @@ export function readinessOf(
   redis?: { check(): Promise<unknown> },
 ): Record<string, HealthCheck> {
   return {
-    database: () => appliedVersion(pool).catch(unlessMissing),
+    database: () => appliedVersions(pool).catch(noneIfMissing),
     migrations: () => requireMigrated(pool),
     objectStore: () => checkObjectStore(config.objectStoreFolder),
     ...(redis ? { cache: dispensable(() => redis.check()) } : {}),
   };
 }
 
-/** A database without Flux is at version 0. 3F000 and 42P01: no such schema, no such table. */
-function unlessMissing(cause: unknown): number {
-  if (['3F000', '42P01'].includes(String((cause as { code?: unknown }).code))) return 0;
+/** A database without Flux has no migrations. 3F000 and 42P01: no such schema, no such table. */
+function noneIfMissing(cause: unknown): ReadonlySet<number> {
+  if (['3F000', '42P01'].includes(String((cause as { code?: unknown }).code))) return new Set();
   throw cause;
 }
 
 /**
- * Old code must not work on a newer database, nor new code on an older one.
+ * New code must not work on an older database: each migration that this version knows has to be applied. Further ones may be: a release's
+ * migrations only add to what the release before works with, so that they are applied first and the processes replaced one by one
+ * (docs/operations/upgrade.md).
  *
  * @throws MIGRATION_MISMATCH
  */
 export async function requireMigrated(pool: Pool): Promise<void> {
-  const [expected, found] = await Promise.all([
-    readMigrations().then((migrations) => migrations.at(-1)?.version ?? 0),
-    appliedVersion(pool).catch(unlessMissing),
-  ]);
-  if (found === expected) return;
+  const [known, applied] = await Promise.all([readMigrations(), appliedVersions(pool).catch(noneIfMissing)]);
+  const missing = known.filter(({ version }) => !applied.has(version)).map(({ version }) => version);
+  if (missing.length === 0) return;
+  const [first] = missing;
   throw new FluxError(
     'MIGRATION_MISMATCH',
-    `The database is at migration ${String(found)}, this version of Flux needs ${String(expected)}. ${found < expected ? 'Run flux migrate.' : 'Run the newer version.'}`,
+    `This version of Flux needs ${String(known.length)} migrations, of which the database lacks ${String(missing.length)}, the first of them ${String(first)}. Run flux migrate.`,
   );
 }

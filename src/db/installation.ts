@@ -36,6 +36,12 @@ export async function appliedVersion(db: Queryable): Promise<number> {
   return rows[0]?.version ?? 0;
 }
 
+/** The versions of all applied migrations, as any platform role may ask. */
+export async function appliedVersions(db: Queryable): Promise<ReadonlySet<number>> {
+  const { rows } = await db.query<{ version: number }>(sql`select version::int as version from flux.migrations`);
+  return new Set(rows.map(({ version }) => version));
+}
+
 /** What a server and its installation look like to an admin, for `flux doctor`. Version 0 means nothing is installed. */
 export async function checkInstallation(
   adminUrl: string,

@@ -4,8 +4,9 @@ import path from 'node:path';
 
 import { beforeAll, expect, test } from 'vitest';
 
+import { publicKeyOf } from '../../src/audit/signed-note.ts';
 import { sql } from '../../src/db/sql.ts';
-import { auditBodies } from '../support/audit.ts';
+import { auditBodies, testAuditKey } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
 import { testDataKey, useSealedBench } from '../support/encryption.ts';
 import { type Ended, eventually, flux, startFlux } from '../support/flux.ts';
@@ -155,4 +156,11 @@ test('flux agencies remove that was killed midway is done by asking again, and s
     stdout: expect.stringMatching(/data keys destroyed +0\n.*objects +0 tried/s),
   });
   expect(await readdir(path.join(bench.objects, 'partial')).catch(() => [])).toEqual([]);
+});
+
+test('flux audit key prints what the log’s signatures are verified with, and nothing that signs', async () => {
+  const secret = testAuditKey.toString('hex');
+  const { code, stdout } = await run('audit key', { FLUX_AUDIT_KEY: secret });
+  expect([code, stdout]).toEqual([0, `${publicKeyOf(testAuditKey).toString('hex')}\n`]);
+  expect(stdout).not.toContain(secret);
 });

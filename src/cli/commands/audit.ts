@@ -41,6 +41,13 @@ export function addAudit(program: Command): void {
     .option('--json', 'print JSON')
     .action((options: VerifyOptions) => verify(loadConfig(), options));
   audit
+    .command('key')
+    .description('Print the public key of FLUX_AUDIT_KEY, for auditors and for the API (FLUX_AUDIT_PUBLIC_KEY).')
+    .action(() => {
+      const { auditKey, auditAlgorithm } = loadConfig();
+      print(publicKeyOf(auditKey, auditAlgorithm).toString('hex'));
+    });
+  audit
     .command('export')
     .description('Write the signed part of the log to a new folder, verifiable without the database.')
     .argument('<folder>')

@@ -189,7 +189,7 @@ test('each process is given the secrets of its own work: the API neither signs t
     of(manifests, ...workloadKinds).map((it) => [it.metadata.name, secretsOf(it).sort()]),
   );
   expect(given).toEqual({
-    'flux-api': ['flux-api/url', ...keys],
+    'flux-api': ['flux-api/url', 'flux-audit/public-key', ...keys],
     'flux-worker': [...keys, 'flux-worker/url'],
     'flux-sealer': [...keys, 'flux-sealer/audit-key', 'flux-sealer/url'],
     'flux-migrate': [...keys, 'flux-migrate/url'],
