@@ -166,7 +166,7 @@ describe('an operation on many runs', () => {
     ]);
   });
 
-  it('goes on in another process when the first has died and its lease is over, and not before', async () => {
+  it('goes on with another holder when the first one’s lease is over, and not before', async () => {
     const runs = await queue(4);
     const asked = await many('cancelRuns', { filter: { pipeline } });
     // It did two runs, and died: nothing of it is heard again.
