@@ -119,7 +119,7 @@ describe('steps that need all records', () => {
       ["select * from read_csv('/etc/passwd')", 'reads read_csv()'],
       ["select * from '/etc/passwd'", 'reads "/etc/passwd"'],
       ["select * from read_text('/proc/self/environ')", 'reads read_text()'],
-      ["select content from glob('/work/*') g, read_blob(g.file)", 'reads glob()'],
+      ["select content from glob('/etc/*') g, read_blob(g.file)", 'reads glob()'],
       ['select * from duckdb_settings()', 'reads duckdb_settings()'],
       ['select * from information_schema.tables', 'reads "tables"'],
       ['select * from sqlite_master', 'reads "sqlite_master"'],
