@@ -309,7 +309,7 @@ function dataKeysOf({ dataKey, dataKeysBefore }: Config): readonly Buffer[] {
   return [dataKey, ...dataKeysBefore];
 }
 
-/** Reads the manifest: clients may send ids in every mode. Without one, ids are only missed where it must be kept to. @throws CONFIG_INVALID */
+/** Clients may send ids in every mode; with `off`, where any text is executed, there may also be no manifest. @throws CONFIG_INVALID */
 async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsManifest: file }: Config) {
   if (mode === 'off' && !existsSync(file)) return {};
   const { readManifest } = await import('./server/trusted-documents.ts');

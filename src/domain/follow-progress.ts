@@ -3,9 +3,10 @@ import { inTenant } from '../db/transaction.ts';
 import { FluxError, toFluxError } from '../errors.ts';
 import { type BatchStream, batchStream } from '../events/batches.ts';
 import type { FollowDeps, FollowRequest } from '../events/follow.ts';
+import { patiently } from '../events/patiently.ts';
 import { pause } from '../events/pause.ts';
 import { unknownRun } from '../events/read-after.ts';
-import { joinWatch, type Readers } from '../events/shared-watch.ts';
+import { joinWatch, membership, type Readers } from '../events/shared-watch.ts';
 import { createWaker } from '../events/waker.ts';
 import { progressOf, rateBetween, type RunProgress } from './progress.ts';
 import { isFinalStatus } from './run.ts';
@@ -16,7 +17,6 @@ export type ProgressRequest = Omit<FollowRequest, 'afterSeq'> & {
 };
 
 const defaultPollMs = 1_000;
-const retryMs = 1_000;
 const rateWindowMs = 10_000; // long enough to smooth over batches, short enough to show a stall
 
 /** @throws INVALID_INPUT, NOT_FOUND */
@@ -27,8 +27,14 @@ export async function checkFollowProgress(
   if (!Number.isInteger(maxPerSecond) || maxPerSecond < 1 || maxPerSecond > 20) {
     throw new FluxError('INVALID_INPUT', `maxPerSecond is ${String(maxPerSecond)}; pass a whole number from 1 to 20.`);
   }
-  const [totals] = await inTenant(pool, sealed(), (tx) => sumPartitions(tx, [runId]));
-  if (!totals) throw unknownRun(runId);
+  await readTotals({ pool }, sealed(), runId);
+}
+
+/** @throws NOT_FOUND */
+async function readTotals({ pool }: Pick<FollowDeps, 'pool'>, sealed: string, runId: string): Promise<RunTotals> {
+  const [totals] = await inTenant(pool, sealed, (tx) => sumPartitions(tx, [runId]));
+  if (totals) return totals;
+  throw unknownRun(runId);
 }
 
 /**
@@ -38,52 +44,29 @@ export async function checkFollowProgress(
  */
 export function followProgress(deps: FollowDeps, request: ProgressRequest): BatchStream<RunProgress> {
   const { runId, sealed, viewer, maxPerSecond } = request;
-  const ended = new AbortController();
-  let wake: (() => void) | undefined;
+  const key = viewer === undefined ? undefined : `progress ${runId} ${String(maxPerSecond)} ${viewer}`;
   let seen = 0;
-  let gauge: { watch: Gauge; leave(): void } | undefined;
-
-  const close = (): void => {
-    if (ended.signal.aborted) return;
-    ended.abort();
-    request.signal.removeEventListener('abort', close);
-    gauge?.leave();
-    wake?.();
-  };
-  const open = (): Gauge => {
-    request.signal.addEventListener('abort', close, { once: true });
-    const key = viewer === undefined ? undefined : `progress ${runId} ${String(maxPerSecond)} ${viewer}`;
-    const reader = { sealed, wake: () => wake?.() };
-    gauge = joinWatch(deps, key, reader, (readers) => startGauge(deps, { runId, maxPerSecond }, readers));
-    return gauge.watch;
-  };
-
+  const member = membership(request.signal, (wake) =>
+    joinWatch(deps, key, { sealed, wake }, (readers) => startGauge(deps, { runId, maxPerSecond }, readers)),
+  );
   return batchStream<RunProgress>({
     async look() {
-      if (ended.signal.aborted || request.signal.aborted) {
-        close();
-        return null;
+      const gauge = member.watch();
+      while (gauge && !member.ended.aborted) {
+        if (gauge.newest && gauge.count > seen) return [gauge.newest];
+        if (gauge.failure) throw gauge.failure;
+        if (gauge.over) member.close();
+        else await member.woken();
       }
-      const watch = gauge?.watch ?? open();
-      for (;;) {
-        const { count, newest, over, failure } = watch;
-        if (newest && count > seen) return [newest];
-        if (failure) throw failure;
-        if (over) {
-          close();
-          return null;
-        }
-        await new Promise<void>((resolve) => (wake = resolve));
-        wake = undefined;
-        if (ended.signal.aborted) return null;
-      }
+      return null;
     },
     take(items) {
-      // Of what came meanwhile only the newest will be looked at.
       const taken = items.at(-1);
-      if (taken) seen = gauge?.watch.newest === taken ? gauge.watch.count : seen + 1;
+      const gauge = member.watch();
+      // Of what came meanwhile only the newest will be looked at.
+      if (taken) seen = gauge?.newest === taken ? gauge.count : seen + 1;
     },
-    close,
+    close: member.close,
   });
 }
 
@@ -112,7 +95,7 @@ function startGauge(
   const watch = async (): Promise<void> => {
     while (!signal.aborted) {
       waker.arm();
-      const totals = await readPatiently(deps, { sealed: readers.sealed, runId, signal });
+      const totals = await patiently(signal, () => readTotals(deps, readers.sealed(), runId));
       if (!totals) return;
       const over = isFinalStatus(totals.status);
       const progress = over ? progressOf(totals) : progressOf(totals, window.add(totals));
@@ -138,24 +121,6 @@ function startGauge(
       readers.wakeAll();
     });
   return gauge;
-}
-
-async function readPatiently(
-  deps: FollowDeps,
-  { sealed, runId, signal }: Pick<ProgressRequest, 'sealed' | 'runId' | 'signal'>,
-): Promise<RunTotals | undefined> {
-  while (!signal.aborted) {
-    try {
-      const [totals] = await inTenant(deps.pool, sealed(), (tx) => sumPartitions(tx, [runId]));
-      if (totals) return totals;
-      throw unknownRun(runId);
-    } catch (cause) {
-      const error = toFluxError(cause);
-      if (!error.retryable) throw error;
-      await pause(retryMs, signal);
-    }
-  }
-  return undefined;
 }
 
 /** What makes a snapshot worth sending: everything but the times that move by themselves. */

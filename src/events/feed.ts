@@ -3,8 +3,9 @@ import { inTenant } from '../db/transaction.ts';
 import { type FluxError, toFluxError } from '../errors.ts';
 import { type BatchStream, batchStream } from './batches.ts';
 import type { FollowDeps } from './follow.ts';
+import { patiently } from './patiently.ts';
 import { pause } from './pause.ts';
-import { joinWatch, type Readers } from './shared-watch.ts';
+import { joinWatch, membership, type Readers } from './shared-watch.ts';
 import { createWaker } from './waker.ts';
 
 /** Something that grows at its end, in places that are numbered upwards, and never ends by itself. */
@@ -34,7 +35,6 @@ export interface FeedRequest {
 const pageLimit = 100;
 const pagesKept = 8;
 const defaultPollMs = 1_000;
-const retryMs = 1_000;
 
 /**
  * What a feed gets behind a place, in order and nothing twice, as long as somebody reads.
@@ -44,31 +44,19 @@ const retryMs = 1_000;
  */
 export function followFeed<T extends object>(deps: FollowDeps, feed: Feed<T>, request: FeedRequest): BatchStream<T> {
   const { sealed, viewer, selection } = request;
-  const ended = new AbortController();
-  let wake: (() => void) | undefined;
   let last = request.afterSeq;
-  let joined: { watch: FeedWatch<T>; leave(): void } | undefined;
+  const member = membership(request.signal, (wake) =>
+    joinWatch(deps, `feed ${feed.hint} ${viewer}`, { sealed, wake }, (readers) => startWatch(deps, feed, readers)),
+  );
+  const { ended } = member;
 
-  const close = (): void => {
-    if (ended.signal.aborted) return;
-    ended.abort();
-    request.signal.removeEventListener('abort', close);
-    joined?.leave();
-    wake?.();
-  };
-  const open = (): FeedWatch<T> => {
-    request.signal.addEventListener('abort', close, { once: true });
-    const reader = { sealed, wake: () => wake?.() };
-    joined = joinWatch(deps, `feed ${feed.hint} ${viewer}`, reader, (readers) => startWatch(deps, feed, readers));
-    return joined.watch;
-  };
   /** @returns undefined when there is nothing yet */
   const ready = async (watch: FeedWatch<T>): Promise<readonly T[] | undefined> => {
     const { head, failure } = watch.state();
     if (failure) throw failure;
-    last ??= (await patiently(ended.signal, () => inTenant(deps.pool, sealed(), feed.findHead))) ?? null;
-    while (last !== null && head !== undefined && last < head && !ended.signal.aborted) {
-      const page = await watch.page({ selection, place: last, read: feed.readPage, signal: ended.signal });
+    last ??= (await patiently(ended, () => inTenant(deps.pool, sealed(), feed.findHead))) ?? null;
+    while (last !== null && head !== undefined && last < head && !ended.aborted) {
+      const page = await watch.page({ selection, place: last, read: feed.readPage, signal: ended });
       if (!page) return undefined;
       if (page.items.length > 0) return page.items;
       last = page.upTo;
@@ -78,25 +66,22 @@ export function followFeed<T extends object>(deps: FollowDeps, feed: Feed<T>, re
 
   return batchStream<T>({
     async look(most) {
-      if (ended.signal.aborted || request.signal.aborted) {
-        close();
-        return null;
-      }
-      const watch = joined?.watch ?? open();
-      for (;;) {
-        const woken = new Promise<void>((resolve) => (wake = resolve));
+      const watch = member.watch();
+      while (watch && !ended.aborted) {
+        // Before the look: what comes while it reads must wake as well.
+        const woken = member.woken();
         const items = await ready(watch);
-        if (ended.signal.aborted) return null;
+        if (ended.aborted) return null;
         if (items) return items.slice(0, most);
         await woken;
-        if (ended.signal.aborted) return null;
       }
+      return null;
     },
     take(items) {
       const item = items.at(-1);
       if (item) last = feed.placeOf(item);
     },
-    close,
+    close: member.close,
   });
 }
 
@@ -200,20 +185,6 @@ async function keepWatch<T extends object>(
   } finally {
     waker.release();
   }
-}
-
-/** Waits out a database that does not answer. @returns undefined when the signal ended first */
-async function patiently<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T | undefined> {
-  while (!signal.aborted) {
-    try {
-      return await work();
-    } catch (cause) {
-      const error = toFluxError(cause);
-      if (!error.retryable) throw error;
-      await pause(retryMs, signal);
-    }
-  }
-  return undefined;
 }
 
 /** @returns undefined when the signal ended first. Leaves no listener behind */

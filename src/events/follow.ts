@@ -4,6 +4,7 @@ import type { BatchStream } from './batches.ts';
 import { batchStream } from './batches.ts';
 import { readAfter } from './read-after.ts';
 import { joinTail, type RunTail, type StreamEnd, type TailDeps } from './run-tail.ts';
+import { membership } from './shared-watch.ts';
 
 export type { RunEvent } from '../db/run-events.ts';
 export type { StreamEnd } from './run-tail.ts';
@@ -60,29 +61,15 @@ export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<Ru
   const { runId, sealed, viewer } = request;
   let last = request.afterSeq;
   let over = false;
-  let tail: { watch: RunTail; leave(): void } | undefined;
-  let wake: (() => void) | undefined;
-  const ended = new AbortController();
-  const reader = { sealed, wake: () => wake?.() };
-
-  const close = (): void => {
-    if (ended.signal.aborted) return;
-    ended.abort();
-    request.signal.removeEventListener('abort', close);
-    tail?.leave();
-    wake?.();
-  };
-  const open = (): { watch: RunTail; leave(): void } => {
-    request.signal.addEventListener('abort', close, { once: true });
-    return joinTail(deps, { runId, viewer }, reader);
-  };
+  const member = membership(request.signal, (wake) => joinTail(deps, { runId, viewer }, { sealed, wake }));
+  const { ended } = member;
 
   /** @returns undefined when there is nothing yet, null when there will be nothing any more */
   const ready = async (from: RunTail, most: number): Promise<readonly RunEventItem[] | null | undefined> => {
     const head = from.head();
     if (head !== undefined && last < head) {
       const live = from.ring.after(last, most);
-      if (live === undefined) return historyAfter(from, { runId, place: last, most, head, signal: ended.signal });
+      if (live === undefined) return historyAfter(from, { runId, place: last, most, head, signal: ended });
       if (live.length > 0) return live;
     }
     const end = from.end();
@@ -94,19 +81,14 @@ export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<Ru
 
   return batchStream<RunEventItem>({
     async look(most) {
-      if (over || ended.signal.aborted || request.signal.aborted) {
-        close();
-        return null;
-      }
-      tail ??= open();
-      for (;;) {
-        const items = await ready(tail.watch, most);
-        if (ended.signal.aborted) return null;
+      const tail = over ? undefined : member.watch();
+      while (tail && !ended.aborted) {
+        const items = await ready(tail, most);
+        if (ended.aborted) return null;
         if (items !== undefined) return items;
-        await new Promise<void>((resolve) => (wake = resolve));
-        wake = undefined;
-        if (ended.signal.aborted) return null;
+        await member.woken();
       }
+      return null;
     },
     take(items) {
       const item = items.at(-1);
@@ -115,10 +97,10 @@ export function follow(deps: FollowDeps, request: FollowRequest): BatchStream<Ru
       else if (item.kind === 'gap') last = item.toSeq;
       else {
         over = true;
-        close();
+        member.close();
       }
     },
-    close,
+    close: member.close,
   });
 }
 

@@ -6,7 +6,7 @@ import { type FluxError, toFluxError } from '../errors.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { createEventRing, type EventRing } from './event-ring.ts';
 import type { Hints, Log } from './listen.ts';
-import { pause } from './pause.ts';
+import { patiently } from './patiently.ts';
 import { unknownRun } from './read-after.ts';
 import { joinWatch, type Readers, type WatchReader } from './shared-watch.ts';
 import { createWaker } from './waker.ts';
@@ -55,7 +55,6 @@ const pageLimit = 256; // events in one read
 const blocksKept = 8;
 const defaultPollMs = 1_000;
 const hintGraceMs = 500; // a hint is debounced; what a poll finds younger than this was not missed yet
-const retryMs = { first: 100, most: 5_000 };
 const seqMax = 2n ** 62n;
 
 /**
@@ -164,22 +163,15 @@ interface Look {
   signal: AbortSignal;
 }
 
-/** Reads a page; waits out a database that does not answer. @returns undefined when the signal ended first */
-async function readPatiently(deps: TailDeps, look: Look): Promise<Page | undefined> {
+/** @returns undefined when the signal ended first @throws NOT_FOUND */
+function readPatiently({ pool, logger }: TailDeps, look: Look): Promise<Page | undefined> {
   const { sealed, runId, afterSeq, limit, signal } = look;
-  for (let failures = 0; !signal.aborted; failures += 1) {
-    try {
-      const page = await inTenant(deps.pool, sealed(), (tx) => readEventPage(tx, { runId, afterSeq, limit }));
-      if (page) return page;
-      throw unknownRun(runId);
-    } catch (cause) {
-      const error = toFluxError(cause);
-      if (!error.retryable) throw error;
-      if (failures === 0) deps.logger.warn({ err: error, runId }, 'a stream waits for the database');
-      await pause(Math.min(retryMs.most, retryMs.first * 2 ** failures), signal);
-    }
-  }
-  return undefined;
+  const read = async (): Promise<Page> => {
+    const page = await inTenant(pool, sealed(), (tx) => readEventPage(tx, { runId, afterSeq, limit }));
+    if (page) return page;
+    throw unknownRun(runId);
+  };
+  return patiently(signal, read, (err) => logger.warn({ err, runId }, 'a stream waits for the database'));
 }
 
 function isLate({ events, readAt }: Page): boolean {

@@ -70,6 +70,49 @@ export function joinWatch<W extends object>(
   };
 }
 
+/** One reader's part in a watch, from its first look until its own end or its caller's. */
+export interface Membership<W> {
+  /** Aborts at the end. */
+  readonly ended: AbortSignal;
+  /** The watch, joined by the first call, so that who never looks holds nothing; undefined after the end. */
+  watch(): W | undefined;
+  /** Resolves when the watch wakes its readers the next time, and at the end. One wait at a time. */
+  woken(): Promise<void>;
+  /** Leaves, also while a wait is on. Idempotent. */
+  close(): void;
+}
+
+/** @param signal the caller's own end, such as a closed socket */
+export function membership<W>(
+  signal: AbortSignal,
+  join: (wake: () => void) => { watch: W; leave(): void },
+): Membership<W> {
+  const ended = new AbortController();
+  let wake: (() => void) | undefined;
+  let joined: { watch: W; leave(): void } | undefined;
+  const close = (): void => {
+    if (ended.signal.aborted) return;
+    ended.abort();
+    signal.removeEventListener('abort', close);
+    joined?.leave();
+    wake?.();
+  };
+  return {
+    ended: ended.signal,
+    watch() {
+      if (signal.aborted) close();
+      if (ended.signal.aborted) return undefined;
+      if (!joined) {
+        signal.addEventListener('abort', close, { once: true });
+        joined = join(() => wake?.());
+      }
+      return joined.watch;
+    },
+    woken: () => new Promise<void>((resolve) => (wake = resolve)),
+    close,
+  };
+}
+
 function readersOf({ readers, closing, over }: Entry): Readers {
   return {
     sealed() {

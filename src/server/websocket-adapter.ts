@@ -86,7 +86,8 @@ function inOrder(
   let held: string[] | undefined;
   const receive = (text: string): void => {
     if (held) {
-      if (held.push(text) > heldMost) socket.close(tryAgainLater.code, 'Too many messages at once');
+      if (held.length < heldMost) held.push(text);
+      else socket.close(tryAgainLater.code, 'Too many messages at once');
       return;
     }
     const free = ended.size > 0 ? freeAgain(text) : undefined;
