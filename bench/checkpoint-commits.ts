@@ -1,7 +1,8 @@
 /**
  * Checkpoint commits a second, one connection, in turns: what a batch commits beside its records (lease fence, partition's
  * counts, checkpoint, audit entry, event) against a bare transaction that writes the same rows by plain statements into plain
- * copies of the tables (same columns, checks and indexes; no row-level security, no functions, no foreign keys), of its own size.
+ * copies of the tables (same columns, checks and indexes; no row-level security, no functions, no foreign keys), of its own size: once
+ * as a client sends it who thinks of nothing, and once with its statements prepared, as a worker's are.
  * Usage: node bench/checkpoint-commits.ts [COMMITS]
  */
 import { randomUUID } from 'node:crypto';
@@ -14,7 +15,7 @@ import { advancePartition, lockLease } from '../src/db/partitions.ts';
 import { type Connection, createPool } from '../src/db/pool.ts';
 import { type Claim, claimPartition } from '../src/db/queue.ts';
 import { sql } from '../src/db/sql.ts';
-import { inTransaction } from '../src/db/transaction.ts';
+import { inTransaction, together } from '../src/db/transaction.ts';
 import { appendEvents } from '../src/events/append.ts';
 import { benchAgency, type ScratchDatabase, startScratchDatabase } from './scratch-database.ts';
 
@@ -24,22 +25,31 @@ type State = { position: Position };
 
 async function main(commits: number): Promise<void> {
   const database = await startScratchDatabase();
+  const prepared = createPool({
+    url: database.adminUrl,
+    max: 1,
+    applicationName: 'flux bench prepared',
+    prepared: true,
+  });
   try {
     const claim = await claimed(database);
     await copyTables(database, claim);
     const flux: State = { position: beginning };
     const bare: State = { position: beginning };
-    const rates = { flux: [] as number[], bare: [] as number[] };
+    const rates = { flux: [] as number[], bare: [] as number[], prepared: [] as number[] };
     for (let round = 0; round < rounds; round += 1) {
-      rates.bare.push(await rate(commits, database.admin, (tx) => bareCommit(tx, claim, bare)));
-      rates.flux.push(await rate(commits, database.agency, (tx) => fluxCommit(tx, claim, flux)));
+      rates.bare.push(await rate(commits, database.admin, (session) => bareCommit(session, claim, bare)));
+      rates.flux.push(await rate(commits, database.agency, (session) => fluxCommit(session, claim, flux)));
+      rates.prepared.push(await rate(commits, prepared, (session) => bareCommit(session, claim, bare)));
     }
-    const [of, against] = [median(rates.flux), median(rates.bare)];
+    const [of, against, alike] = [median(rates.flux), median(rates.bare), median(rates.prepared)];
+    const ratio = (other: number): string => `${other.toFixed(0)} (${((100 * of) / other).toFixed(0)} %)`;
     process.stdout.write(
-      `| checkpoint commits/s | bare transactions/s | ratio |\n|---|---|---|\n` +
-        `| ${of.toFixed(0)} | ${against.toFixed(0)} | ${((100 * of) / against).toFixed(0)} % |\n`,
+      `| checkpoint commits/s | bare transactions/s | bare and prepared |\n|---|---|---|\n` +
+        `| ${of.toFixed(0)} | ${ratio(against)} | ${ratio(alike)} |\n`,
     );
   } finally {
+    await prepared.end();
     await database.stop();
   }
 }
@@ -67,18 +77,36 @@ async function copyTables({ admin }: ScratchDatabase, { runId }: Claim): Promise
   await admin.query(sql`insert into bare.run_partitions select * from flux.run_partitions where run_id = ${runId}`);
 }
 
-async function fluxCommit(tx: Connection, claim: Claim, state: State): Promise<void> {
+/** As src/worker/commit-batch.ts, in as many round trips. */
+function fluxCommit(session: Connection, claim: Claim, state: State): Promise<void> {
   const position = next(state.position);
-  if (!(await lockLease(tx, claim))) throw new Error('expected to hold the lease');
-  await advancePartition(tx, claim, position.counts, { progress: true });
-  const { hash } = await savePosition(tx, claim, position, { definitions, last: false });
-  await appendAudit(tx, auditOf(claim, hash));
-  const [event] = await appendEvents(tx, claim, [eventOf(position, hash)]);
-  if (!event) throw new Error('expected an event');
-  state.position = { ...position, hash, lastEvent: { seq: Number(event.seq), id: event.eventId } };
+  return inTransaction(
+    session,
+    async (tx) => {
+      const [, { hash }] = await together(
+        tx,
+        () => advancePartition(tx, claim, position.counts, { progress: true }),
+        () => savePosition(tx, claim, position, { definitions, last: false }),
+      );
+      const [, [event]] = await together(
+        tx,
+        () => appendAudit(tx, auditOf(claim, hash)),
+        () => appendEvents(tx, claim, [eventOf(position, hash)]),
+      );
+      if (!event) throw new Error('expected an event');
+      state.position = { ...position, hash, lastEvent: { seq: Number(event.seq), id: event.eventId } };
+    },
+    async (tx) => {
+      if (!(await lockLease(tx, claim))) throw new Error('expected to hold the lease');
+    },
+  );
 }
 
-async function bareCommit(tx: Connection, claim: Claim, state: State): Promise<void> {
+function bareCommit(session: Connection, claim: Claim, state: State): Promise<void> {
+  return inTransaction(session, (tx) => bareWrite(tx, claim, state));
+}
+
+async function bareWrite(tx: Connection, claim: Claim, state: State): Promise<void> {
   const position = next(state.position);
   const { agencyId, runId, partitionNo, epoch } = claim;
   const { body, hash } = encodeCheckpoint(claim, position, definitions);
@@ -139,11 +167,11 @@ function auditOf({ runId }: Claim, hash: Buffer) {
 async function rate(
   count: number,
   pool: ScratchDatabase['agency'],
-  commit: (tx: Connection) => Promise<void>,
+  commit: (session: Connection) => Promise<void>,
 ): Promise<number> {
   return pool.withConnection(async (connection) => {
     const start = performance.now();
-    for (let done = 0; done < count; done += 1) await inTransaction(connection, commit);
+    for (let done = 0; done < count; done += 1) await commit(connection);
     return (count * 1_000) / (performance.now() - start);
   });
 }

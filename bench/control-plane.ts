@@ -153,7 +153,7 @@ async function graphile(connectionString: string): Promise<Peer> {
         connectionString,
         logger,
         concurrency: callers,
-        maxPoolSize: callers,
+        maxPoolSize: Math.max(callers, 2), // one of them listens, and with none left it would wait for ever
         noHandleSignals: true,
         taskList: { noop },
       });

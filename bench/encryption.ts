@@ -16,7 +16,8 @@ import { keyByteCount } from '../src/crypto/aead.ts';
 import { randomBytes } from '../src/crypto/random.ts';
 import type { DataKey } from '../src/keys/key-ring.ts';
 import { sealRejected } from '../src/keys/sealed-records.ts';
-import { createFileStore, readSealed } from '../src/objects/file-store.ts';
+import { createFileStore } from '../src/objects/file-store.ts';
+import { readSealed } from '../src/objects/sealed-file.ts';
 
 const rounds = 4;
 const key: DataKey = { version: 1, key: randomBytes(keyByteCount) };

@@ -17,6 +17,7 @@ export const benchContextKey = Buffer.alloc(32, 7);
 
 /** A migrated database of its own with one agency, as production configures it (`fsync` on). */
 export interface ScratchDatabase {
+  adminUrl: string;
   apiUrl: string;
   workerUrl: string;
   sealerUrl: string;
@@ -49,6 +50,7 @@ export async function startScratchDatabase(): Promise<ScratchDatabase> {
     url: urlFor(agencyRole(database, benchAgency, 'rw')),
     max: 4,
     applicationName: 'flux bench worker',
+    prepared: true,
   });
   await admin.query(sql`
     insert into flux.connections (agency_id, name, kind, config, created_by)
@@ -66,6 +68,7 @@ export async function startScratchDatabase(): Promise<ScratchDatabase> {
       }),
     );
   return {
+    adminUrl,
     apiUrl: urlFor(roles.api),
     workerUrl: urlFor(roles.worker),
     sealerUrl: urlFor(roles.sealer),

@@ -1,4 +1,4 @@
-import type { DataKey } from '../objects/file-store.ts';
+import type { DataKey } from '../objects/object-store.ts';
 
 /** What a connection opens: bytes, once, from the beginning, with what is known about them. */
 export interface SourceStream {

@@ -1,5 +1,5 @@
 import { runningSha256 } from '../crypto/hash.ts';
-import type { ObjectStore } from '../objects/file-store.ts';
+import type { ObjectStore } from '../objects/object-store.ts';
 import { readObject } from '../objects/read-object.ts';
 import { corrupted } from '../objects/sealed-file.ts';
 import { invalidSource } from './refusals.ts';

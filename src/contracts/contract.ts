@@ -1,4 +1,4 @@
-import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import contractSchema from '../../schemas/v1/contract.schema.json' with { type: 'json' };
 import { canonicalText } from './canonical.ts';
 import { FluxError, type Issue } from '../errors.ts';
@@ -66,13 +66,19 @@ export type Contract = ContractKeywords & {
 /** Every rule that one record breaks, or none. */
 export type RecordCheck = (record: unknown) => Issue[];
 
-const profile = new Ajv2020({
-  strict: true,
-  strictRequired: false,
-  strictTypes: false,
-  ownProperties: true,
-  verbose: true,
-}).compile<Contract>(contractSchema);
+let compiledProfile: ValidateFunction<Contract> | undefined;
+
+/** Compiled when it is first asked for: children, which compile contracts and judge none, are started by the thousand. */
+function profile(): ValidateFunction<Contract> {
+  compiledProfile ??= new Ajv2020({
+    strict: true,
+    strictRequired: false,
+    strictTypes: false,
+    ownProperties: true,
+    verbose: true,
+  }).compile<Contract>(contractSchema);
+  return compiledProfile;
+}
 
 /**
  * Says whether the document is a contract that Flux may compile and run against strangers' records.
@@ -85,7 +91,8 @@ export function validateContract(document: unknown): Contract {
   const issues = limitIssues(document);
   if (issues.length > 0) refuse('CONTRACT_INVALID', what, issues);
   const contract: unknown = JSON.parse(canonicalText(document));
-  if (!profile(contract)) refuse('CONTRACT_INVALID', what, toIssues(profile.errors ?? []));
+  const fits = profile();
+  if (!fits(contract)) refuse('CONTRACT_INVALID', what, toIssues(fits.errors ?? []));
   compileContract(contract);
   return contract;
 }

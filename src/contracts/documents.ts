@@ -32,6 +32,7 @@ export type {
   DeriveTransform,
   FilterTransform,
   Format,
+  JoinTransform,
   JsonFormat,
   RenameTransform,
   Transform,

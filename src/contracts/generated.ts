@@ -148,6 +148,13 @@ export type Compression = 'gzip' | 'zstd';
  * A JSON Pointer (RFC 6901), from the document or from each page; the empty string is all of it.
  */
 export type RecordPath = string;
+/**
+ * Names in order; needed where there is no header.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns1 = Column[];
 export type Pages = LinkHeaderPages | NextLinkPages | CursorPages | PageNumberPages;
 /**
  * 10000 when absent; a longer list fails the run.
@@ -179,38 +186,45 @@ export type Sql = string;
  * @minItems 1
  * @maxItems 100
  */
-export type Columns1 = Column[];
+export type Columns2 = Column[];
 /**
  * Identifiers replaced by a keyed hash of their text (HMAC-SHA-256, 32 hex digits): the same identifier gives the same hash under the same salt.
  *
  * @minItems 1
  * @maxItems 100
  */
-export type Columns2 = Column[];
+export type Columns3 = Column[];
 /**
  * Columns of free text in which what identifies people is masked: [ssn], [email].
  *
  * @minItems 1
  * @maxItems 100
  */
-export type Columns3 = Column[];
+export type Columns4 = Column[];
 /**
  * Columns removed.
  *
  * @minItems 1
  * @maxItems 100
  */
-export type Columns4 = Column[];
+export type Columns5 = Column[];
 /**
  * Columns that identify a record; merge needs them.
  *
  * @minItems 1
  * @maxItems 100
  */
-export type Columns5 = Column[];
+export type Columns6 = Column[];
+/**
+ * Columns of the output that may hold personal data.
+ *
+ * @minItems 1
+ * @maxItems 100
+ */
+export type Columns7 = Column[];
 
 /**
- * What a pipeline reads, which contract its records must meet, how they are transformed and where they go. Each registration is a new immutable version. What this version of the engine does not run yet is accepted here and refused at registration with a message that names what is offered.
+ * What a pipeline reads, which contract its records must meet, how they are transformed and where they go. Each registration is a new immutable version. What the document alone does not show to be impossible is refused at registration, with a message that says why.
  */
 export interface PipelineDefinition {
   /**
@@ -311,7 +325,25 @@ export interface PipelineDefinition {
      * append: beside the earlier loads. replace: in their place. merge: by key over them. Visible at once, when the run completes.
      */
     mode: 'append' | 'replace' | 'merge';
-    key?: Columns5;
+    key?: Columns6;
+    /**
+     * Whether columns of the output that the dataset does not have are added to it, null in the records that it holds; new optional fields of a contract come in so. Absent: such a run fails.
+     */
+    evolve?: boolean;
+  };
+  /**
+   * What becomes of a run when a sample of what it would load seems to hold personal data. Absent: a dry run tells of it.
+   */
+  personalData?: {
+    /**
+     * warn: a dry run tells columns, kinds and shares. refuse: the run, or its dry run, fails when it is planned, and nothing is loaded.
+     */
+    onFound: 'warn' | 'refuse';
+    /**
+     * Share of a column's values below which it is not refused; any value refuses when absent.
+     */
+    minimumShare?: number;
+    allowedColumns?: Columns7;
   };
   batch?: {
     /**
@@ -342,6 +374,14 @@ export interface CsvFormat {
    * The double quote when absent; null: a quote is an ordinary character.
    */
   quote?: '"' | "'" | null;
+  /**
+   * Within quotes it makes a quote, or itself, an ordinary character, and is one before anything else; when absent, a quote within quotes is written twice.
+   */
+  escape?: '\\';
+  /**
+   * A line that begins with it is no record; when absent, every line is one.
+   */
+  comment?: '#' | '%' | '!';
   encoding?: Encoding;
   compression?: Compression;
 }
@@ -365,18 +405,36 @@ export interface NdjsonFormat {
 export interface ParquetFormat {
   type: 'parquet';
 }
+/**
+ * One sheet of an XLSX workbook. A row with something in it is a record; dates are read as their styles say, formulas by the results that were saved, and a cell with an error rejects its record. Byte positions count in the sheet's XML.
+ */
 export interface XlsxFormat {
   type: 'xlsx';
   /**
    * The first sheet when absent.
    */
   sheet?: string;
+  /**
+   * The first row with something in it names the columns; true when absent.
+   */
   header?: boolean;
+  columns?: Columns1;
+  /**
+   * The cells that are read, the header among them; the whole sheet when absent.
+   */
   range?: string;
 }
+/**
+ * Elements of one XML 1.0 document. Child elements are properties by their names without prefixes, attributes are @name, text beside either is #text, and what occurs more than once is an array. Entities are never expanded and nothing is fetched.
+ */
 export interface XmlFormat {
   type: 'xml';
-  recordPath: RecordPath;
+  /**
+   * Names from the root down to the records, as a JSON Pointer; every element there is a record. The empty string is the root itself.
+   */
+  recordPath: string;
+  encoding?: Encoding;
+  compression?: Compression;
 }
 /**
  * Fixed-width text: each column is a place in the record. Blanks at the end of a text are padding; a record that ends before its last column does is rejected.
@@ -416,9 +474,9 @@ export interface MainframeFormat {
    */
   codePage?: 'cp037' | 'cp500' | 'cp1047' | 'cp1140';
   /**
-   * fixed when absent: records of the copybook's length. variable: each behind a record descriptor word (RDW).
+   * fixed when absent: records of the copybook's length. variable: each behind a record descriptor word (RDW). blocked: those in blocks, each behind a block descriptor word (BDW), as in VB. spanned: blocked, and a record may lie in parts over several blocks, as in VBS.
    */
-  records?: 'fixed' | 'variable';
+  records?: 'fixed' | 'variable' | 'blocked' | 'spanned';
   compression?: Compression;
 }
 export interface LinkHeaderPages {
@@ -487,14 +545,14 @@ export interface FilterTransform {
 }
 export interface DeduplicateTransform {
   type: 'deduplicate';
-  key: Columns1;
+  key: Columns2;
   /**
    * In the source's order; first when absent.
    */
   keep?: 'first' | 'last';
 }
 /**
- * Adds columns of a dataset in the agency's own lake.
+ * Adds columns of a dataset in the agency's own lake, as it stood when the run was planned. A null joins nothing.
  */
 export interface JoinTransform {
   type: 'join';
@@ -505,15 +563,25 @@ export interface JoinTransform {
   on: {
     [k: string]: Column;
   };
-  columns: Columns1;
+  columns: Columns2;
   /**
-   * keep when absent.
+   * Names for those of the columns that are to have another one than in the dataset.
+   */
+  as?: {
+    [k: string]: NewColumn;
+  };
+  /**
+   * keep, when absent: the record goes on without values. drop: it is counted as filtered.
    */
   unmatched?: 'keep' | 'drop';
+  /**
+   * Where several records of the dataset have one key. refuse, when absent: the run fails. first, last: by load and record.
+   */
+  duplicates?: 'refuse' | 'first' | 'last';
 }
 export interface AggregateTransform {
   type: 'aggregate';
-  groupBy: Columns1;
+  groupBy: Columns2;
   /**
    * New column to aggregate expression.
    */
@@ -533,13 +601,13 @@ export interface SqlTransform {
  */
 export interface SteriliseTransform {
   type: 'sterilise';
-  hash?: Columns2;
+  hash?: Columns3;
   /**
    * agency, when absent: nobody else's hashes are like the agency's. linkage:NAME: a salt that the platform's operator gave to several agencies, so that their records can be linked. Salts stand in no database.
    */
   salt?: string;
-  redact?: Columns3;
-  drop?: Columns4;
+  redact?: Columns4;
+  drop?: Columns5;
   /**
    * Column to what replaces its value: the lower end of its band, or the first day of its period.
    */
@@ -570,6 +638,6 @@ export interface SteriliseTransform {
      * Smallest group of records alike in the columns.
      */
     k: number;
-    columns: Columns1;
+    columns: Columns2;
   };
 }

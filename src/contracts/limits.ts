@@ -23,36 +23,46 @@ const maps = ['properties', 'patternProperties', 'dependentSchemas', '$defs'];
 
 type Node = Record<string, unknown>;
 
-/** The first limit that the document breaks, or every unsafe pattern and reference in it; none when it is within all. */
-export function limitIssues(document: unknown): Issue[] {
+/** Whether the document is plain JSON of an allowed depth and size: what is cheap to know, whatever it holds. */
+export function sizeIssues(document: unknown): Issue[] {
   const size = measure(document, contractLimits.depth);
   if (size.issue !== null) return [size.issue];
   const bytes = Buffer.byteLength(canonicalText(document));
-  if (bytes > contractLimits.bytes) {
-    return [
-      { path: '', rule: 'maxBytes', message: `holds ${bytes} bytes; at most ${contractLimits.bytes} are allowed` },
-    ];
-  }
+  if (bytes <= contractLimits.bytes) return [];
+  return [{ path: '', rule: 'maxBytes', message: `holds ${bytes} bytes; at most ${contractLimits.bytes} are allowed` }];
+}
+
+/** The first limit that the document breaks, or every unsafe pattern and reference in it; none when it is within all. */
+export function limitIssues(document: unknown): Issue[] {
+  const size = sizeIssues(document);
+  if (size.length > 0) return size;
   const walk = newWalk();
-  const schemas = subschemasOf(document);
+  const { schemas, places } = subschemasOf(document);
   if (schemas.length > contractLimits.subschemas) return [tooMany(schemas.length)];
   const issues = schemas.flatMap(({ path, node }) => [
-    ...referenceIssues(document, path, node),
+    ...referenceIssues(document, places, { path, node }),
     ...patternIssues(path, node, walk),
   ]);
   return issues.length > 0 ? issues : countIssues(document);
 }
 
-/** Every schema object in the document with its pointer, the root first. */
-function subschemasOf(document: unknown): { path: string; node: Node }[] {
-  const found: { path: string; node: Node }[] = [];
+interface Place {
+  path: string;
+  node: Node;
+}
+
+/** Every schema object in the document with its pointer, the root first, and the pointers of all schemas, `true` and `false` among them. */
+function subschemasOf(document: unknown): { schemas: Place[]; places: Set<string> } {
+  const schemas: Place[] = [];
+  const places = new Set<string>();
   const open = [{ path: '', value: document }];
   for (let at = open.shift(); at !== undefined; at = open.shift()) {
+    if (isNode(at.value) || typeof at.value === 'boolean') places.add(at.path);
     if (!isNode(at.value)) continue;
-    found.push({ path: at.path, node: at.value });
+    schemas.push({ path: at.path, node: at.value });
     for (const child of childrenOf(at.value)) open.push({ path: at.path + child.step, value: child.value });
   }
-  return found;
+  return { schemas, places };
 }
 
 function childrenOf(node: Node): { step: string; value: unknown }[] {
@@ -69,7 +79,7 @@ function childrenOf(node: Node): { step: string; value: unknown }[] {
   return children;
 }
 
-function referenceIssues(document: unknown, path: string, node: Node): Issue[] {
+function referenceIssues(document: unknown, places: ReadonlySet<string>, { path, node }: Place): Issue[] {
   const reference = Object.hasOwn(node, '$ref') ? node.$ref : undefined;
   if (typeof reference !== 'string') return [];
   const at = `${path}/$ref`;
@@ -84,6 +94,10 @@ function referenceIssues(document: unknown, path: string, node: Node): Issue[] {
   }
   if (resolve(document, reference) === undefined) {
     return [{ path: at, rule: '$ref', message: `points at nothing, found ${JSON.stringify(reference)}` }];
+  }
+  // A value of enum, const or examples is no schema: nobody has looked at the patterns and references in it.
+  if (!places.has(placeOf(reference))) {
+    return [{ path: at, rule: '$ref', message: `points at no schema, found ${JSON.stringify(reference)}` }];
   }
   return [];
 }
@@ -146,6 +160,12 @@ function resolve(document: unknown, reference: string): unknown {
     at = (at as Node)[name];
   }
   return at;
+}
+
+/** The reference as pointers are written here. */
+function placeOf(reference: string): string {
+  const steps = reference.slice(1).split('/').slice(1);
+  return steps.map((step) => pointerStep(decodeStep(step) ?? '')).join('');
 }
 
 function decodeStep(step: string): string | null {

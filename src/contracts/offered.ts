@@ -1,57 +1,21 @@
 import type { Issue } from '../errors.ts';
 import { readCopybook } from './copybook/record-layout.ts';
-import type { Format, PipelineDefinition, Transform } from './documents.ts';
+import type { PipelineDefinition } from './documents.ts';
 import { refuse } from './issues.ts';
-
-/** What this version runs; the rest of the pipeline document is accepted by the schema and refused here, by name. */
-export const offeredFormats = [
-  'csv',
-  'json',
-  'ndjson',
-  'parquet',
-  'fixed',
-  'mainframe',
-] as const satisfies readonly Format['type'][];
-export const offeredTransforms = [
-  'rename',
-  'cast',
-  'derive',
-  'filter',
-  'deduplicate',
-  'aggregate',
-  'sql',
-  'sterilise',
-] as const satisfies readonly Transform['type'][];
-
-export type OfferedFormat = Extract<Format, { type: (typeof offeredFormats)[number] }>;
-export type OfferedTransform = Extract<Transform, { type: (typeof offeredTransforms)[number] }>;
-
-/** A definition that the engine runs: `requireOffered` has narrowed its format and its transforms. */
-export type OfferedDefinition = Omit<PipelineDefinition, 'source' | 'transforms'> & {
-  source: Omit<PipelineDefinition['source'], 'format'> & { format: OfferedFormat };
-  transforms: OfferedTransform[];
-};
+import { joinIssues } from './joins.ts';
 
 /**
  * Refuses at registration what a run could not do.
  *
- * @throws INVALID_INPUT naming each part that is not offered yet, and what is; or the copybook's line that cannot be used
+ * @throws INVALID_INPUT naming each part that cannot be done, and what can; or the copybook's line that cannot be used
  */
-export function requireOffered(
-  definition: PipelineDefinition,
-): asserts definition is PipelineDefinition & OfferedDefinition {
-  const issues: Issue[] = [];
-  const formats: readonly string[] = offeredFormats;
-  const transforms: readonly string[] = offeredTransforms;
+export function requireOffered(definition: PipelineDefinition): void {
+  const issues: Issue[] = joinIssues(definition);
   const { format } = definition.source;
-  if (!formats.includes(format.type)) issues.push(notOffered('/source/format/type', format.type, formats));
-  for (const [at, { type }] of definition.transforms.entries()) {
-    if (!transforms.includes(type)) issues.push(notOffered(`/transforms/${at}/type`, type, transforms));
+  if (definition.schedule !== null) {
+    const message = `asks for ${definition.schedule}; offered is null (make a schedule with createSchedule, or flux schedules)`;
+    issues.push({ path: '/schedule', rule: 'offered', message });
   }
-  if (definition.schedule !== null)
-    issues.push(
-      notOffered('/schedule', definition.schedule, ['null (make a schedule with createSchedule, or flux schedules)']),
-    );
   if (definition.source.pages !== undefined && (format.type !== 'json' || format.compression !== undefined)) {
     const message = 'is for the format json without compression';
     issues.push({ path: '/source/pages', rule: 'offered', message });
@@ -69,10 +33,6 @@ export function requireOffered(
     const message = 'needs a destination of mode merge, with a key';
     issues.push({ path: '/source/incremental', rule: 'offered', message });
   }
-  if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what this version does not offer yet', issues);
+  if (issues.length > 0) refuse('INVALID_INPUT', 'The pipeline asks for what cannot be done', issues);
   if (format.type === 'mainframe') readCopybook(format.copybook);
-}
-
-function notOffered(path: string, found: string, offered: readonly string[]): Issue {
-  return { path, rule: 'offered', message: `asks for ${found}; offered are ${offered.join(', ')}` };
 }

@@ -1,33 +1,44 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { compileContract, type Contract, type RecordCheck } from '../contracts/contract.ts';
+import type { RecordCheck } from '../contracts/contract.ts';
 import { FluxError } from '../errors.ts';
 import { maskText } from '../personal-data/mask.ts';
+import { checkRecords } from './check-records.ts';
+import { DirectWrite, type RefusedRow } from './direct-write.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
 import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
-import { DroppedCounts, mendRecord, RuleModes } from './ingest/rule-modes.ts';
-import { modelContract } from './ingest/contract-model.ts';
-import { reasonCountMax } from './ingest/limits.ts';
-import { openReader } from './ingest/open-reader.ts';
+import { DroppedCounts, RuleModes } from './ingest/rule-modes.ts';
 import { rejectedMask } from './ingest/mask-rejected.ts';
-import { PartsReader } from './ingest/parts-reader.ts';
 import { showRaw } from './ingest/raw-text.ts';
 import type { Chunk, SourceReader } from './ingest/reader.ts';
-import { assembleRecord } from './ingest/record-shape.ts';
 import { WantedReader } from './ingest/wanted-reader.ts';
 import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
+import { nameFailure } from './name-failure.ts';
 import { shapeOf, transformsOf, writesParts, type Written } from './output-shape.ts';
 import { sampleOf } from './sample.ts';
 import type { DryRunSample } from './staged-types.ts';
 import { countSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
+import { openJobReader, readContract } from './job-reader.ts';
 import { readCursor } from './read-cursor.ts';
 import { ExpressionRules } from './transform/expression.ts';
 import { functionsOf } from './transform/own-functions.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
 
 const recordsPerBatchDefault = 100_000;
+const csvOptions = `format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''`;
+
+const namesOf = ({ columns }: SourceReader): string[] => columns.columns.map(({ name }) => name);
+
+/** A batch whose good records stand in their file. */
+interface Prepared {
+  /** Rows by `_flux_state`. */
+  states: ReadonlyMap<number, number>;
+  /** By SQL, and by Ajv after it. */
+  refused: RejectedRecord[];
+}
 
 /**
  * One source, one contract, one chain of transforms, in one DuckDB: the whole of what a child process does. States: opened,
@@ -44,7 +55,12 @@ export class BatchSession {
   readonly #checkRecord: RecordCheck | null;
   readonly #modes: RuleModes;
   readonly #dropped = new DroppedCounts();
+  /** null: something has to see the records between the verdict and the file. */
+  readonly #direct: DirectWrite | null;
   #batchNo = 0;
+  #sampling = false;
+  /** That rows may be taken as they are written; a sample looks at what was read of all of them, so it takes none. */
+  readonly #maySure: boolean;
   #closed = false;
 
   private constructor(
@@ -57,6 +73,7 @@ export class BatchSession {
       output: readonly Written[];
       shape: Omit<OutputShape, 'steps'>;
       checkRecord: RecordCheck | null;
+      direct: DirectWrite;
     },
   ) {
     this.#job = job;
@@ -68,24 +85,37 @@ export class BatchSession {
     this.#shape = made.shape;
     this.#checkRecord = made.checkRecord;
     this.#modes = new RuleModes(job.definition.contract);
+    const others = made.chain.steps.some(({ kind }) => kind !== 'row');
+    const seen = made.checkRecord !== null || made.validation.dropped !== null || others || writesParts(job);
+    this.#direct = seen ? null : made.direct;
+    // What is read is what is written, column by column.
+    const same =
+      made.chain.steps.length === 0 &&
+      made.output.map(({ name }) => name).join('\0') === namesOf(made.reader).join('\0');
+    this.#maySure = this.#direct !== null && same;
   }
 
   /** @throws SOURCE_INVALID, CONTRACT_INVALID, INVALID_INPUT as the parts do */
   static async open(job: ChildJob): Promise<BatchSession> {
+    const direct = new DirectWrite();
     const session = await DuckDbSession.open({
       memoryMegabytes: job.memoryMegabytes,
       paths: (job.staged?.parts.map(({ path }) => path) ?? [job.objectPath]).filter((path) => path !== ''),
       folders: [job.workFolder],
-      functions: functionsOf(job),
+      ...(job.references?.length ? { spillFolder: join(job.workFolder, 'spill-rows') } : {}),
+      functions: [...functionsOf(job), direct.function],
     });
     const contract = readContract(job.contract);
-    const reader = await readerOf(session, job, contract);
+    const reader = await openJobReader(session, job, contract);
     const { columns, checkRecords } = reader.columns;
     const modes = new RuleModes(job.definition.contract);
     const validation = compileValidation(reader.columns, { rawJson: reader.rawJson, modes });
     const sample = validation.validated(reader.sample);
     const rules = await ExpressionRules.load(session);
-    const chain = await compileTransforms({ session, rules }, transformsOf(job), { columns, sample });
+    const chain = await compileTransforms({ session, rules, references: job.references ?? [] }, transformsOf(job), {
+      columns,
+      sample,
+    });
     const described = await session.describe(
       `select ${chain.columns.map(({ name }) => ident(name)).join(', ')} from (${chain.wrap(sample)})`,
     );
@@ -98,6 +128,7 @@ export class BatchSession {
       output,
       shape,
       checkRecord: checkRecords ? (contract?.check ?? null) : null,
+      direct,
     });
   }
 
@@ -133,6 +164,7 @@ export class BatchSession {
   }
 
   async start(range: Range, cursor: string | null): Promise<void> {
+    if (this.#maySure && !this.#sampling) this.#reader.beSure?.();
     const from = cursor === null ? range.from : readCursor(cursor, range.from);
     if (this.#reader instanceof WantedReader) {
       this.#reader.choose(range.clusters ?? []);
@@ -155,15 +187,8 @@ export class BatchSession {
     const extension = writesParts(this.#job) ? 'parquet' : 'csv';
     const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.${extension}`);
     try {
-      const refusedByAjv = await this.#materialise(chunk);
-      await this.#countDropped(chunk);
-      const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
-      const states = new Map(verdicts.map(([state, count]) => [Number(state), Number(count)]));
-      this.#checkCount(chunk, states);
-      await this.#refuseFailedCasts(states);
-      const rejectedBySql = (states.get(1) ?? 0) > refusedByAjv.length ? await this.#rejectedBySql(chunk) : [];
-      await this.#writeGood(goodFile);
-      const rejected = [...chunk.unreadable, ...chunk.refused, ...rejectedBySql, ...refusedByAjv];
+      const { states, refused } = await this.#write(chunk, goodFile);
+      const rejected = [...chunk.unreadable, ...chunk.refused, ...refused];
       const frozen = this.#firstFrozen(rejected);
       return {
         cursor: JSON.stringify(chunk.next),
@@ -182,12 +207,16 @@ export class BatchSession {
         lastRecord: chunk.lastRecord,
       };
     } catch (cause) {
-      throw this.#nameFailure(cause);
+      throw nameFailure(cause, {
+        format: this.#job.definition.source.format.type,
+        transforms: this.#chain.steps.length > 0,
+      });
     }
   }
 
   /** The first records of a range, and what they show. */
   async sample(range: Range, records: number): Promise<DryRunSample> {
+    this.#sampling = true;
     await this.start(range, null);
     const batch = await this.next(Math.min(records, this.#recordsPerBatch));
     return sampleOf(
@@ -204,6 +233,48 @@ export class BatchSession {
     this.#session.close();
   }
 
+  /** Rows that are made already come to stand among the others in the order of their records. */
+  async #write(chunk: Chunk, goodFile: string): Promise<Prepared> {
+    const { sure = null } = chunk;
+    if (sure === null || sure.count === 0) return this.#judge(chunk, goodFile);
+    const others = `${goodFile}.rest`;
+    const judged = chunk.rowCount === 0 ? null : await this.#judge(chunk, others);
+    const { states, refused } = judged ?? { states: new Map<number, number>(), refused: [] };
+    sure.write(goodFile, states.get(0) ? others : null);
+    if (judged) rmSync(others, { force: true });
+    return { states: new Map(states).set(0, (states.get(0) ?? 0) + sure.count), refused };
+  }
+
+  async #judge(chunk: Chunk, goodFile: string): Promise<Prepared> {
+    return (await this.#writeDirectly(chunk, goodFile)) ?? (await this.#writeMaterialised(chunk, goodFile));
+  }
+
+  /** @returns null where the batch has to be kept in between: by what it is for, or to find what a cast could not read */
+  async #writeDirectly(chunk: Chunk, goodFile: string): Promise<Prepared | null> {
+    if (this.#direct === null || this.#sampling) return null;
+    const records = this.#records(this.#validation.validated(chunk.relation));
+    const written = await this.#direct.write(this.#session, records, {
+      columns: this.#goodColumns,
+      target: `${literal(goodFile)} (${csvOptions})`,
+    });
+    await this.#countDropped(chunk);
+    this.#checkCount(chunk, written.states);
+    if ([...written.states.keys()].some((state) => state < 0)) return null;
+    return { states: written.states, refused: this.#refusedRows(chunk, written.refused) };
+  }
+
+  async #writeMaterialised(chunk: Chunk, goodFile: string): Promise<Prepared> {
+    const refusedByAjv = await this.#materialise(chunk);
+    await this.#countDropped(chunk);
+    const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
+    const states = new Map(verdicts.map(([state, count]) => [Number(state), Number(count)]));
+    this.#checkCount(chunk, states);
+    await this.#refuseFailedCasts(states);
+    const rejectedBySql = (states.get(1) ?? 0) > refusedByAjv.length ? await this.#rejectedBySql(chunk) : [];
+    await this.#writeGood(goodFile);
+    return { states, refused: [...rejectedBySql, ...refusedByAjv] };
+  }
+
   /** One scan of the source into typed rows with a state. @returns what Ajv refused of what SQL let pass */
   async #materialise(chunk: Chunk): Promise<RejectedRecord[]> {
     if (this.#checkRecord === null) {
@@ -214,7 +285,9 @@ export class BatchSession {
       `create or replace temp table _flux_checked as ${this.#validation.validatedWithJson(chunk.relation)}`,
     );
     const leftOut = new Map<string, number[]>();
-    const refused = await this.#checkRecords(chunk, this.#checkRecord, leftOut);
+    const { columns } = this.#reader.columns;
+    const checks = { columns, check: this.#checkRecord, modes: this.#modes, dropped: this.#dropped };
+    const refused = await checkRecords(this.#session, chunk, checks, leftOut);
     const among = (records: readonly number[]): string =>
       `_flux_record in (select unnest([${records.join(', ')}]::bigint[]))`;
     const state =
@@ -232,51 +305,15 @@ export class BatchSession {
   }
 
   async #createBatch(records: string): Promise<void> {
-    const values = this.#output.map(({ name, expression }) => `${expression} as ${ident(name)}`).join(', ');
-    await this.#session.run(`
-      create or replace temp table _flux_batch as
-      select _flux_record, _flux_state, _flux_broken, _flux_found, _flux_raw, ${values}
-      from (${this.#chain.wrap(records)})`);
+    await this.#session.run(`create or replace temp table _flux_batch as ${this.#records(records)}`);
   }
 
-  /** @param leftOut gets the columns whose values are left out, with the records' numbers */
-  async #checkRecords(chunk: Chunk, check: RecordCheck, leftOut: Map<string, number[]>): Promise<RejectedRecord[]> {
-    const { columns } = this.#reader.columns;
-    const fields = columns.flatMap(({ field }) => field ?? []);
-    const refused: RejectedRecord[] = [];
-    // In slices, since the texts of 100,000 records at once would be most of this process's memory.
-    const slice = 10_000;
-    const [bounds] = await this.#session.rows(
-      'select min(_flux_record), max(_flux_record) from _flux_checked where _flux_state = 0',
-    );
-    const [lowest, highest] = (bounds ?? []).map(Number) as [number, number];
-    for (let from = lowest; from <= highest; from += slice) {
-      const rows = await this.#session.rows(`
-        select _flux_record, _flux_json
-        from _flux_checked
-        where _flux_state = 0 and _flux_record >= ${from} and _flux_record < ${from + slice}`);
-      for (const [recordNo, json] of rows) {
-        const record = assembleRecord(columns, JSON.parse(String(json)) as unknown[]);
-        const reasons = check(record);
-        if (reasons.length === 0) continue;
-        const mended = mendRecord(record, reasons, { modes: this.#modes, fields, check });
-        if (mended !== null) {
-          for (const rule of mended.rules) this.#dropped.add(rule);
-          for (const { name } of columns.filter(({ field }) => field && mended.pointers.includes(field.pointer)))
-            leftOut.set(name, [...(leftOut.get(name) ?? []), Number(recordNo)]);
-          continue;
-        }
-        const place = chunk.rawOf(Number(recordNo));
-        const raw = place.raw ?? showRaw(JSON.stringify(record));
-        refused.push({
-          recordNo: Number(recordNo),
-          byteOffset: place.byteOffset,
-          reasons: reasons.slice(0, reasonCountMax),
-          raw,
-        });
-      }
-    }
-    return refused;
+  /** What comes out of the transforms, with each record's verdict. */
+  #records(validated: string): string {
+    const values = this.#output.map(({ name, expression }) => `${expression} as ${ident(name)}`).join(', ');
+    return `
+      select _flux_record, _flux_state, _flux_broken, _flux_found, _flux_raw, ${values}
+      from (${this.#chain.wrap(validated)})`;
   }
 
   async #countDropped(chunk: Chunk): Promise<void> {
@@ -300,25 +337,34 @@ export class BatchSession {
       select _flux_record, _flux_broken, _flux_found, _flux_raw
       from _flux_batch
       where _flux_state = 1 and _flux_broken is not null`);
+    return this.#refusedRows(chunk, rows as unknown as RefusedRow[]);
+  }
+
+  #refusedRows(chunk: Chunk, rows: readonly RefusedRow[]): RejectedRecord[] {
     return rows.map(([record, broken, found, raw]) => {
       const recordNo = Number(record);
       const place = chunk.rawOf(recordNo);
+      const reasons = this.#validation.reasons(broken, found);
       return {
         recordNo,
         byteOffset: place.byteOffset,
-        reasons: this.#validation.reasons(broken as boolean[], found as (string | null)[]),
-        raw: place.raw ?? (typeof raw === 'string' ? showRaw(raw) : null),
+        reasons,
+        raw: place.raw ?? (raw === null ? null : showRaw(raw)),
       };
     });
   }
 
+  get #goodColumns(): string {
+    return ['_flux_record', ...this.#output.map(({ name }) => ident(name))].join(', ');
+  }
+
   async #writeGood(path: string): Promise<void> {
-    const columns = ['_flux_record', ...this.#output.map(({ name }) => ident(name))].join(', ');
-    const [order, format] = writesParts(this.#job)
-      ? [' order by _flux_record', 'format parquet, compression zstd']
-      : ['', `format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''`];
+    // A join gives its records in any order.
+    const ordered = writesParts(this.#job) || this.#chain.steps.some(({ kind }) => kind === 'join');
+    const order = ordered ? ' order by _flux_record' : '';
+    const format = writesParts(this.#job) ? 'format parquet, compression zstd' : csvOptions;
     await this.#session.run(`
-      copy (select ${columns} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
+      copy (select ${this.#goodColumns} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
   }
 
   /** The splitter and DuckDB are two readers of the same bytes; where they disagree, neither is to be believed. */
@@ -350,38 +396,4 @@ export class BatchSession {
       { details: { recordNo: Number(row?.[0]) } },
     );
   }
-
-  #nameFailure(cause: unknown): unknown {
-    if (cause instanceof FluxError) return cause;
-    const text = cause instanceof Error ? cause.message : String(cause);
-    const [line = ''] = text.split('\n');
-    const isParquet = this.#job.definition.source.format.type === 'parquet';
-    if (isParquet && /parquet|snappy|zstd|corrupt|decompress|TProtocol|IO Error/i.test(text)) {
-      return new FluxError('SOURCE_INVALID', `The Parquet file is damaged (${line}). Correct the source.`, { cause });
-    }
-    if (this.#chain.steps.length > 0) {
-      return new FluxError('TRANSFORM_FAILED', `The transforms failed on the records: ${line}. Correct the pipeline.`, {
-        cause,
-      });
-    }
-    return new FluxError('INTERNAL', `Preparing a batch failed: ${line}.`, { cause });
-  }
-}
-
-async function readerOf(
-  session: DuckDbSession,
-  job: ChildJob,
-  contract: ReturnType<typeof readContract>,
-): Promise<SourceReader> {
-  const { staged } = job;
-  if (staged) return new PartsReader(session, staged.columns, staged.parts, staged.byteCount);
-  const reader = await openReader(session, job, contract);
-  return job.wanted ? new WantedReader(reader) : reader;
-}
-
-function readContract(document: ChildJob['contract']) {
-  if (document === null || typeof document === 'boolean') return null;
-  // The worker hands over what `validateContract` accepted at registration.
-  const contract = document as unknown as Contract;
-  return { model: modelContract(contract), check: compileContract(contract) };
 }

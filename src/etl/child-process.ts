@@ -20,20 +20,26 @@ interface Waiting {
 export class EtlChild {
   readonly #process: ChildProcess;
   readonly #waiting = new Map<number, Waiting>();
-  readonly #signal: AbortSignal;
+  #signal: AbortSignal;
   readonly #onAbort: () => void;
   #lastId = 0;
   #stderr = '';
   #ended: Error | null = null;
   #exited: Promise<void>;
 
-  constructor(signal: AbortSignal) {
+  /** @param codeFolder where Node keeps what it compiles of our sources for the children that follow; absent: nowhere */
+  constructor(signal: AbortSignal, codeFolder?: string) {
     signal.throwIfAborted();
     this.#signal = signal;
     this.#process = fork(new URL('./duckdb-child.ts', import.meta.url), {
       // Advanced serialisation carries numbers and arrays as they are; the environment of the worker holds secrets.
       serialization: 'advanced',
-      env: { TZ: 'UTC', LANG: 'C.UTF-8', NODE_NO_WARNINGS: '1' },
+      env: {
+        TZ: 'UTC',
+        LANG: 'C.UTF-8',
+        NODE_NO_WARNINGS: '1',
+        ...(codeFolder === undefined ? {} : { NODE_COMPILE_CACHE: codeFolder }),
+      },
       execArgv: [`--max-old-space-size=${heapMegabytes}`],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
@@ -53,10 +59,27 @@ export class EtlChild {
       });
     });
     this.#onAbort = () => {
-      this.#end(reasonOf(signal));
+      this.#end(reasonOf(this.#signal));
       this.#process.kill('SIGKILL');
     };
     signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** It works for nobody: no abort ends it, and it does not keep this process from ending. */
+  detach(): void {
+    this.#signal.removeEventListener('abort', this.#onAbort);
+    this.#process.unref();
+    this.#process.channel?.unref();
+  }
+
+  /** Works under another signal from here on. @returns false: it has ended, or the signal was aborted */
+  attach(signal: AbortSignal): boolean {
+    if (this.#ended !== null || signal.aborted) return false;
+    this.#signal = signal;
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+    this.#process.ref();
+    this.#process.channel?.ref();
+    return true;
   }
 
   /** Resident pages are the operator's concern; tests and metrics ask by this number. */

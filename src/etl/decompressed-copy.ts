@@ -1,8 +1,8 @@
-import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 
 import { FluxError } from '../errors.ts';
+import { intoNewFile } from './into-new-file.ts';
 import { type Encoding, EncodingFault, utf8Content } from './utf8-content.ts';
 import { zstdContent, ZstdFault } from './zstd-frames.ts';
 
@@ -60,12 +60,11 @@ export async function decompressTo(
     }
   };
   try {
-    const content = createWriteStream(copy, { flags: 'wx', mode: 0o600 });
-    if (compression === 'gzip') await pipeline(source.bytes, gunzip, measured, inUtf8, content, { signal });
-    else {
+    await intoNewFile(copy, (content) => {
+      if (compression === 'gzip') return pipeline(source.bytes, gunzip, measured, inUtf8, content, { signal });
       const bytes = compression === 'zstd' ? zstdContent(source.bytes) : source.bytes;
-      await pipeline(bytes, measured, inUtf8, content, { signal });
-    }
+      return pipeline(bytes, measured, inUtf8, content, { signal });
+    });
   } catch (cause) {
     signal.throwIfAborted();
     if (cause instanceof EncodingFault) {

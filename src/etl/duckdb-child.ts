@@ -2,6 +2,7 @@
  * The process in which DuckDB works, one for a partition. A crash here, a hostile query or too much memory ends this process
  * and not the worker. It knows nothing but its job: no database, no key, no environment.
  */
+import { flushCompileCache } from 'node:module';
 import { toFluxError } from '../errors.ts';
 import { BatchSession } from './batch-session.ts';
 import { SetSession } from './set-session.ts';
@@ -25,6 +26,8 @@ async function answer(request: ChildRequest): Promise<void> {
     reply = { id: request.id, ok: false, error: { code, message, details } };
   }
   process.send?.(reply);
+  // This process is killed when it has done its work, so what it compiled has to be written before: once, after it has loaded what it needs.
+  if (request.id === 1) flushCompileCache();
 }
 
 async function perform(request: ChildRequest): Promise<unknown> {

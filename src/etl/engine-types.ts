@@ -1,8 +1,8 @@
 import type { SourceAccess, SourceIncrement, SourcePlace, UploadedFile } from '../connectors/source.ts';
 import type { Issue } from '../errors.ts';
-import type { DataKey } from '../objects/file-store.ts';
+import type { DataKey } from '../objects/object-store.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
-import type { DryRunReport, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
+import type { DryRunReport, Reference, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
 
 export type { UploadedFile } from '../connectors/source.ts';
 export type * from './staged-types.ts';
@@ -25,6 +25,7 @@ export interface EtlEngine {
    *
    * @throws SOURCE_INVALID empty, binary, wrongly encoded, malformed, a column missing
    * @throws CONTRACT_INVALID the contract does not compile
+   * @throws REFERENCE_AMBIGUOUS a key of a joined dataset stands for several of its records
    */
   planSource(request: PlanRequest): Promise<SourcePlan>;
 
@@ -38,6 +39,9 @@ export interface EtlEngine {
    * @throws as pinSource, planSource and openBatches
    */
   dryRun(request: DryRunRequest): Promise<DryRunReport>;
+
+  /** Keeps the records of a joined dataset in the object store. @param path of their CSV */
+  storeReference(request: { agency: string; path: string; dataKey: DataKey | null }): Promise<StoredReference>;
 
   /**
    * Chosen records of a pinned object as ranges for `openBatches`.
@@ -77,6 +81,8 @@ export interface PinRequest {
 }
 
 export interface PlanRequest {
+  /** What is asked for one run may be answered by one process, range after range; absent: each has its own. */
+  runId?: string;
   /** Whose records they are; needed where the stage writes parts, or hashes identifiers. */
   agency?: string;
   definition: PipelineDefinition;
@@ -88,6 +94,8 @@ export interface PlanRequest {
   object: PinnedObject | null;
   /** What an earlier stage has left behind; null, or absent, where a source is read. */
   staged?: StagedInput | null;
+  /** The records of every dataset that the transforms join; absent where they join none. */
+  references?: readonly Reference[];
   /** The agency's key for objects of a version, for objects that are sealed. */
   dataKeyOf?: ((version: number) => Promise<DataKey>) | undefined;
   /** A folder of the run's own, which exists and may be filled; the worker removes it. */
@@ -98,8 +106,6 @@ export interface PlanRequest {
 export interface DryRunRequest extends Omit<PlanRequest, 'object'> {
   /** Null where a stage reads parts. */
   pin: Omit<PinRequest, 'signal'> | null;
-  /** Records of the sample. */
-  sampleRecords: number;
 }
 
 export interface BatchesRequest extends PlanRequest {
@@ -124,8 +130,16 @@ export interface PipelineDefinition {
     maxRejectedCount?: number;
   } | null;
   transforms?: readonly (Readonly<Record<string, unknown>> & { type: string })[];
-  destination: { type: string; dataset: string; mode: 'append' | 'replace' | 'merge'; key?: readonly string[] };
+  destination: {
+    type: string;
+    dataset: string;
+    mode: 'append' | 'replace' | 'merge';
+    key?: readonly string[];
+    evolve?: boolean;
+  };
   batch?: { records?: number };
+  /** What becomes of a run whose output seems to hold personal data; it is only told where absent. */
+  personalData?: { onFound: 'warn' | 'refuse'; minimumShare?: number; allowedColumns?: readonly string[] };
 }
 
 /** A source's exact bytes in the object store. */
@@ -147,6 +161,14 @@ export interface PinnedObject {
   increment?: SourceIncrement | null;
   /** The records that the system itself counted; null, or absent, where it counts none. */
   recordCount?: number | null;
+}
+
+/** Where the object store keeps the records of a joined dataset. */
+export interface StoredReference {
+  address: string;
+  sha256: string;
+  byteCount: number;
+  keyVersion: number | null;
 }
 
 export interface KnownObject extends PinnedObject {

@@ -14,8 +14,11 @@ import type {
   SourcePlan,
   StagedPart,
 } from './engine-types.ts';
+import { endChild, KeptChild, type OpenedChild } from './kept-child.ts';
 import { openInput, type OpenRequest, withPlaces } from './open-input.ts';
 import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
+import { openReferences } from './open-references.ts';
+import { refusesPersonalData, requireNoPersonalColumns } from './refuse-personal-data.ts';
 import { createSourcePins, type SourceDeps, type SourcePins } from './source-pins.ts';
 import { cutWanted } from './wanted-records.ts';
 
@@ -30,19 +33,36 @@ export interface EtlDeps extends SourceDeps {
   saltOf?: (agency: string, name: string) => Uint8Array;
   /** How far a compressed source may grow; to 64 GiB, and to 250 times its size, by default. */
   growthLimits?: GrowthLimits;
+  /** A folder of this process where a child works that may serve several ranges of a run, one after the other; absent: none does. */
+  keepFolder?: string;
+  /** A folder of this process, nobody else's, where Node keeps our compiled sources, so that each child but the first starts in half the time. */
+  codeFolder?: string;
 }
+
+type Deps = EtlDeps & { kept: KeptChild };
 
 const stepTimeoutMsDefault = 120_000;
 const surveyTimeoutMsDefault = 3_600_000;
 const memoryMegabytesDefault = 256;
+/** Enough to meet what is wrong with a source, and one batch. */
+const sampleRecords = 10_000;
 
 /** The ETL engine: files in, DuckDB children between, batches out. */
-export function createEtlEngine(deps: EtlDeps): EtlEngine {
+export function createEtlEngine(given: EtlDeps): EtlEngine {
+  const deps: Deps = { ...given, kept: new KeptChild() };
   const pins = createSourcePins(deps);
   return {
     pinSource: (request) => pins.pin(request),
     planSource: (request) => planSource(deps, request),
     openBatches: (request) => openBatches(deps, request),
+    async storeReference({ agency, path, dataKey }) {
+      const { address, sha256, byteCount, keyVersion } = await deps.objects.put(
+        agency,
+        createReadStream(path),
+        dataKey,
+      );
+      return { address, sha256, byteCount, keyVersion };
+    },
     describeOutput: (request) =>
       withChild(deps, request, (child) => child.ask<OutputShape>({ ask: 'describe' }, stepTimeoutMsDefault)),
     dryRun: (request) => dryRun(deps, pins, request),
@@ -53,7 +73,27 @@ export function createEtlEngine(deps: EtlDeps): EtlEngine {
   };
 }
 
-async function planSource(deps: EtlDeps, request: PlanRequest): Promise<SourcePlan> {
+async function planSource(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
+  const plan = await survey(deps, request);
+  if (refusesPersonalData(request.definition, request.stage)) await requireNonePersonal(deps, request, plan);
+  return plan;
+}
+
+/** Looks at the first records as a dry run does, in a child of its own: one that has sampled writes no batches. */
+async function requireNonePersonal(
+  deps: Deps,
+  { runId: _keptBy, ...request }: PlanRequest,
+  { ranges: [first] }: SourcePlan,
+): Promise<void> {
+  if (!first) return;
+  const range = readRange(first);
+  const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
+  const ask = { ask: 'sample', range, records: sampleRecords } as const;
+  const { personalData } = await withChild(deps, request, (child) => child.ask<SampleReply>(ask, timeoutMs), range);
+  requireNoPersonalColumns(request.definition, personalData);
+}
+
+async function survey(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
   return withChild(deps, request, async (child, contentBytes) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, staged, ranges } = survey;
@@ -98,11 +138,7 @@ function partsOf({ staged }: PlanRequest, { record, records }: Range): { parts?:
 }
 
 /** Reads the source into the work folder, surveys it, and looks at its first records. Nothing is kept. */
-async function dryRun(
-  deps: EtlDeps,
-  pins: SourcePins,
-  { pin, sampleRecords, ...request }: DryRunRequest,
-): Promise<DryRunReport> {
+async function dryRun(deps: Deps, pins: SourcePins, { pin, ...request }: DryRunRequest): Promise<DryRunReport> {
   const folder = await mkdtemp(join(request.workFolder, 'dry-'));
   try {
     const copy = pin && (await pins.copy({ ...pin, signal: request.signal }, join(folder, 'source')));
@@ -117,6 +153,8 @@ async function dryRun(
       const sample = await (planned.staged
         ? withChild(deps, planned, (reader) => reader.ask<SampleReply>(ask, timeoutMs), range)
         : child.ask<SampleReply>(ask, timeoutMs));
+      if (refusesPersonalData(request.definition, request.stage))
+        requireNoPersonalColumns(request.definition, sample.personalData);
       return {
         origin: copy?.origin ?? 'parts of an earlier stage',
         sha256: copy?.sha256 ?? null,
@@ -133,9 +171,11 @@ async function dryRun(
   }
 }
 
-async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenerator<Batch, void, undefined> {
+async function* openBatches(deps: Deps, request: BatchesRequest): AsyncGenerator<Batch, void, undefined> {
   const range = readRange(request.range);
-  const { child, folder } = await openChild(deps, request, range);
+  const opened = await openChild(deps, request, range);
+  const { child } = opened;
+  let done = false;
   try {
     const timeoutMs = deps.stepTimeoutMs ?? stepTimeoutMsDefault;
     // A step that needs all records makes those again that came before the cursor.
@@ -149,15 +189,36 @@ async function* openBatches(deps: EtlDeps, request: BatchesRequest): AsyncGenera
     let ahead = prepare();
     for (;;) {
       const prepared = await ahead;
-      if (!prepared.last) ahead = prepare();
+      if (prepared.last) done = true;
+      else ahead = prepare();
       const part = await storePart(deps, request, prepared);
+      // What ends the reading from here on finds nothing that reads.
+      if (done) child.detach();
       yield { ...prepared, part, release: () => rm(prepared.goodFile, { force: true }) };
       if (prepared.last) return;
     }
   } finally {
-    await child.stop();
-    await rm(folder, { recursive: true, force: true });
+    await leaveChild(deps, request, { opened, range, done });
   }
+}
+
+/** A child that has given all it was asked for may be wanted again. */
+async function leaveChild(
+  deps: Deps,
+  request: OpenRequest,
+  { opened, range, done }: { opened: OpenedChild; range: Range | null; done: boolean },
+): Promise<void> {
+  const key = done ? keyOf(deps, request, range) : null;
+  if (key === null) await endChild(opened);
+  else deps.kept.keep(key, opened);
+}
+
+/** Everything that a child is opened with; null: it is for one range alone. */
+function keyOf(deps: Deps, request: OpenRequest, range: Range | null): string | null {
+  const { runId, definition, contract, stage = 'FULL', object, staged, localObject, references = [] } = request;
+  if (deps.keepFolder === undefined || runId === undefined) return null;
+  if (!object || staged || localObject || range?.clusters || references.length > 0) return null;
+  return JSON.stringify([runId, definition, contract, stage, object.address, object.sha256, saltsOf(deps, request)]);
 }
 
 /** A stage's good records leave the machine before the batch commits: what a committed batch names is there. */
@@ -172,32 +233,35 @@ async function storePart(
 }
 
 async function withChild<T>(
-  deps: EtlDeps,
+  deps: Deps,
   request: OpenRequest,
   work: (child: EtlChild, contentBytes: number) => Promise<T>,
   range: Range | null = null,
 ): Promise<T> {
-  const { child, folder, contentBytes } = await openChild(deps, request, range);
+  const opened = await openChild(deps, request, range);
+  let done = false;
   try {
-    return await work(child, contentBytes);
+    const answer = await work(opened.child, opened.contentBytes);
+    done = true;
+    return answer;
   } finally {
-    await child.stop();
-    await rm(folder, { recursive: true, force: true });
+    await leaveChild(deps, request, { opened, range, done });
   }
 }
 
-async function openChild(
-  deps: EtlDeps,
-  request: OpenRequest,
-  range: Range | null = null,
-): Promise<{ child: EtlChild; folder: string; contentBytes: number }> {
+async function openChild(deps: Deps, request: OpenRequest, range: Range | null = null): Promise<OpenedChild> {
   const { definition, contract, workFolder, signal, stage = 'FULL' } = request;
-  const folder = await mkdtemp(join(workFolder, 'etl-'));
+  const key = keyOf(deps, request, range);
+  const waiting = key === null ? null : deps.kept.take(key, signal);
+  if (waiting !== null) return waiting;
+  // What is to outlive a partition's folder cannot stand in it.
+  const folder = await mkdtemp(join((key === null ? undefined : deps.keepFolder) ?? workFolder, 'etl-'));
   const limits = deps.growthLimits ?? growthLimitsDefault;
   let child: EtlChild | null = null;
   try {
     const input = await openInput(deps.objects, request, { range, folder, limits });
-    child = new EtlChild(signal);
+    const references = await openReferences(deps.objects, request, folder);
+    child = new EtlChild(signal, deps.codeFolder);
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
     const job = {
       definition,
@@ -206,8 +270,10 @@ async function openChild(
       salts: saltsOf(deps, request),
       wanted: range?.clusters !== undefined,
       ...input,
+      references,
       workFolder: folder,
       memoryMegabytes,
+      growthLimits: limits,
     };
     await child.ask({ ask: 'open', job }, deps.stepTimeoutMs ?? stepTimeoutMsDefault);
     return { child, folder, contentBytes: input.staged?.byteCount ?? input.objectByteCount };

@@ -1,16 +1,17 @@
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 import { FluxError } from '../errors.ts';
 import { openPlainFile } from '../objects/byte-file.ts';
-import { type ObjectSeal, type ObjectStore, readSealed } from '../objects/file-store.ts';
-import { corrupted, openSealedFile } from '../objects/sealed-file.ts';
+import type { ObjectSeal, ObjectStore } from '../objects/object-store.ts';
+import { corrupted, openSealedFile, readSealed } from '../objects/sealed-file.ts';
 import { sealedByteCount } from '../objects/sealed-format.ts';
 import { type Compression, decompressTo, type GrowthLimits } from './decompressed-copy.ts';
 import type { PinnedObject, PipelineDefinition, PlanRequest, StagedPart } from './engine-types.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
+import { intoNewFile } from './into-new-file.ts';
 import { writePagedRecords } from './paged-content.ts';
 import { type ChildJob, type Range, sendSeal } from './protocol.ts';
 import { type Encoding, isEncoding } from './utf8-content.ts';
@@ -117,16 +118,17 @@ export function withPlaces(parts: readonly StagedPart[]): (StagedPart & { before
   });
 }
 
-interface Pinned {
+export interface Pinned {
   path: string;
   /** null: plain */
   seal: ObjectSeal | null;
 }
 
-async function openPinned(
+/** The file of an object, and its seal. @throws OBJECT_CORRUPTED, KEY_UNAVAILABLE, SOURCE_UNAVAILABLE */
+export async function openPinned(
   objects: ObjectStore,
   object: Pick<PinnedObject, 'address' | 'sha256' | 'byteCount' | 'origin' | 'keyVersion'>,
-  { dataKeyOf }: PlanRequest,
+  { dataKeyOf }: Pick<PlanRequest, 'dataKeyOf'>,
 ): Promise<Pinned> {
   const path = objects.pathOf(object.address);
   const seal = await objects.sealOf(object.address, (version) => {
@@ -147,15 +149,16 @@ async function openPinned(
   return { path, seal };
 }
 
-/** DuckDB reads Parquet from a plain file: one is made in the step's own folder, which goes with the step. */
+/** DuckDB reads Parquet, and a library XLSX, from a plain file: one is made in the step's own folder, which goes with the step. */
 async function readableObject(pinned: Pinned, { source }: PipelineDefinition, folder: string): Promise<Pinned> {
-  return source.format.type === 'parquet' ? plainCopy(pinned, join(folder, 'source')) : pinned;
+  const { type } = source.format;
+  return type === 'parquet' || type === 'xlsx' ? plainCopy(pinned, join(folder, 'source')) : pinned;
 }
 
 async function plainCopy(pinned: Pinned, copy: string): Promise<Pinned> {
   const { path, seal } = pinned;
   if (seal === null) return pinned;
-  await pipeline(readSealed(path, seal), createWriteStream(copy, { flags: 'wx', mode: 0o600 }));
+  await intoNewFile(copy, (file) => pipeline(readSealed(path, seal), file));
   return { path: copy, seal: null };
 }
 

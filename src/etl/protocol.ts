@@ -1,8 +1,9 @@
 import type { ErrorCode, ErrorDetails } from '../errors.ts';
 import type { ObjectSeal } from '../objects/sealed-format.ts';
+import type { GrowthLimits } from './decompressed-copy.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
-import type { DryRunSample, StagedColumn, StagedPart } from './staged-types.ts';
+import type { DryRunSample, ReferenceColumn, StagedColumn, StagedPart } from './staged-types.ts';
 import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepDeclaration } from './engine-types.ts';
 
 /**
@@ -36,6 +37,8 @@ export interface ChildJob {
   stage?: 'INGEST' | 'TRANSFORM' | 'EXPORT' | 'FULL';
   /** What it reads in place of a source. */
   staged?: { columns: readonly StagedColumn[]; parts: readonly LocalPart[]; byteCount: number } | null;
+  /** The records of each dataset that the transforms join, as CSV on this machine. */
+  references?: readonly LocalReference[];
   /** Only so many of the transforms' steps are done, and their records kept for those that need all of them. */
   gathers?: number;
   /** The keys of hashed identifiers by the names of their salts, in hex. */
@@ -49,6 +52,15 @@ export interface ChildJob {
   /** The child's own folder, empty. */
   workFolder: string;
   memoryMegabytes: number;
+  /** How far a source that is an archive may grow; the engine's own limits if absent. */
+  growthLimits?: GrowthLimits;
+}
+
+export interface LocalReference {
+  dataset: string;
+  columns: readonly ReferenceColumn[];
+  records: number;
+  path: string;
 }
 
 /** An object's seal as it travels: IPC turns buffers into something else. */

@@ -1,6 +1,7 @@
 import type { DuckDbSession } from './duckdb/session.ts';
 import { ident } from './duckdb/sql-text.ts';
-import { detectPersonalData } from './personal-data.ts';
+import { detectPersonalData } from '../personal-data/detect.ts';
+import { nameFinder } from '../personal-data/names.ts';
 import type { PreparedBatch } from './protocol.ts';
 import type { ContractFinding, DryRunSample, PersonalDataColumn } from './staged-types.ts';
 
@@ -39,6 +40,7 @@ function findingsOf({ rejected }: PreparedBatch): ContractFinding[] {
 
 async function personalDataOf(session: DuckDbSession, columns: readonly string[]): Promise<PersonalDataColumn[]> {
   const found: PersonalDataColumn[] = [];
+  const findNames = await nameFinder();
   for (const column of columns) {
     const rows = await session.rows(`
       select ${ident(column)}::varchar
@@ -46,7 +48,7 @@ async function personalDataOf(session: DuckDbSession, columns: readonly string[]
       where _flux_state = 0 and ${ident(column)} is not null
       limit ${valuesPerColumn}`);
     const values = rows.map(([value]) => String(value));
-    found.push(...detectPersonalData(column, values).map((finding) => ({ column, ...finding })));
+    found.push(...detectPersonalData(column, values, findNames).map((finding) => ({ column, ...finding })));
   }
   return found;
 }

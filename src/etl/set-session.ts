@@ -91,7 +91,11 @@ export class SetSession {
     const rules = await ExpressionRules.load(session);
     const nulls = staged.map(({ name, type }) => `null::${typeName(type)} as ${ident(name)}`).join(', ');
     const sample = `select * from (select 0::bigint as _flux_record, ${nulls}) where false`;
-    const segments = await compileSegments({ session, rules }, transforms.slice(split), { columns: staged, sample });
+    const segments = await compileSegments(
+      { session, rules, references: job.references ?? [] },
+      transforms.slice(split),
+      { columns: staged, sample },
+    );
     const columns = segments.at(-1)?.columns ?? staged;
     const described = await session.describe(lastQuery(segments, sample));
     const { output, shape } = shapeOf(job, { columns }, described.slice(1));

@@ -1,4 +1,3 @@
-import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 
 import { createFileSource } from '../connectors/file-source.ts';
@@ -8,8 +7,9 @@ import { createUploadSource } from '../connectors/upload-source.ts';
 import type { SourceConnector, SourceRequest, SourceStream, SourceUnchanged } from '../connectors/source.ts';
 import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
-import type { ObjectStore } from '../objects/file-store.ts';
+import type { ObjectStore } from '../objects/object-store.ts';
 import type { KnownObject, PinnedObject, PinRequest } from './engine-types.ts';
+import { intoNewFile } from './into-new-file.ts';
 import type { LocalObject } from './open-input.ts';
 
 export interface SourceDeps {
@@ -34,6 +34,8 @@ const mediaTypes: Readonly<Record<string, string>> = {
   json: 'application/json',
   ndjson: 'application/x-ndjson',
   parquet: 'application/vnd.apache.parquet',
+  xlsx: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
+  xml: 'application/xml',
 };
 
 export function createSourcePins(deps: SourceDeps): SourcePins {
@@ -64,7 +66,7 @@ export function createSourcePins(deps: SourceDeps): SourcePins {
           yield piece;
         }
       };
-      await pipeline(counted, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+      await intoNewFile(path, (file) => pipeline(counted, file));
       return { path, origin, sha256: hash.digest().toString('hex'), byteCount };
     },
   };

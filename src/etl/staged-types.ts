@@ -24,6 +24,26 @@ export interface StagedInput {
   parts: readonly StagedPart[];
 }
 
+/** The records of a dataset that transforms join: CSV with a header and, in front of the columns, the number of the row. */
+export interface Reference {
+  dataset: string;
+  columns: readonly ReferenceColumn[];
+  records: number;
+  /** Lower-case hex, of the CSV. */
+  sha256: string;
+  byteCount: number;
+  /** Where it stands: a file of the run's own folder, or an object of the store and the key that seals it. */
+  place: { path: string } | { address: string; keyVersion: number | null };
+}
+
+export interface ReferenceColumn {
+  name: string;
+  /** A type of datasets. */
+  type: string;
+  /** Digits behind the point that a numeric needs; absent for other types. */
+  scale?: number;
+}
+
 /** What a dry run of a pipeline finds out from a source that it reads and does not keep. */
 export interface DryRunReport {
   origin: string;

@@ -34,7 +34,7 @@ export function countSteps(
     let recordsFiltered = 0;
     if (step.kind === 'read') recordsRejected = chunk.unreadable.length;
     if (step.kind === 'validate') recordsRejected = chunk.refused.length + (states.get(1) ?? 0);
-    if (step.stage === 'TRANSFORM' && (step.kind === 'row' || step.kind === 'filter')) {
+    if (step.stage === 'TRANSFORM' && (step.kind === 'row' || step.kind === 'filter' || step.kind === 'join')) {
       recordsFiltered = states.get(stateOfTransform(transform)) ?? 0;
       transform += 1;
     }

@@ -1,9 +1,25 @@
-/** What identifies a person, by how it is written. */
-export const kinds = ['ssn', 'ein', 'card', 'phone', 'email', 'date of birth'] as const;
+/**
+ * How personal data are written: the one place that knows it. Masks of texts, log lines and rejected records, the refusal of texts that are
+ * kept to the letter, and the detection in columns (detect.ts) all read this table.
+ */
+import {
+  isBirthDate,
+  isCard,
+  isIssuedEin,
+  isIssuedSsn,
+  isPhone,
+  isProviderIdentifier,
+  isRoutingNumber,
+} from './checks.ts';
+
+/** What identifies a person, or whom to pay, by how it is written. */
+export const kinds = ['ssn', 'ein', 'card', 'routing number', 'npi', 'phone', 'email', 'date of birth'] as const;
 export type PersonalKind = (typeof kinds)[number];
 
 /** Digits that stand in a longer word or number are part of that. */
 const apart = { before: String.raw`(?<![\w.-])`, after: String.raw`(?![\w-])` };
+/** In names of files and the like a number of social security also stands after a word: `jones-219-09-9999.csv`, `ssn_219-09-9999`. */
+const apartOfWords = { before: String.raw`(?<![\p{L}\p{N}.]|[^\p{L}_]-)`, after: String.raw`(?![\p{L}\p{N}-])` };
 const dash = '[-\u2010-\u2015 ]';
 const month =
   'jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?';
@@ -45,16 +61,29 @@ const groups: readonly { worth: RegExp; written: Written }[] = [
     ],
   },
   {
+    worth: /\b(?:routing|aba|rtn)\b/i,
+    written: [
+      [
+        'routing number',
+        String.raw`${afterWords('routing|routing number|aba|aba routing|aba number|rtn|routing transit number')}\d{9}${apart.after}`,
+      ],
+    ],
+  },
+  {
+    worth: /\bnpi\b|\bnational provider/i,
+    written: [['npi', String.raw`${afterWords('npi|national provider identifier')}\d{10}${apart.after}`]],
+  },
+  {
     worth: /\d{4}/,
     written: [
       // What looks like digits with dashes and names nobody: ids and times.
       ['keep', String.raw`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b`],
       ['keep', String.raw`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?`],
-      ['ssn', `${apart.before}\\d{3}${dash}\\d{2}${dash}\\d{4}${apart.after}`],
+      ['ssn', `${apartOfWords.before}\\d{3}${dash}\\d{2}${dash}\\d{4}${apartOfWords.after}`],
       ['ein', String.raw`${apart.before}\d{2}-\d{7}${apart.after}`],
       [
         'card',
-        `${apart.before}(?:3[47]\\d{2}${dash}?\\d{6}${dash}?\\d{5}|[2-6]\\d{3}(?:${dash}?\\d{4}){3})${apart.after}`,
+        `${apart.before}(?:3[47]\\d{2}${dash}?\\d{6}${dash}?\\d{5}|3(?:0[0-5]|[689]\\d)\\d${dash}?\\d{6}${dash}?\\d{4}|[2-6]\\d{3}(?:${dash}?\\d{4}){3})${apart.after}`,
       ],
       ['phone', String.raw`(?<![\w.-])\+\d{1,3}(?:[ .-]?\(?\d{2,4}\)?){2,5}${apart.after}`],
       [
@@ -65,9 +94,38 @@ const groups: readonly { worth: RegExp; written: Written }[] = [
   },
 ];
 
+/**
+ * What a match must pass to be taken for its kind at all. A number of social security or of an employer, and a phone, are masked in any
+ * case; with a check digit, nine of ten numbers of that form are something else.
+ */
+const checks: Partial<Record<PersonalKind, (match: string) => boolean>> = {
+  card: isCard,
+  'routing number': isRoutingNumber,
+  npi: isProviderIdentifier,
+};
+
+/**
+ * A value that is the whole of a column's field: narrower than what is masked, because a column of numbers that only look like it would
+ * drown a report, while a mask that lets one through is a leak. `bare` is the form that counts where the column's name says what it is.
+ */
+export const columnRules: Readonly<
+  Record<PersonalKind, { issued?: (match: string) => boolean; bare?: RegExp; isBare?: (value: string) => boolean }>
+> = {
+  ssn: { issued: isIssuedSsn, bare: /^\d{9}$/ },
+  ein: { issued: isIssuedEin, bare: /^\d{9}$/ },
+  card: { issued: isCard, bare: /^\d{13,19}$/ },
+  'routing number': { issued: isRoutingNumber, bare: /^\d{9}$/ },
+  npi: { issued: isProviderIdentifier, bare: /^\d{10}$/ },
+  phone: { issued: isPhone, bare: /^\+?\d{10,15}$/ },
+  email: {},
+  'date of birth': { isBare: isBirthDate },
+};
+
 interface Pattern {
   worth: RegExp;
   all: RegExp;
+  /** The kind that a match has the form of; null where it is only kept from the others. */
+  formOf(named: Record<string, string | undefined>): PersonalKind | null;
   /** The kind of a match; null when it names nobody after all. */
   kindOf(match: string, named: Record<string, string | undefined>): PersonalKind | null;
 }
@@ -75,51 +133,54 @@ interface Pattern {
 /** The groups in the order in which a text goes through them. */
 export const patterns: readonly Pattern[] = groups.map(({ worth, written }) => {
   const named = written.map(([kind, pattern], i) => ({ name: `g${String(i)}`, kind, pattern }));
+  const formOf: Pattern['formOf'] = (found) => {
+    const kind = named.find(({ name }) => found[name] !== undefined)?.kind ?? 'keep';
+    return kind === 'keep' ? null : kind;
+  };
   return {
     worth,
     all: new RegExp(named.map(({ name, pattern }) => `(?<${name}>${pattern})`).join('|'), 'giu'),
+    formOf,
     kindOf(match, found) {
-      const kind = named.find(({ name }) => found[name] !== undefined)?.kind ?? 'keep';
-      if (kind === 'keep') return null;
-      return kind === 'card' && !hasCheckDigit(match) ? null : kind;
+      const kind = formOf(found);
+      return kind === null || checks[kind]?.(match) === false ? null : kind;
     },
   };
 });
 
-/** ISO/IEC 7812-1's check digit (Luhn): of numbers that happen to be that long, nine in ten have another. */
-export function hasCheckDigit(text: string): boolean {
-  const digits = text.replaceAll(/\D/g, '');
-  let sum = 0;
-  for (let i = 0; i < digits.length; i += 1) {
-    const digit = Number(digits[digits.length - 1 - i]);
-    const doubled = i % 2 === 1 ? digit * 2 : digit;
-    sum += doubled > 9 ? doubled - 9 : doubled;
-  }
-  return sum % 10 === 0;
-}
+/** A field's name can also say what no pattern would: that a person's name, or the number of a document, stands in it. */
+export type FieldKind = PersonalKind | 'name' | 'document';
 
 /** Names of fields that hold personal data whatever is written in them; compared without case and without what joins words. */
-const namedFields: readonly (readonly [RegExp, PersonalKind | 'name' | 'document'])[] = [
+const namedFields: readonly (readonly [RegExp, FieldKind])[] = [
   [/^(?:.*)?(?:ssn|socialsecurity(?:number|no|num)?)$/, 'ssn'],
   [/^(?:taxpayerid|taxid|itin|tin)$/, 'ssn'],
-  [/^(?:ein|employeridentificationnumber|employerid)$/, 'ein'],
+  [/^f?(?:ein|employeridentificationnumber|employerid)$/, 'ein'],
+  [
+    /^(?:bank|ach|wire)?(?:routing(?:transit)?(?:number|no|num)|aba(?:routing)?(?:number|no|num)?|rtn)$/,
+    'routing number',
+  ],
+  [
+    /^(?:provider|billing|rendering|attending|referring|prescriber|facility|organization)?npi(?:number|no|id)?$|^nationalprovideridentifier$/,
+    'npi',
+  ],
   [/^(?:.*)?(?:creditcard|cardnumber|creditcardnumber|cardno)$/, 'card'],
   [
-    /^(?:home|work|cell|mobile|contact|office)?(?:phone|telephone|fax)(?:number|no)?$|^(?:tel|cell|mobile)(?:number|no)$/,
+    /^(?:home|work|cell|mobile|contact|office|day|evening|emergency|primary|patient|customer)?(?:phone|telephone|fax)(?:number|no)?$|^(?:tel|cell|mobile)(?:number|no)$/,
     'phone',
   ],
   [/^(?:.*)?(?:email|emailaddress|emailaddr)$/, 'email'],
-  [/^(?:.*)?(?:dob|dateofbirth|birthdate|birthday|birthdt)$/, 'date of birth'],
+  [/^(?:.*)?(?:dob|dateofbirth|birthdate|birthday|birthdt)$|^born(?:on)?$/, 'date of birth'],
   [/^(?:first|last|middle|full|maiden|mothersmaiden|given|family)name$|^surname$/, 'name'],
   [/^(?:passport|driverslicense|driverlicense|driverslicence|alienregistration)(?:number|no)?$/, 'document'],
 ];
 
-const knownNames = new Map<string, string | null>();
+const knownNames = new Map<string, FieldKind | null>();
 /** The names in use are few; those that a stranger makes up must not fill the memory. */
 const knownNamesMax = 2_000;
 
 /** What a field of this name holds; null when the name does not say. */
-export function kindOfField(name: string): string | null {
+export function kindOfField(name: string): FieldKind | null {
   const known = knownNames.get(name);
   if (known !== undefined) return known;
   const plain = name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');

@@ -8,7 +8,7 @@ import {
   validatePipelineDefinition,
   validateRunPayload,
 } from '../../src/contracts/documents.ts';
-import { offeredFormats, offeredTransforms, requireOffered } from '../../src/contracts/offered.ts';
+import { requireOffered } from '../../src/contracts/offered.ts';
 import { parseStrictJson } from '../../src/contracts/strict-json.ts';
 import { isFluxError } from '../../src/errors.ts';
 
@@ -102,27 +102,33 @@ describe('what this version does not run', () => {
     source: { ...smallest.source, format: { type, ...more } },
   });
 
-  it.each([
-    ['xlsx', {}],
-    ['xml', { recordPath: '/a' }],
-  ])('the format %s is refused by name, with what is offered', (type, more) => {
-    expect(refusal(format(type, more))).toContain(`asks for ${type}; offered are ${offeredFormats.join(', ')}`);
-  });
-
-  it.each([{ type: 'join', dataset: 'd', on: { a: 'b' }, columns: ['c'] }])(
-    'the transform $type is refused by name, with what is offered',
-    (transform) => {
-      expect(refusal({ transforms: [transform] })).toContain(
-        `asks for ${transform.type}; offered are ${offeredTransforms.join(', ')}`,
-      );
-    },
-  );
-
   it('a schedule is refused, and so is all of it at once', () => {
     expect(refusal({ schedule: '0 3 * * *' })).toContain('/schedule asks for 0 3 * * *');
-    expect(
-      refusal({ ...format('xlsx', {}), transforms: [{ type: 'join', dataset: 'd', on: { a: 'b' }, columns: ['c'] }] }),
-    ).toMatch(/xlsx.*asks for join/);
+    const join = { type: 'join', dataset: 'd', on: { a: 'b' }, columns: ['c'], as: { x: 'y' } };
+    expect(refusal({ schedule: '0 3 * * *', transforms: [join] })).toMatch(/names x, which is not.*asks for 0 3/);
+  });
+
+  it.each([
+    ['the dataset that the pipeline writes', [{ dataset: smallest.destination.dataset }], '/transforms/0/dataset'],
+    ['a name for a column that it does not add', [{ as: { other: 'c2' } }], '/transforms/0/as/other'],
+    ['two columns of one name', [{ columns: ['c', 'd'], as: { d: 'c' } }], '/transforms/0/columns/1'],
+    ['a column of the key', [{ columns: ['a'] }], '/transforms/0/columns/0'],
+    ['a column that a join before it has added', [{}, { dataset: 'e' }], '/transforms/1/columns/0'],
+    ['a column of Flux’s own', [{ columns: ['_flux_load'] }], '/transforms/0/columns/0'],
+  ])('a join is refused with %s', (_what, joins, path) => {
+    const transforms = joins.map((each) => ({ type: 'join', dataset: 'd', on: { a: 'b' }, columns: ['c'], ...each }));
+    expect(refusal({ transforms })).toContain(path);
+  });
+
+  it('a join may add a column again that a step between has taken away', () => {
+    const join = { type: 'join', dataset: 'd', on: { a: 'b' }, columns: ['c'] };
+    for (const between of [
+      { type: 'rename', columns: { c: 'first_c' } },
+      { type: 'sterilise', drop: ['c'] },
+      { type: 'aggregate', groupBy: ['a'], measures: { n: 'count(*)' } },
+      { type: 'sql', sql: 'select a from records' },
+    ])
+      expect(refusal({ transforms: [join, between, { ...join, dataset: 'e' }] })).toBe('');
   });
 
   it('does not include what it does run', () => {
@@ -131,6 +137,8 @@ describe('what this version does not run', () => {
     expect(refusal(format('json', { recordPath: '/features' }))).toBe('');
     expect(refusal(format('fixed', { columns: [{ name: 'a', start: 1, length: 2 }], recordLength: 2 }))).toBe('');
     expect(refusal(format('mainframe', { copybook: '01 A PIC X.' }))).toBe('');
+    expect(refusal(format('xlsx', { sheet: 'Data', range: 'A1:C9' }))).toBe('');
+    expect(refusal(format('xml', { recordPath: '/a/b', compression: 'gzip', encoding: 'iso-8859-1' }))).toBe('');
   });
 
   it('refuses a copybook that cannot be used, by line and clause', () => {

@@ -21,6 +21,13 @@ function issuesOf(document: unknown): readonly Issue[] {
   }
 }
 
+/** References one behind the other; each is counted as often as it is followed. */
+function chain(length: number): Record<string, unknown> {
+  const links = Array.from({ length }, (_none, at) => [`d${String(at + 1)}`, { $ref: `#/$defs/d${String(at)}` }]);
+  const $defs = { d0: { type: 'string' }, ...Object.fromEntries(links) };
+  return contract({ a: { $ref: `#/$defs/d${String(length)}` } }, { $defs });
+}
+
 const rulesOf = (document: unknown): string[] => issuesOf(document).map(({ rule }) => rule);
 
 describe('a contract stays within its limits', () => {
@@ -83,6 +90,47 @@ describe('a contract stays within its limits', () => {
     '#/$defs/%E0%A4%A',
   ])('is refused for the reference %s', ($ref) => {
     expect(rulesOf(contract({ a: { $ref } }))).toEqual(['$ref']);
+  });
+
+  it.each([
+    ['enum', { enum: [{ pattern: '^(a+)+$' }] }, '#/properties/b/enum/0'],
+    ['const', { const: { pattern: '^(a+)+$' } }, '#/properties/b/const'],
+    ['examples', { examples: [{ $dynamicRef: '#x' }] }, '#/properties/b/examples/0'],
+    ['a list', { anyOf: [{ type: 'string' }] }, '#/properties/b/anyOf'],
+    ['a map', { properties: { c: {} } }, '#/properties/b/properties'],
+    ['a number', { minLength: 3 }, '#/properties/b/minLength'],
+  ])('is refused where a reference takes %s for a schema, whose patterns nobody has looked at', (_what, b, $ref) => {
+    expect(issuesOf(contract({ a: { $ref }, b }))).toEqual([
+      { path: '/properties/a/$ref', rule: '$ref', message: `points at no schema, found "${$ref}"` },
+    ]);
+  });
+
+  it('follows a reference to a schema wherever one stands, to true and false as well', () => {
+    const document = contract(
+      { a: { $ref: '#/$defs/any' }, b: { $ref: '#/properties/c/anyOf/1' }, c: { anyOf: [{ const: 1 }, { const: 2 }] } },
+      { $defs: { any: true } },
+    );
+    expect(rulesOf(document)).toEqual([]);
+  });
+
+  it.each([
+    ['a long chain of references', chain(200), 'maxSubschemas'],
+    ['a count beyond the engines’', contract({ a: { pattern: '^((a{1000}){1000}){1000}$' } }), 'pattern'],
+    ['repeats within repeats', contract({ a: { pattern: '(a{0,200}){0,200}b' } }), 'pattern'],
+    ['an unsafe pattern of names', contract({ a: {} }, { patternProperties: { '^(a+)+$': {} } }), 'pattern'],
+    ['a circle that nothing uses', contract({ a: {} }, { $defs: { x: { items: { $ref: '#/$defs/x' } } } }), '$ref'],
+    ['the whole inside itself', contract({ a: { $ref: '#' } }), '$ref'],
+  ])('is refused in no time for %s', (_what, document, rule) => {
+    const started = performance.now();
+    expect(rulesOf(document)).toEqual([rule]);
+    expect(performance.now() - started).toBeLessThan(2_000);
+  });
+
+  it.each(['^a{100000}$', '^a{2147483648}$', '^[0-9]{0,5000}$'])('checks a value in no time against %s', (pattern) => {
+    const check = compileContract(validateContract(contract({ a: { type: 'string', pattern } })));
+    const started = performance.now();
+    check({ a: `${'a'.repeat(200_000)}!` });
+    expect(performance.now() - started).toBeLessThan(2_000);
   });
 
   it('follows a reference with escaped names', () => {

@@ -204,6 +204,12 @@ function requireEndpoint(endpoint: string, connection: string, privateHosts: rea
 }
 
 function keyOf({ connection: { name, config }, source: { path } }: SourceRequest): string {
+  // To S3 a key is a text; a server that keeps objects as files may take it for a path, which leads out of the prefix.
+  if (path.split('/').some((part) => part === '..' || part === '.')) {
+    throw invalidSource(
+      `"${path}" climbs, and a key of connection "${name}" must not. Write it without "." and ".." parts.`,
+    );
+  }
   const prefix = typeof config['prefix'] === 'string' ? config['prefix'] : '';
   const key = `${prefix}${path}`;
   if (Buffer.byteLength(key) > 1_024)

@@ -1,4 +1,5 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { writeAll, writeDigits } from '../write-bytes.ts';
 
 const bufferBytes = 1 << 20;
 
@@ -27,7 +28,7 @@ export class ChunkWriter {
   addBytes(recordNo: number, source: Buffer, start: number, end: number): void {
     const size = end - start;
     this.#reserve(size + 20);
-    this.#number(recordNo);
+    this.#used = writeDigits(this.#buffer, this.#used, recordNo);
     this.#buffer[this.#used] = this.#delimiter;
     source.copy(this.#buffer, this.#used + 1, start, end);
     this.#buffer[this.#used + 1 + size] = 10;
@@ -47,18 +48,6 @@ export class ChunkWriter {
     closeSync(this.#fd);
   }
 
-  #number(value: number): void {
-    let digits = 1;
-    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits += 1;
-    let rest = value;
-    for (let at = this.#used + digits - 1; at >= this.#used; at -= 1) {
-      const next = Math.floor(rest / 10);
-      this.#buffer[at] = 48 + rest - next * 10;
-      rest = next;
-    }
-    this.#used += digits;
-  }
-
   #count(lineBytes: number): void {
     this.byteCount += lineBytes;
     this.recordCount += 1;
@@ -72,8 +61,7 @@ export class ChunkWriter {
   }
 
   #flush(): void {
-    let written = 0;
-    while (written < this.#used) written += writeSync(this.#fd, this.#buffer, written, this.#used - written);
+    writeAll(this.#fd, this.#buffer, 0, this.#used);
     this.#used = 0;
   }
 }

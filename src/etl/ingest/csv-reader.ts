@@ -7,7 +7,15 @@ import type { RejectedRecord } from '../engine-types.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { csvColumns, plainTextColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
-import { type CsvDialect, type CsvFault, CsvSplitter, parseCsvFields } from './csv-splitter.ts';
+import {
+  type CsvDialect,
+  type CsvFault,
+  CsvSplitter,
+  delimitersKept,
+  parseCsvFields,
+  withoutEscapes,
+} from './csv-splitter.ts';
+import { SureCsv } from '../sure/sure-csv.ts';
 import { checkText } from './encoding-check.ts';
 import { cell } from './lexical.ts';
 import { batchByteCountMax, recordByteCountMax } from './limits.ts';
@@ -34,6 +42,9 @@ export class CsvReader implements SourceReader {
   readonly #firstOffset: number;
   readonly #chunkPath: string;
   #splitter: CsvSplitter | null = null;
+  /** Which field of the record each column is. */
+  #places: readonly (number | undefined)[];
+  #sure: SureCsv | null = null;
   #record = 0;
   #offset = 0;
   #endRecord = 0;
@@ -47,6 +58,7 @@ export class CsvReader implements SourceReader {
     const { names, next } = this.#readNames(begin);
     this.#names = names;
     this.#firstOffset = next;
+    this.#places = names.map((_name, at) => at);
     this.columns = model === null ? plainTextColumns(names) : this.#matchContract(model);
     const cells = names.map((_name, at) => `null::varchar as ${cell(at)}`);
     this.sample = `select * from (select 0::bigint as _flux_record, ${cells.join(', ')}) where false`;
@@ -61,7 +73,7 @@ export class CsvReader implements SourceReader {
     if (!first.next())
       throw invalid('The source holds no record, only empty lines or nothing. Expected at least one record.');
     if (first.fault !== null) throw this.#faultyBeginning(first);
-    const fields = parseCsvFields(first.buffer.toString('utf8', first.start, first.end), this.#format);
+    const fields = parseCsvFields(this.#plainRecord(first).toString('utf8'), this.#format);
     if (!this.#format.header)
       return { names: this.#format.columns ?? fields.map((_field, at) => `column_${at + 1}`), next: begin };
     const declared = this.#format.columns;
@@ -78,6 +90,11 @@ export class CsvReader implements SourceReader {
         `The header leaves column ${nameless + 1} without a name. Correct the source, or set header to false.`,
       );
     return { names: fields, next: first.nextOffset };
+  }
+
+  /** The record as DuckDB is to read it. */
+  #plainRecord({ buffer, start, end }: CsvSplitter): Buffer {
+    return withoutEscapes(buffer.subarray(start, end), this.#format);
   }
 
   #faultyBeginning(first: CsvSplitter): FluxError {
@@ -109,10 +126,18 @@ export class CsvReader implements SourceReader {
         `The header names ${list(unknown)}, which the contract does not allow (additionalProperties). Correct the contract or the source.`,
       );
     }
+    this.#places = model.fields.map((field) => placeOf(field.path));
     return csvColumns(model, (field) => {
       const at = placeOf(field.path);
       return at === undefined ? null : cell(at);
     });
+  }
+
+  beSure(): void {
+    const { delimiter, quote, escape = null } = this.#format;
+    const fieldCount = this.#names.length;
+    if (escape !== null || fieldCount > delimitersKept) return;
+    this.#sure = SureCsv.of(this.columns, this.#places, { fieldCount, delimiter, quote });
   }
 
   survey(markEvery: number): Promise<Survey> {
@@ -173,12 +198,21 @@ export class CsvReader implements SourceReader {
     const chunk = new ChunkWriter(this.#chunkPath, this.#format.delimiter);
     const unreadable: RejectedRecord[] = [];
     const from = this.#offset;
+    const sure = this.#sure;
+    sure?.rows.reset();
+    const escapes = (this.#format.escape ?? null) !== null;
     while (places.count < wanted && splitter.nextOffset - from < batchByteCountMax && splitter.next()) {
       const recordNo = first + places.count + 1;
       this.#refuseEndless(splitter, recordNo);
       places.add(splitter.offset, splitter.end - splitter.start);
       if (splitter.fault === null && splitter.fieldCount === this.#names.length) {
-        chunk.addBytes(recordNo, splitter.buffer, splitter.start, splitter.end);
+        if (sure !== null && splitter.plain) {
+          if (sure.take(recordNo, splitter)) continue;
+        } else sure?.rows.leave(recordNo);
+        if (escapes) {
+          const record = this.#plainRecord(splitter);
+          chunk.addBytes(recordNo, record, 0, record.length);
+        } else chunk.addBytes(recordNo, splitter.buffer, splitter.start, splitter.end);
       } else {
         unreadable.push(this.#reject(splitter, recordNo));
       }
@@ -191,6 +225,7 @@ export class CsvReader implements SourceReader {
     return Promise.resolve({
       relation: this.#relation(chunk),
       rowCount: chunk.recordCount,
+      sure: sure?.rows ?? null,
       recordsRead: places.count,
       bytesRead: this.#offset - from,
       firstRecord: places.count === 0 ? null : first + 1,

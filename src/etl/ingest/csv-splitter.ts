@@ -10,6 +10,10 @@ export interface CsvDialect {
   delimiter: string;
   /** null: a quote is an ordinary character. */
   quote: string | null;
+  /** What makes a quote, or itself, an ordinary character within quotes; absent or null: a quote is written twice. */
+  escape?: string | null;
+  /** A line that begins with it is none; absent or null: there are no such lines. */
+  comment?: string | null;
 }
 
 const ordinary = 0;
@@ -17,6 +21,8 @@ const delimiterByte = 1;
 const lineFeed = 2;
 const carriageReturn = 3;
 const quoteByte = 4;
+/** A record of more fields than these is no common one. */
+export const delimitersKept = 2_048;
 
 /**
  * Finds the records of delimited text by walking its bytes: a record ends at LF or CRLF outside quotes, empty lines are none.
@@ -27,10 +33,16 @@ const quoteByte = 4;
 export class CsvSplitter {
   readonly #window: ByteWindow;
   readonly #classes: Uint8Array;
+  readonly #delimiter: number;
   readonly #quote: number;
+  readonly #escape: number;
+  readonly #comment: number;
   readonly #maxBytes: number;
   #position = 0;
   #nextNul = -1;
+  /** Where the next byte stands that makes a record more than fields between delimiters; the window's end where there is none. */
+  #nextQuote = -1;
+  #nextReturn = -1;
   #cleanTo = 0;
   #dirtyTo = 0;
 
@@ -38,6 +50,9 @@ export class CsvSplitter {
   start = 0;
   end = 0;
   fieldCount = 0;
+  /** The record has no quotes, and its first delimiters (as many as are kept) stand in `delimiters`. */
+  plain = false;
+  readonly delimiters = new Int32Array(delimitersKept);
   fault: CsvFault | null = null;
   /** File offset of the byte that the fault is about. */
   faultOffset = 0;
@@ -47,7 +62,10 @@ export class CsvSplitter {
   constructor(file: ByteFile, range: ByteRange, dialect: CsvDialect, limits: SplitLimits = {}) {
     this.#window = new ByteWindow(file, range, limits.blockBytes);
     this.#classes = classesOf(dialect);
+    this.#delimiter = dialect.delimiter.charCodeAt(0);
     this.#quote = dialect.quote === null ? -1 : dialect.quote.charCodeAt(0);
+    this.#escape = dialect.escape?.charCodeAt(0) ?? -1;
+    this.#comment = dialect.comment?.charCodeAt(0) ?? -1;
     this.#maxBytes = limits.maxBytes ?? recordByteCountMax;
   }
 
@@ -70,6 +88,10 @@ export class CsvSplitter {
     for (;;) {
       if (this.fault === 'unterminated' || this.fault === 'length') return false;
       if (this.#position >= this.#window.length && !this.#refill(this.#position)) return false;
+      if (this.#window.buffer[this.#position] === this.#comment) {
+        this.#skipLine();
+        continue;
+      }
       if (!this.#scan()) {
         this.start = this.#position;
         this.end = this.#window.length;
@@ -83,12 +105,27 @@ export class CsvSplitter {
     return true;
   }
 
+  /** Goes behind the next line end, however far away it is. */
+  #skipLine(): void {
+    for (;;) {
+      const found = this.#window.buffer.indexOf(10, this.#position);
+      if (found !== -1 && found < this.#window.length) {
+        this.#position = found + 1;
+        return;
+      }
+      this.#position = this.#window.length;
+      if (!this.#refill(this.#position)) return;
+    }
+  }
+
   #refill(keepFrom: number): boolean {
     if (!this.#window.refill(keepFrom)) return false;
     this.#position -= keepFrom;
     this.#cleanTo = Math.max(0, this.#cleanTo - keepFrom);
     this.#dirtyTo = Math.max(0, this.#dirtyTo - keepFrom);
     this.#nextNul = -1;
+    this.#nextQuote = -1;
+    this.#nextReturn = -1;
     return true;
   }
 
@@ -108,6 +145,8 @@ export class CsvSplitter {
     const classes = this.#classes;
     this.start = this.#position;
     this.fault = null;
+    this.plain = this.#walkPlain();
+    if (this.plain) return true;
     let fields = 1;
     let fieldStart = this.start;
     let at = this.start;
@@ -149,10 +188,38 @@ export class CsvSplitter {
     return atEnd ? this.#finish(length, length, fields) : false;
   }
 
+  /** Walks a record without quotes and without a CR but at its end, as nearly all are; false: it is not such a one, or goes on. */
+  #walkPlain(): boolean {
+    const { buffer, length } = this.#window;
+    const delimiter = this.#delimiter;
+    const delimiters = this.delimiters;
+    if (this.#nextQuote < this.start) this.#nextQuote = this.#quote === -1 ? length : this.#find(this.#quote);
+    if (this.#nextReturn < this.start) this.#nextReturn = this.#find(13);
+    const to = Math.min(this.#nextQuote, this.#nextReturn);
+    let fields = 1;
+    for (let at = this.start; at < to; at += 1) {
+      const byte = buffer[at];
+      if (byte === delimiter) {
+        if (fields <= delimitersKept) delimiters[fields - 1] = at;
+        fields += 1;
+      } else if (byte === 10) return this.#finish(at, at + 1, fields);
+    }
+    if (to === this.#nextReturn && to + 1 < length && buffer[to + 1] === 10) return this.#finish(to, to + 2, fields);
+    return false;
+  }
+
+  /** Where a byte stands next in the window, from the record's start; the window's end where it does not. */
+  #find(byte: number): number {
+    const { buffer, length } = this.#window;
+    const found = buffer.indexOf(byte, this.start);
+    return found === -1 || found >= length ? length : found;
+  }
+
   /** Position of the quote that closes the one at `opening`; -1 when the window does not show it. */
   #closingQuote(opening: number): number {
     const { buffer, length, atEnd } = this.#window;
     let at = opening + 1;
+    if (this.#escape !== -1) return this.#unescapedQuote(at);
     for (;;) {
       while (at < length && buffer[at] !== this.#quote) at += 1;
       if (at >= length) return -1;
@@ -160,6 +227,18 @@ export class CsvSplitter {
       if (buffer[at + 1] !== this.#quote) return at;
       at += 2;
     }
+  }
+
+  /** Position of the next quote that no escape makes an ordinary character; -1 when the window does not show it. */
+  #unescapedQuote(from: number): number {
+    const { buffer, length } = this.#window;
+    for (let at = from; at < length; at += 1) {
+      const byte = buffer[at];
+      if (byte === this.#quote) return at;
+      const next = buffer[at + 1];
+      if (byte === this.#escape && at + 1 < length && (next === this.#quote || next === this.#escape)) at += 1;
+    }
+    return -1;
   }
 
   #finish(end: number, next: number, fields: number): true {
@@ -176,14 +255,9 @@ export class CsvSplitter {
   }
 
   #checkBytes(): void {
-    if (this.#nextNul < this.start) this.#nextNul = this.#findNul();
+    if (this.#nextNul < this.start) this.#nextNul = this.#find(0);
     if (this.#nextNul < this.end) this.#blame('nul', this.#nextNul);
     if (this.end > this.#cleanTo) this.#checkEncoding();
-  }
-
-  #findNul(): number {
-    const found = this.#window.buffer.indexOf(0, this.start);
-    return found === -1 || found >= this.#window.length ? this.#window.length : found;
   }
 
   /**
@@ -247,7 +321,34 @@ export function firstInvalidUtf8(bytes: Uint8Array): number {
   return bad - 1;
 }
 
-/** The fields of one record that is not at fault. */
+/** The same record with each escaped quote written twice, as RFC 4180 has it; itself where nothing is escaped. @param record not at fault */
+export function withoutEscapes(record: Buffer, { delimiter, quote, escape = null }: CsvDialect): Buffer {
+  if (escape === null || quote === null || !record.includes(escape)) return record;
+  const separator = delimiter.charCodeAt(0);
+  const mark = quote.charCodeAt(0);
+  const escapeByte = escape.charCodeAt(0);
+  // What is escaped becomes at most as long.
+  const made = Buffer.allocUnsafe(record.length);
+  let used = 0;
+  let quoted = false;
+  let fieldBegins = true;
+  for (let at = 0; at < record.length; at += 1) {
+    const byte = record[at] as number;
+    const next = record[at + 1];
+    if (quoted && byte === escapeByte && (next === mark || next === escapeByte)) {
+      at += 1;
+      if (next === mark) made[used++] = mark;
+      made[used++] = next === mark ? mark : escapeByte;
+      continue;
+    }
+    if (byte === mark && (quoted || fieldBegins)) quoted = !quoted;
+    fieldBegins = !quoted && byte === separator;
+    made[used++] = byte;
+  }
+  return made.subarray(0, used);
+}
+
+/** The fields of one record that is not at fault, and has no escapes. */
 export function parseCsvFields(record: string, dialect: CsvDialect): string[] {
   const { delimiter, quote } = dialect;
   const fields: string[] = [];

@@ -22,6 +22,8 @@ export interface RecordWalk {
   readonly nextOffset: number;
   /** @throws SOURCE_INVALID no record can be told apart from here on */
   next(): boolean;
+  /** Where a byte of `buffer` stands in the file; absent: the record lies there in one piece. */
+  placeOf?(at: number): number;
 }
 
 /** A place in the file, and the number of records before it. */

@@ -2,6 +2,7 @@ import { kindOfField } from '../../personal-data/patterns.ts';
 import { maskText, maskValue } from '../../personal-data/mask.ts';
 import type { PipelineDefinition, RejectedRecord } from '../engine-types.ts';
 import { columnName } from './column-names.ts';
+import type { CsvDialect } from './csv-splitter.ts';
 
 /** A column as a rejected record shows it. */
 export interface ShownColumn {
@@ -65,9 +66,10 @@ function rawMask(
   if (format.type === 'csv') {
     const delimiter = (format.delimiter as string | undefined) ?? ',';
     const quote: string | null = format.quote === undefined ? '"' : (format.quote as string | null);
+    const escape = typeof format.escape === 'string' ? format.escape : null;
     return (raw) => {
       if (!somePersonal) return maskText(raw);
-      const cells = cutCells(raw, delimiter, quote);
+      const cells = cutCells(raw, { delimiter, quote, escape });
       if (cells?.length !== kinds.length) return withheld;
       return cells.map((cell, i) => (kinds[i] && cell !== '' ? `[${kinds[i]}]` : maskText(cell))).join(delimiter);
     };
@@ -81,11 +83,12 @@ function rawMask(
 }
 
 /** RFC 4180's cells, quotes included; undefined when a quote does not end. */
-function cutCells(raw: string, delimiter: string, quote: string | null): string[] | undefined {
+function cutCells(raw: string, { delimiter, quote, escape }: CsvDialect): string[] | undefined {
   const cells: string[] = [];
   let [start, quoted] = [0, false];
   for (let i = 0; i < raw.length; i += 1) {
-    if (raw[i] === quote) quoted = !quoted;
+    if (quoted && raw[i] === escape && (raw[i + 1] === quote || raw[i + 1] === escape)) i += 1;
+    else if (raw[i] === quote) quoted = !quoted;
     else if (raw[i] === delimiter && !quoted) {
       cells.push(raw.slice(start, i));
       start = i + 1;

@@ -1,23 +1,24 @@
-import type { RecordCheck } from '../../contracts/contract.ts';
 import { FluxError } from '../../errors.ts';
-import { openPlainFile } from '../../objects/byte-file.ts';
+import { type ByteFile, openPlainFile } from '../../objects/byte-file.ts';
 import { openSealedFile } from '../../objects/sealed-file.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
 import { type ChildJob, sealFrom } from '../protocol.ts';
-import type { ContractModel } from './contract-model.ts';
 import { CsvReader } from './csv-reader.ts';
 import { type FixedFormat, openFixedReader } from './fixed-reader.ts';
-import { JsonReader } from './json-reader.ts';
+import { type JsonLayout, jsonFormat } from './json-reader.ts';
+import { type JudgedFormat, JudgedReader, type ReadContract } from './judged-reader.ts';
 import { openMainframeReader } from './mainframe/mainframe-reader.ts';
 import { ParquetReader } from './parquet-reader.ts';
 import type { SourceReader } from './reader.ts';
 import { RuleModes } from './rule-modes.ts';
+import { openXlsxReader, type XlsxFormat } from './xlsx/xlsx-reader.ts';
+import { xmlFormat } from './xml/xml-format.ts';
 
 /** @throws INVALID_INPUT the format is not offered yet; SOURCE_INVALID as the readers do */
 export async function openReader(
   session: DuckDbSession,
   job: ChildJob,
-  contract: { model: ContractModel; check: RecordCheck } | null,
+  contract: ReadContract | null,
 ): Promise<SourceReader> {
   const { format } = job.definition.source;
   // DuckDB itself reads Parquet, so that one is a plain file always; the worker makes it for the step.
@@ -25,7 +26,10 @@ export async function openReader(
     const { objectPath: path, objectByteCount: byteCount } = job;
     return ParquetReader.open(session, { path, byteCount }, contract?.model ?? null);
   }
+  if (format.type === 'xlsx') return openXlsxReader(job, xlsxFormat(format), contract);
   const file = job.seal ? openSealedFile(job.objectPath, sealFrom(job.seal)) : openPlainFile(job.objectPath);
+  const judged = (read: JudgedFormat): JudgedReader => judgedReader(file, read, { job, contract });
+  const json = (layout: JsonLayout): JudgedReader => judged(jsonFormat(file, layout, contract));
   switch (format.type) {
     case 'csv':
       return new CsvReader(file, csvFormat(format, job), contract?.model ?? null, job.workFolder);
@@ -37,16 +41,21 @@ export async function openReader(
         job.workFolder,
       );
     case 'json':
-      return new JsonReader(
-        file,
-        // Of a list in pages the records stand in one array already.
-        { lines: false, recordPath: job.definition.source.pages ? '' : textOption(format, 'recordPath', '') },
-        contract,
-        job.workFolder,
-        new RuleModes(job.definition.contract),
-      );
+      // Of a list in pages the records stand in one array already.
+      return json({
+        lines: false,
+        recordPath: job.definition.source.pages ? '' : textOption(format, 'recordPath', ''),
+      });
     case 'ndjson':
-      return new JsonReader(file, { lines: true }, contract, job.workFolder, new RuleModes(job.definition.contract));
+      return json({ lines: true });
+    case 'xml':
+      return judged(
+        xmlFormat(
+          file,
+          { recordPath: textOption(format, 'recordPath', ''), encodingDeclared: format['encoding'] !== undefined },
+          contract,
+        ),
+      );
     case 'fixed':
       return openFixedReader(file, fixedFormat(format), contract?.model ?? null, job.workFolder);
     case 'mainframe':
@@ -63,9 +72,27 @@ export async function openReader(
     default:
       throw new FluxError(
         'INVALID_INPUT',
-        `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet, fixed, mainframe.`,
+        `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet, xlsx, xml, fixed, mainframe.`,
       );
   }
+}
+
+function judgedReader(
+  file: ByteFile,
+  format: JudgedFormat,
+  { job, contract }: { job: ChildJob; contract: ReadContract | null },
+): JudgedReader {
+  const modes = new RuleModes(job.definition.contract);
+  return new JudgedReader(file, format, { check: contract?.check ?? null, modes, workFolder: job.workFolder });
+}
+
+function xlsxFormat(format: Readonly<Record<string, unknown>>): XlsxFormat {
+  return {
+    sheet: textOption(format, 'sheet', '') || null,
+    header: format['header'] !== false,
+    columns: (format['columns'] as readonly string[] | undefined) ?? null,
+    range: textOption(format, 'range', '') || null,
+  };
 }
 
 function csvFormat(format: Readonly<Record<string, unknown>>, { definition }: ChildJob) {
@@ -76,6 +103,8 @@ function csvFormat(format: Readonly<Record<string, unknown>>, { definition }: Ch
     columns: (format['columns'] as readonly string[] | undefined) ?? null,
     delimiter: textOption(format, 'delimiter', ','),
     quote: format['quote'] === null ? null : textOption(format, 'quote', '"'),
+    escape: textOption(format, 'escape', '') || null,
+    comment: textOption(format, 'comment', '') || null,
   };
 }
 

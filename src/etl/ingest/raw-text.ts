@@ -24,13 +24,22 @@ export class RecordPlaces {
   }
 
   rawOf(recordNo: number): { raw: string | null; byteOffset: number | null } {
+    const place = this.placeOf(recordNo);
+    if (place === null) return { raw: null, byteOffset: null };
+    const bytes = this.read({ ...place, size: Math.min(place.size, rawCharacterCountMax * 4) });
+    return { raw: showRaw(bytes.toString('utf8')), byteOffset: place.offset };
+  }
+
+  /** @returns null when the batch does not hold the record */
+  placeOf(recordNo: number): { offset: number; size: number } | null {
     const at = recordNo - this.#first;
-    if (at < 0 || at >= this.count) return { raw: null, byteOffset: null };
-    const byteOffset = this.#offsets[at] ?? 0;
-    const size = Math.min(this.#sizes[at] ?? 0, rawCharacterCountMax * 4);
+    if (at < 0 || at >= this.count) return null;
+    return { offset: this.#offsets[at] ?? 0, size: this.#sizes[at] ?? 0 };
+  }
+
+  read({ offset, size }: { offset: number; size: number }): Buffer {
     const bytes = Buffer.allocUnsafe(size);
-    const read = this.#file.readSync(bytes, 0, size, byteOffset);
-    return { raw: showRaw(bytes.toString('utf8', 0, read)), byteOffset };
+    return bytes.subarray(0, this.#file.readSync(bytes, 0, size, offset));
   }
 }
 

@@ -1,4 +1,5 @@
 import type { RejectedRecord } from '../engine-types.ts';
+import type { SureRows } from '../sure/sure-rows.ts';
 import type { RecordColumns } from './columns.ts';
 import type { DroppedValues } from './rule-modes.ts';
 
@@ -26,6 +27,8 @@ export interface Chunk {
   unreadable: RejectedRecord[];
   /** Refused by the contract before SQL saw them: the step `validate`. */
   refused: RejectedRecord[];
+  /** Rows of records that are judged already, besides those of the query. */
+  sure?: SureRows | null;
   /** Values that were left out before SQL saw the records. */
   dropped?: DroppedValues[];
   /** Where the next batch begins. */
@@ -52,6 +55,8 @@ export interface SourceReader {
   readonly rawJson: boolean;
   /** Reads everything once. @param markEvery records between marks */
   survey(markEvery: number): Promise<Survey>;
+  /** From here on, chunks may hold rows that are made already, with the reader's columns in their order. Absent: it makes none. */
+  beSure?(): void;
   /** Begins a range, or goes on in one. */
   start(range: RangeRequest): Promise<void>;
   /** The next at most `records` records. */

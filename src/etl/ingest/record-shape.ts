@@ -14,7 +14,8 @@ export function assembleRecord(columns: readonly RecordColumn[], values: readonl
   return record;
 }
 
-function setAt(record: Record<string, unknown>, path: readonly string[], value: unknown): void {
+/** Puts a value into a record, with the objects around it. */
+export function setAt(record: Record<string, unknown>, path: readonly string[], value: unknown): void {
   let object = record;
   for (const name of path.slice(0, -1)) {
     const inner = Object.hasOwn(object, name) ? object[name] : undefined;

@@ -87,7 +87,7 @@ export class VariableLengthWalk extends WindowWalk {
     if (this.window.buffer.readUInt16BE(at + 2) !== 0) {
       throw this.#invalid(
         offset + 2,
-        'expected a record descriptor word that ends with two zero bytes, found others (spanned records and block descriptors are not offered)',
+        'expected a record descriptor word that ends with two zero bytes, found others (records in blocks are "blocked", those in parts "spanned")',
       );
     }
     if (length <= descriptorLength) {

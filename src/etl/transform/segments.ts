@@ -2,9 +2,8 @@ import { FluxError } from '../../errors.ts';
 import { ident } from '../duckdb/sql-text.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
 import type { PipelineDefinition, StepDeclaration } from '../engine-types.ts';
-import type { ExpressionRules } from './expression.ts';
 import type { SteriliseTransform } from './sterilise.ts';
-import { compileTransforms, type TransformChain, type TransformColumn } from './transforms.ts';
+import { compileTransforms, type TransformChain, type TransformColumn, type TransformDeps } from './transforms.ts';
 import { aggregateStep, deduplicateStep, kAnonymityStep, queryStep, type WholeStep } from './whole-steps.ts';
 
 type Transform = NonNullable<PipelineDefinition['transforms']>[number];
@@ -50,7 +49,7 @@ export const asGoodRecords = (query: string): string =>
  * @throws INVALID_INPUT a step does not fit its columns, or its SQL is not offered
  */
 export async function compileSegments(
-  deps: { session: DuckDbSession; rules: ExpressionRules },
+  deps: TransformDeps,
   transforms: readonly PlacedTransform[],
   start: { columns: readonly TransformColumn[]; sample: string },
 ): Promise<Segment[]> {
@@ -89,7 +88,7 @@ interface Place {
 }
 
 async function compileWhole(
-  { session, rules }: { session: DuckDbSession; rules: ExpressionRules },
+  { session, rules }: TransformDeps,
   transform: PlacedTransform,
   { columns, sample }: Place,
 ): Promise<{ step: WholeStep; columns: readonly TransformColumn[] | null }> {

@@ -11,7 +11,10 @@ import {
   writtenNumeric,
   writtenTimes,
 } from '../ingest/lexical.ts';
+import type { JoinTransform } from '../../contracts/documents.ts';
+import type { LocalReference } from '../protocol.ts';
 import type { ExpressionRules } from './expression.ts';
+import { compileJoin } from './join.ts';
 import { sterilisedColumns, type SteriliseTransform } from './sterilise.ts';
 
 /**
@@ -26,7 +29,7 @@ export interface TransformColumn {
   original: string;
 }
 
-/** Wraps a query of records into one of transformed records. */
+/** Wraps a query of records into one of transformed records, in any order where one of them is a join. */
 export interface TransformChain {
   steps: readonly StepDeclaration[];
   columns: readonly TransformColumn[];
@@ -46,7 +49,7 @@ const kept = ['_flux_record', '_flux_state', '_flux_broken', '_flux_found', '_fl
  * @throws INVALID_INPUT a transform is not offered, or does not fit its columns
  */
 export async function compileTransforms(
-  deps: { session: DuckDbSession; rules: ExpressionRules },
+  deps: TransformDeps,
   transforms: readonly Transform[],
   start: { columns: readonly TransformColumn[]; sample: string },
 ): Promise<TransformChain> {
@@ -57,7 +60,7 @@ export async function compileTransforms(
   for (const [index, transform] of transforms.entries()) {
     const at = transform.at ?? index;
     const compiled = await compileOne(deps, transform, { index, at, columns, sample });
-    steps.push({ stage: 'TRANSFORM', step: compiled.step, kind: filters.has(transform.type) ? 'filter' : 'row' });
+    steps.push({ stage: 'TRANSFORM', step: compiled.step, kind: kindOf(transform) });
     layers.push(compiled.layer);
     columns = compiled.columns;
     sample = compiled.layer(sample);
@@ -66,7 +69,18 @@ export async function compileTransforms(
   return { steps, columns, wrap: (query) => layers.reduce((inner, layer) => layer(inner), query) };
 }
 
-const filters = new Set(['filter', 'minimum_cell']);
+function kindOf({ type }: Transform): StepDeclaration['kind'] {
+  if (type === 'join') return 'join';
+  return type === 'filter' || type === 'minimum_cell' ? 'filter' : 'row';
+}
+
+/** What transforms are compiled with. */
+export interface TransformDeps {
+  session: DuckDbSession;
+  rules: ExpressionRules;
+  /** What they may join. */
+  references: readonly LocalReference[];
+}
 
 interface Place {
   /** Among the steps of this chain. */
@@ -82,11 +96,7 @@ interface Compiled {
   layer: Layer;
 }
 
-function compileOne(
-  deps: { session: DuckDbSession; rules: ExpressionRules },
-  transform: Transform,
-  place: Place,
-): Promise<Compiled> {
+function compileOne(deps: TransformDeps, transform: Transform, place: Place): Promise<Compiled> {
   switch (transform.type) {
     case 'rename':
       return Promise.resolve(compileRename(transform, place));
@@ -98,12 +108,14 @@ function compileOne(
       return compileFilter(deps, transform, place);
     case 'sterilise':
       return compileSterilise(deps.session, transform as SteriliseTransform, place);
+    case 'join':
+      return compileJoined(deps, transform as Transform & JoinTransform, place);
     case 'minimum_cell':
       return Promise.resolve(compileMinimumCell(transform, place));
     default:
       throw new FluxError(
         'INVALID_INPUT',
-        `Transform ${place.at + 1} asks for "${transform.type}", which is not offered yet. Offered row by row: rename, cast, derive, filter, sterilise.`,
+        `Transform ${place.at + 1} asks for "${transform.type}", which is not offered. Offered row by row: rename, cast, derive, filter, join, sterilise.`,
       );
   }
 }
@@ -166,6 +178,27 @@ async function compileSterilise(
   if (list.length === 0) throw misfit(place, 'drops every column');
   const columns = place.columns.filter(({ name }) => made.some((column) => column.name === name));
   return { step: 'sterilise', columns, layer: (query) => `select ${[kept, ...list].join(', ')} from (${query})` };
+}
+
+async function compileJoined(
+  { session, references }: TransformDeps,
+  transform: JoinTransform,
+  place: Place,
+): Promise<Compiled> {
+  const { step, added, join } = await compileJoin(session, references, transform, {
+    at: place.at,
+    columns: place.columns,
+    sample: place.sample,
+    find: (name) => findColumn(place, name).name,
+    misfit: (message) => misfit(place, message),
+  });
+  const unmatched = transform.unmatched === 'drop' ? stateOfTransform(place.index) : 0;
+  const state = `case when _flux_state <> 0 then _flux_state when _flux_matched then 0 else ${unmatched} end::integer`;
+  return {
+    step,
+    columns: [...place.columns, ...added.map((name) => ({ name, original: name }))],
+    layer: (query) => `select * exclude (_flux_matched) replace (${state} as _flux_state) from (${join(query)})`,
+  };
 }
 
 /** A cell of few people reveals them; a cell of none reveals nobody. */

@@ -6,6 +6,7 @@ import { DecodedReader } from '../decoded-reader.ts';
 import { rawCharacterCountMax } from '../limits.ts';
 import { showRaw } from '../raw-text.ts';
 import { FixedLengthWalk, surveyFixedLength, VariableLengthWalk } from '../record-walks.ts';
+import { BlockedWalk, Blocks } from './blocked-walk.ts';
 import { codePage, codePageNames, type CodePageName } from './code-pages.ts';
 import { selectFields } from './mainframe-columns.ts';
 import { RecordDecoder } from './record-decoder.ts';
@@ -39,20 +40,23 @@ export function openMainframeReader(
   const { selected, columns } = selectFields(layout, model);
   const decoder = new RecordDecoder(layout, selected, page);
   const { length } = layout;
-  const variable = format.records === 'variable';
+  const fixed = format.records === 'fixed';
+  const spanned = format.records === 'spanned';
+  const blocks = new Blocks(file);
   const placed = {
     columns,
     cellCount: selected.length,
     firstOffset: 0,
-    walk: (from: { offset: number; record: number }, blockBytes?: number) =>
-      variable
-        ? new VariableLengthWalk(file, from, blockBytes)
-        : new FixedLengthWalk(file, from, { length, blockBytes }),
+    walk(from: { offset: number; record: number }, blockBytes?: number) {
+      if (fixed) return new FixedLengthWalk(file, from, { length, blockBytes });
+      if (format.records === 'variable') return new VariableLengthWalk(file, from, blockBytes);
+      return new BlockedWalk(file, blocks, { from, spanned });
+    },
     decode: decoder.decode.bind(decoder),
     rowBytesMax: () => decoder.rowBytesMax,
     show: rawShower(page),
     survey: (markEvery: number) =>
-      variable ? null : surveyFixedLength({ size: file.size, firstOffset: 0, length }, markEvery),
+      fixed ? surveyFixedLength({ size: file.size, firstOffset: 0, length }, markEvery) : null,
   };
   return new DecodedReader(file, placed, workFolder);
 }

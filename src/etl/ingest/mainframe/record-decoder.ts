@@ -101,7 +101,9 @@ export class RecordDecoder {
 }
 
 /** Where a byte of the window stands in the file; a descriptor word stands before the record. */
-function fileOffset({ nextOffset, end }: RecordWalk, at: number): number {
+function fileOffset(walk: RecordWalk, at: number): number {
+  const { nextOffset, end } = walk;
+  if (walk.placeOf) return walk.placeOf(at);
   return nextOffset - (end - at);
 }
 
