@@ -430,11 +430,13 @@ create table flux.loads (
   record_count bigint,
   opened_at timestamp with time zone not null default clock_timestamp(),
   published_at timestamp with time zone,
+  replaced_count bigint not null default 0,
   constraint loads_agency_id_dataset_fkey FOREIGN KEY (agency_id, dataset) REFERENCES flux.datasets(agency_id, name),
   constraint loads_agency_id_run_id_fkey FOREIGN KEY (agency_id, run_id) REFERENCES flux.runs(agency_id, run_id),
   constraint loads_load_no_check CHECK ((load_no >= 1)),
   constraint loads_mode_check CHECK ((mode = ANY (ARRAY['append'::text, 'replace'::text, 'merge'::text]))),
   constraint loads_pkey PRIMARY KEY (agency_id, dataset, load_no),
+  constraint loads_replaced_count_check CHECK ((replaced_count >= 0)),
   constraint loads_status_check CHECK ((status = ANY (ARRAY['OPEN'::text, 'PUBLISHED'::text, 'SUPERSEDED'::text])))
 ); -- owner flux_owner
 comment on table flux.loads is 'One run''s rows in a dataset: invisible while OPEN, attached at once when PUBLISHED.';
@@ -518,7 +520,7 @@ create table flux.run_events (
   agency_id text collate "C" not null,
   run_id uuid not null,
   seq bigint not null,
-  event_id uuid not null default flux.uuid_v7(),
+  event_id uuid not null default (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send(((EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid,
   at timestamp with time zone not null default clock_timestamp(),
   name text not null,
   stage text,
@@ -587,9 +589,12 @@ create table flux.run_parts (
   key_version integer,
   record_count bigint not null,
   created_at timestamp with time zone not null default clock_timestamp(),
+  reference jsonb,
+  reference_columns jsonb,
+  constraint reference_has_columns CHECK (((reference IS NULL) = (reference_columns IS NULL))),
   constraint run_parts_agency_id_run_id_partition_no_fkey FOREIGN KEY (agency_id, run_id, partition_no) REFERENCES flux.run_partitions(agency_id, run_id, partition_no),
   constraint run_parts_pkey PRIMARY KEY (agency_id, run_id, partition_no, version),
-  constraint run_parts_record_count_check CHECK ((record_count >= 1)),
+  constraint run_parts_record_count_check CHECK (((record_count >= 1) OR ((record_count = 0) AND (reference IS NOT NULL)))),
   constraint run_parts_sha256_check CHECK ((length(sha256) = 32)),
   constraint run_parts_version_check CHECK ((version >= 1))
 ); -- owner flux_owner
@@ -633,6 +638,7 @@ create table flux.runs (
   staged_columns jsonb,
   dry_run_plan jsonb,
   feed_seq bigint,
+  trace_span text,
   constraint failure_when_failed CHECK (((failure_code IS NOT NULL) = (status = 'FAILED'::text))),
   constraint finished_when_over CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])))),
   constraint forked_from_checkpoint CHECK ((((forked_from IS NULL) = (forked_partition IS NULL)) AND ((forked_from IS NULL) = (forked_version IS NULL)))),
@@ -646,7 +652,8 @@ create table flux.runs (
   constraint runs_classification_check CHECK (((classification >= 0) AND (classification <= 5))),
   constraint runs_pkey PRIMARY KEY (agency_id, run_id),
   constraint runs_stage_check CHECK ((stage = ANY (ARRAY['INGEST'::text, 'TRANSFORM'::text, 'EXPORT'::text, 'FULL'::text]))),
-  constraint runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'IN_PROGRESS'::text, 'COMPLETED'::text, 'FAILED'::text, 'CANCELLING'::text, 'CANCELLED'::text])))
+  constraint runs_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'IN_PROGRESS'::text, 'COMPLETED'::text, 'FAILED'::text, 'CANCELLING'::text, 'CANCELLED'::text]))),
+  constraint runs_trace_span_check CHECK ((trace_span ~ '^[0-9a-f]{16}$'::text))
 ); -- owner flux_owner
 comment on table flux.runs is 'Requested executions. last_seq is the run''s event counter, taken under the row lock, last in its transaction.';
 
@@ -2569,6 +2576,7 @@ CREATE OR REPLACE FUNCTION flux.save_checkpoint(p_run_id uuid, p_partition_no in
 AS $function$
 declare
   row flux.checkpoints;
+  before int;
   expected int;
 begin
   row.agency_id := flux.current_agency();
@@ -2584,10 +2592,13 @@ begin
   row.created_at := clock_timestamp();
   row.expires_at := p_expires_at;
   if p_version > 1 then
-    select c.hash into row.previous_hash from flux.checkpoints c
+    -- The order leaves the planner no other index than the primary key's.
+    select c.version, c.hash into before, row.previous_hash from flux.checkpoints c
     where c.agency_id = row.agency_id and c.run_id = p_run_id and c.partition_no = p_partition_no
-      and c.version = p_version - 1;
-    if not found then
+      and c.version < p_version
+    order by c.version desc
+    limit 1;
+    if before is distinct from p_version - 1 then
       raise exception 'checkpoint % of partition % has no predecessor', p_version, p_partition_no using errcode = 'FX001';
     end if;
   end if;
@@ -2643,6 +2654,21 @@ begin
 end
 $function$; -- owner flux_definer
 comment on function flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea) is 'Moves entries out of the inbox under the numbers and leaf hashes that the sealer gave them; FX003 when another leads.';
+
+CREATE OR REPLACE FUNCTION flux.sealer_state()
+ RETURNS TABLE(leads boolean, silent_seconds double precision, waiting_seconds double precision)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select
+    s.lease_expires_at >= clock_timestamp(),
+    case when s.lease_expires_at = '-infinity' then null
+      else greatest(extract(epoch from clock_timestamp() - s.lease_expires_at), 0)::double precision end,
+    coalesce((select extract(epoch from clock_timestamp() - min(i.at)) from flux.audit_inbox i), 0)::double precision
+  from flux.audit_sealer s
+$function$; -- owner flux_definer
+comment on function flux.sealer_state() is 'Whether a sealer leads, the seconds since the last lease ended (null: there never was one), the age in seconds of the oldest unsealed entry.';
 
 CREATE OR REPLACE FUNCTION flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text)
  RETURNS void
@@ -2720,6 +2746,33 @@ begin
 end
 $function$; -- owner flux_definer
 comment on function flux.take_stock(p_quantum integer) is 'Raises the accounts of agencies that have just begun to wait, before each decision.';
+
+CREATE OR REPLACE FUNCTION flux.takeover_waits()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  late record;
+begin
+  for late in
+    select p.holder_pid, l.role_name
+    from flux.run_partitions p
+    join flux.agencies a on a.agency_id = p.agency_id and a.enabled
+    join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
+    where p.status = 'EXECUTING' and p.lease_expires_at < clock_timestamp()
+  loop
+    if late.holder_pid is null or not exists (
+        select from pg_stat_activity s
+        where s.pid = late.holder_pid and s.usename = late.role_name and s.datname = current_database()) then
+      return true;
+    end if;
+  end loop;
+  return false;
+end
+$function$; -- owner flux_definer
+comment on function flux.takeover_waits() is 'Whether a partition of an enabled agency is abandoned and its late holder''s session gone, so that a claim takes it.';
 
 CREATE OR REPLACE FUNCTION flux.uuid_v7()
  RETURNS uuid
@@ -2847,8 +2900,12 @@ grant execute on function flux.rescue_partitions() to flux_worker;
 grant execute on function flux.retained_agencies() to flux_worker;
 grant execute on function flux.retention_cutoff() to flux_owner;
 grant execute on function flux.seal_audit(p_epoch bigint, p_agencies text[], p_ids uuid[], p_seqs bigint[], p_leaves bytea) to flux_sealer;
+grant execute on function flux.sealer_state() to flux_api;
+grant execute on function flux.sealer_state() to flux_sealer;
+grant execute on function flux.sealer_state() to flux_worker;
 grant execute on function flux.sign_audit(p_epoch bigint, p_checkpoints jsonb, p_from bigint, p_peaks bytea, p_note text) to flux_sealer;
 grant execute on function flux.take_audit_inbox(p_limit integer, p_except text[]) to flux_sealer;
+grant execute on function flux.takeover_waits() to flux_worker;
 grant execute on function flux.uuid_v7() to public;
 grant execute on function flux.validate_checkpoint_integrity(p_checkpoint_id uuid) to flux_api;
 grant select, update (name, abbreviation, retention_days, version, updated_at, legal_hold_since, legal_hold_by, legal_hold_reason) on table flux.agencies to flux_api;

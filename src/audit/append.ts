@@ -1,6 +1,7 @@
 import { canonicalBytes } from '../canonical-json.ts';
-import { appendBatchToInbox, appendToInbox, type EntryParts } from '../db/audit-inbox.ts';
+import { appendToInbox, type EntryParts, inboxBatch } from '../db/audit-inbox.ts';
 import type { Queryable } from '../db/pool.ts';
+import type { Sql } from '../db/sql.ts';
 import type { ErrorCode } from '../errors.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
 
@@ -40,8 +41,13 @@ export function appendAudit(tx: Queryable, entry: AuditEntry): Promise<string> {
 }
 
 /** Several entries at once, in their order, as `appendAudit` writes one. As the API alone. */
-export function appendAudits(tx: Queryable, entries: readonly AuditEntry[]): Promise<void> {
-  return appendBatchToInbox(tx, entries.map(partsOf));
+export async function appendAudits(tx: Queryable, entries: readonly AuditEntry[]): Promise<void> {
+  await tx.query(auditsStatement(entries));
+}
+
+/** The statement of `appendAudits`. */
+export function auditsStatement(entries: readonly AuditEntry[]): Sql {
+  return inboxBatch(entries.map(partsOf));
 }
 
 /**

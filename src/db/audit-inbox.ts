@@ -1,5 +1,5 @@
 import type { Queryable } from './pool.ts';
-import { sql } from './sql.ts';
+import { type Sql, sql } from './sql.ts';
 
 /** An entry's RFC 8785 text, cut where `agencyId` and `at`, and where `entryId` stand in it: those the database puts in. */
 export interface EntryParts {
@@ -19,12 +19,12 @@ export async function appendToInbox(db: Queryable, { head, middle, tail }: Entry
 }
 
 /** Writes entries of the session's agency into the inbox, in their order. As the API alone. */
-export async function appendBatchToInbox(db: Queryable, entries: readonly EntryParts[]): Promise<void> {
-  await db.query(sql`
+export function inboxBatch(entries: readonly EntryParts[]): Sql {
+  return sql`
     select flux.append_audit_batch(
       ${entries.map(({ head }) => head)},
       ${entries.map(({ middle }) => middle)},
       ${entries.map(({ tail }) => tail)}
     )
-  `);
+  `;
 }

@@ -38,7 +38,7 @@ export function gatherReads(pool: Pool, sealed: () => string, signal?: AbortSign
       pool,
       sealed(),
       async (tx) => {
-        if (tx.pipelined) await Promise.all(all.map((it) => read(it, tx)));
+        if (tx.pipelined) await tx.inOnePacket(() => Promise.all(all.map((it) => read(it, tx))));
         else for (const it of all) await read(it, tx);
       },
       signal,

@@ -1,5 +1,5 @@
 import type { Queryable } from './pool.ts';
-import { sql } from './sql.ts';
+import { type Sql, sql } from './sql.ts';
 
 /** What the first request with a key was, and what it made. */
 export interface FirstResult {
@@ -74,12 +74,12 @@ export type NewFirstResult = FirstResult & { operation: string; key: string };
 
 /** Keeps a first result for seven days; takes the place of an expired one. The caller holds the key's lock. */
 export async function saveFirstResult(db: Queryable, first: NewFirstResult): Promise<void> {
-  await saveFirstResults(db, [first]);
+  await db.query(firstResultsInsert([first]));
 }
 
 /** As `saveFirstResult`, for different keys. */
-export async function saveFirstResults(db: Queryable, firsts: readonly NewFirstResult[]): Promise<void> {
-  await db.query(sql`
+export function firstResultsInsert(firsts: readonly NewFirstResult[]): Sql {
+  return sql`
     insert into flux.idempotency_keys (agency_id, key, operation, request_sha256, result)
     select (select flux.current_agency()), first.key, first.operation, first.sha256, first.result::jsonb
     from unnest(
@@ -93,5 +93,5 @@ export async function saveFirstResults(db: Queryable, firsts: readonly NewFirstR
         result = excluded.result,
         created_at = excluded.created_at,
         expires_at = excluded.expires_at
-  `);
+  `;
 }

@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import pgCopyStreams from 'pg-copy-streams';
 
 import type { DatasetColumn } from './loads.ts';
-import type { Connection, Queryable } from './pool.ts';
+import { type Connection, inStatementSpan, type Queryable } from './pool.ts';
 import { ident, join, literal, type Sql, sql, toQuery } from './sql.ts';
 
 /** A load's own table: invisible to the lake's readers until it is attached to its dataset. */
@@ -57,6 +57,16 @@ export async function createDatasetTable(
   `);
 }
 
+/** Adds columns to a dataset's table and to the loads that are part of it, null in their records. The caller holds the dataset's row lock. */
+export async function addDatasetColumns(
+  tx: Queryable,
+  table: Pick<LoadTable, 'schema' | 'dataset'>,
+  columns: readonly DatasetColumn[],
+): Promise<void> {
+  const added = columns.map((column) => sql`add column ${columnDefinition(column)}`);
+  await tx.query(sql`alter table ${ident(table.schema, table.dataset)} ${join(added)}`);
+}
+
 /**
  * Creates a load's table, and takes from its readers what the lake's default privileges gave them: they read the dataset.
  * The CHECK lets it be attached later without a scan.
@@ -101,7 +111,7 @@ export async function copyIntoLoad(
   const names = join(['_flux_record', ...columns].map((name) => ident(name)));
   const { text } = toQuery(sql`copy ${loadTable(table)} (${names}) from stdin (format csv)`);
   const copy = tx.client.query(pgCopyStreams.from(text));
-  await pipeline(createReadStream(file, { highWaterMark: 256 * 1024 }), copy, { signal });
+  await inStatementSpan(text, () => pipeline(createReadStream(file, { highWaterMark: 256 * 1024 }), copy, { signal }));
   return copy.rowCount;
 }
 
@@ -129,12 +139,44 @@ export async function deleteFromLoad(
 
 /** Makes a load part of its dataset: its readers see all of it when the transaction commits. */
 export async function attachLoad(tx: Queryable, table: LoadTable): Promise<void> {
+  await completeColumns(tx, table);
   await tx.query(sql`
     alter table ${datasetTable(table)}
     attach partition ${loadTable(table)}
     for values in (${literal(String(table.loadNo))})
   `);
 }
+
+/** Gives a load's table the columns that its dataset got after the load was opened. */
+async function completeColumns(tx: Queryable, table: LoadTable): Promise<void> {
+  const relation = (name: string): string => `${quoted(table.schema)}.${quoted(name)}`;
+  const { rows } = await tx.query<DatasetColumn>(sql`
+    select d.attname as name, format_type(d.atttypid, null) as type
+    from pg_attribute d
+    where d.attrelid = ${relation(table.dataset)}::regclass
+      and d.attnum > 0
+      and not d.attisdropped
+      and not exists (
+        select
+        from pg_attribute l
+        where l.attrelid = ${relation(loadTableName(table))}::regclass
+          and l.attname = d.attname
+          and not l.attisdropped
+      )
+    order by d.attnum
+  `);
+  if (rows.length === 0) return;
+  const added = rows.map(
+    ({ name, type }) => sql`add column ${columnDefinition({ name, type: shortTypes[type] ?? type })}`,
+  );
+  await tx.query(sql`alter table ${loadTable(table)} ${join(added)}`);
+}
+
+/** As datasets call the types that PostgreSQL writes out. */
+const shortTypes: Readonly<Record<string, string>> = {
+  'timestamp without time zone': 'timestamp',
+  'timestamp with time zone': 'timestamptz',
+};
 
 /** Removes every load that is attached to a dataset, with its rows. */
 export async function dropAttachedLoads(tx: Queryable, table: LoadTable): Promise<void> {
@@ -183,14 +225,24 @@ export async function removeEarlierDuplicates(
   return rowCount;
 }
 
-/** Removes the dataset's rows whose key the load has too. The load is not attached yet. @returns rows removed */
-export async function removeReplacedRows(tx: Queryable, table: LoadTable, key: readonly string[]): Promise<number> {
-  const { rowCount } = await tx.query(sql`
-    delete from ${datasetTable(table)} as old
-    using ${loadTable(table)} as new
-    where ${sameKey('old', 'new', key)}
+/** Removes the dataset's rows whose key the load has too. The load is not attached yet. @returns how many, of which load */
+export async function removeReplacedRows(
+  tx: Queryable,
+  table: LoadTable,
+  key: readonly string[],
+): Promise<{ loadNo: bigint; count: bigint }[]> {
+  const { rows } = await tx.query<{ loadNo: bigint; count: bigint }>(sql`
+    with gone as (
+      delete from ${datasetTable(table)} as old
+      using ${loadTable(table)} as new
+      where ${sameKey('old', 'new', key)}
+      returning old._flux_load
+    )
+    select _flux_load as "loadNo", count(*) as count
+    from gone
+    group by _flux_load
   `);
-  return rowCount;
+  return rows;
 }
 
 function sameKey(left: string, right: string, key: readonly string[]): Sql {
@@ -207,13 +259,18 @@ export interface GroupSizes {
   smallest: number | null;
 }
 
-/** Counts a load's groups by its own columns. */
-export async function measureGroups(tx: Queryable, table: LoadTable, columns: readonly string[]): Promise<GroupSizes> {
+/** Counts groups by the columns of a load, or of all that its dataset shows. */
+export async function measureGroups(
+  tx: Queryable,
+  table: LoadTable,
+  columns: readonly string[],
+  { of = 'load' }: { of?: 'load' | 'dataset' } = {},
+): Promise<GroupSizes> {
   const { rows } = await tx.query<{ groups: bigint; smallest: bigint | null }>(sql`
     select count(*) as groups, min(n) as smallest
     from (
       select count(*) as n
-      from ${loadTable(table)}
+      from ${of === 'load' ? loadTable(table) : datasetTable(table)}
       group by ${join(columns.map((name) => ident(name)))}
     ) g
   `);

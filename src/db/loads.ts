@@ -40,6 +40,20 @@ export async function nextLoad(
   return rows[0] as { loadNo: bigint; columns: DatasetColumn[] };
 }
 
+/** Notes the columns that a dataset has now. The caller holds the dataset's row lock. */
+export async function setDatasetColumns(
+  tx: Queryable,
+  claim: Claim,
+  { name, columns }: { name: string; columns: readonly DatasetColumn[] },
+): Promise<void> {
+  await tx.query(sql`
+    update flux.datasets
+    set columns = ${JSON.stringify(columns)}
+    where agency_id = ${claim.agencyId}
+      and name = ${name}
+  `);
+}
+
 export async function insertLoad(tx: Queryable, claim: Claim, load: Load): Promise<void> {
   await tx.query(sql`
     insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns)
@@ -94,4 +108,21 @@ export async function publishLoad(tx: Queryable, claim: Claim, recordCount: numb
       and status = 'OPEN'
   `);
   return rowCount === 1;
+}
+
+/** Adds to what later loads have replaced of each load. The caller holds the dataset's row lock. */
+export async function countReplaced(
+  tx: Queryable,
+  claim: Claim,
+  dataset: string,
+  replaced: readonly { loadNo: bigint; count: bigint }[],
+): Promise<void> {
+  await tx.query(sql`
+    update flux.loads l
+    set replaced_count = l.replaced_count + r.count
+    from unnest(${replaced.map(({ loadNo }) => loadNo)}::bigint[], ${replaced.map(({ count }) => count)}::bigint[]) as r (load_no, count)
+    where l.agency_id = ${claim.agencyId}
+      and l.dataset = ${dataset}
+      and l.load_no = r.load_no
+  `);
 }

@@ -30,6 +30,12 @@ export interface Migration {
   sha256: Buffer;
 }
 
+export interface MigrateOptions {
+  contextKey: Buffer;
+  /** For tests: another history than this version's. */
+  migrations?: readonly Migration[];
+}
+
 export interface MigrationReport {
   applied: string[];
   roles: PlatformRoles;
@@ -59,10 +65,10 @@ export async function readMigrations(): Promise<Migration[]> {
  * @throws MIGRATION_MISMATCH an applied file has changed, or the database is newer than this version
  * @throws UNAVAILABLE the server does not answer, or is too old
  */
-export async function migrate(adminUrl: string, options: { contextKey: Buffer }): Promise<MigrationReport> {
+export async function migrate(adminUrl: string, options: MigrateOptions): Promise<MigrationReport> {
   const admin = await connectAdmin(adminUrl, 'flux migrate');
   try {
-    return await underStructureLock(admin, () => bringUp(admin, options.contextKey));
+    return await underStructureLock(admin, () => bringUp(admin, options));
   } finally {
     await admin.end();
   }
@@ -78,13 +84,13 @@ export async function underStructureLock<T>(admin: Connection, work: () => Promi
   }
 }
 
-async function bringUp(admin: Connection, contextKey: Buffer): Promise<MigrationReport> {
+async function bringUp(admin: Connection, { contextKey, ...options }: MigrateOptions): Promise<MigrationReport> {
   await requireServerVersion(admin);
   const prefix = await installedPrefix(admin);
   const roles = platformRoles(prefix);
   await ensurePlatformRoles(admin, roles, contextKey);
   const applied = await appliedMigrations(admin);
-  const migrations = await readMigrations();
+  const migrations = options.migrations ?? (await readMigrations());
   requireSameHistory(migrations, applied);
   const missing = migrations.filter((migration) => !applied.has(migration.version));
   for (const migration of missing) await apply(admin, migration, roles, prefix);
@@ -93,12 +99,18 @@ async function bringUp(admin: Connection, contextKey: Buffer): Promise<Migration
   return { applied: missing.map(({ version, name }) => `${String(version).padStart(4, '0')}_${name}`), roles };
 }
 
-async function requireServerVersion(admin: Connection): Promise<void> {
+/** @param number as `server_version_num` has it: 180001 is 18.1 */
+export function isSupportedServer(number: number): boolean {
+  return serverVersionMin.some(([min, below]) => number >= min && number < below);
+}
+
+/** @throws UNAVAILABLE the server is too old */
+export async function requireServerVersion(admin: Connection): Promise<void> {
   const { rows } = await admin.query<{ number: number; text: string }>(
     sql`select current_setting('server_version_num')::int as number, current_setting('server_version') as text`,
   );
   const { number, text } = rows[0] as { number: number; text: string };
-  if (!serverVersionMin.some(([min, below]) => number >= min && number < below)) {
+  if (!isSupportedServer(number)) {
     throw new FluxError(
       'UNAVAILABLE',
       `Flux needs PostgreSQL 15.14, 16.10, 17.6, 18 or newer (CVE-2025-8713); this server is ${text}. Update it first.`,
@@ -159,7 +171,25 @@ async function appliedMigrations(admin: Connection): Promise<Map<number, { name:
   return new Map(rows.map(({ version, name, sha256 }) => [version, { name, sha256 }]));
 }
 
-function requireSameHistory(migrations: Migration[], applied: Map<number, { name: string; sha256: Buffer }>): void {
+/** How a database's migrations differ from this version's, by their numbers. `unknown` are those of a newer version. */
+export async function comparedMigrations(
+  admin: Connection,
+): Promise<Record<'missing' | 'unknown' | 'changed', number[]>> {
+  const [known, applied] = [await readMigrations(), await appliedMigrations(admin)];
+  const versions = new Set(known.map(({ version }) => version));
+  return {
+    missing: known.filter(({ version }) => !applied.has(version)).map(({ version }) => version),
+    unknown: [...applied.keys()].filter((version) => !versions.has(version)),
+    changed: known
+      .filter(({ version, sha256: hash }) => applied.get(version)?.sha256.equals(hash) === false)
+      .map(({ version }) => version),
+  };
+}
+
+function requireSameHistory(
+  migrations: readonly Migration[],
+  applied: Map<number, { name: string; sha256: Buffer }>,
+): void {
   for (const [version, { name, sha256 }] of applied) {
     const file = migrations.find((migration) => migration.version === version);
     if (!file) {

@@ -14,11 +14,12 @@ export interface PartitionCounts {
 
 /**
  * A session that waits longer than this for a lock, or sits in a transaction and says nothing, is in somebody's way: where rescue
- * may not end backends, and for sessions that hold no partition, these are all that frees the locks of a host that has gone.
+ * may not end backends, and for sessions that hold no partition, these are all that frees the locks of a host that has gone. A lock is
+ * waited for longer than a lease and a look for abandoned ones take (6 s), so that a frozen peer costs those who wait for it no failed try.
  */
 export async function limitWaits(db: Queryable): Promise<void> {
   await db.query(sql`
-    select set_config('lock_timeout', '5s', false), set_config('idle_in_transaction_session_timeout', '10s', false)
+    select set_config('lock_timeout', '8s', false), set_config('idle_in_transaction_session_timeout', '10s', false)
   `);
 }
 

@@ -1,6 +1,9 @@
+import type { Writable } from 'node:stream';
+
 import pg from 'pg';
 
 import { FluxError, toFluxError } from '../errors.ts';
+import { inSpan, isTraced, SpanKind } from '../telemetry/tracing.ts';
 import { cancelStatement } from './cancel.ts';
 import { clientOf } from './channel-binding.ts';
 import { type Sql, toQuery } from './sql.ts';
@@ -20,8 +23,16 @@ export interface Queryable {
 /** A connection of its own, for a transaction, COPY or LISTEN. `client` is the driver's. */
 export interface Connection extends Queryable {
   readonly client: pg.ClientBase;
-  /** Whether a statement may be sent before the one in front of it has been answered. */
+  /** Whether a statement may be sent at any time before the one in front of it has been answered. */
   readonly pipelined: boolean;
+  /** Whether `inOnePacket` may ask more than one thing. */
+  readonly bursts: boolean;
+  /**
+   * What `send` asks before it first waits leaves in one packet: one call of the system and one waking of the server, not one each.
+   *
+   * @param send resolves when everything that it asked has settled
+   */
+  inOnePacket<T>(send: () => Promise<T>): Promise<T>;
 }
 
 export interface Pool extends Queryable {
@@ -52,6 +63,11 @@ export interface PoolOptions {
    * connection.
    */
   pipeline?: boolean;
+  /**
+   * For a session that says the same many times and has to copy as well: statements are prepared once, and travel together only where
+   * somebody asks for it (`inOnePacket`). `pipeline` prepares them too.
+   */
+  prepared?: boolean;
   /** Told about connections lost while idle. */
   onError?: (error: Error) => void;
 }
@@ -77,11 +93,11 @@ export function createPool(options: PoolOptions): Pool {
     ...(options.statementTimeoutMs ? { statement_timeout: options.statementTimeoutMs } : {}),
     ...(options.pipeline ? { pipeline: true } : {}),
   });
-  const statements = options.pipeline ? createStatementNames() : undefined;
+  const driving = drivingOf(options);
   // Without a listener a connection that dies while idle ends the process.
   pool.on('error', (error) => options.onError?.(error));
   return {
-    query: (query) => run(pool, query, statements),
+    query: (query) => run(pool, query, driving.names),
     async withConnection(use, signal) {
       const client = await pool.connect().catch((cause: unknown) => {
         throw toFluxError(cause);
@@ -98,7 +114,7 @@ export function createPool(options: PoolOptions): Pool {
       };
       client.on('error', onError);
       try {
-        return await use(asConnection(client, statements));
+        return await use(asConnection(client, driving));
       } catch (cause) {
         failure ??= cause instanceof Error ? cause : new Error(String(cause));
         throw cause;
@@ -132,11 +148,62 @@ export async function connect(
   await client.connect().catch((cause: unknown) => {
     throw toFluxError(cause);
   });
-  return { ...asConnection(client), end: () => client.end() };
+  return {
+    ...asConnection(client, drivingOf(options)),
+    end() {
+      // The driver waits for what is under way on a pipelined connection before it says goodbye, and a server may never answer.
+      (client as Pipelining).pipeline = false;
+      return client.end();
+    },
+  };
 }
 
-function asConnection(client: pg.ClientBase, statements?: StatementNames): Connection {
-  return { client, pipelined: statements !== undefined, query: (query) => run(client, query, statements) };
+/** The driver reads its option anew with every statement and answer, so that it can be changed while nothing is under way. */
+type Pipelining = pg.ClientBase & { pipeline: boolean };
+
+/** How a connection's statements are sent. */
+interface Driving {
+  pipelined: boolean;
+  /** Absent: unprepared. */
+  names?: StatementNames;
+}
+
+function drivingOf({ pipeline = false, prepared = false }: Pick<PoolOptions, 'pipeline' | 'prepared'>): Driving {
+  if (pipeline) return { pipelined: true, names: createStatementNames() };
+  const names = createStatementNames();
+  // Without values (begin, commit, definitions) there is nothing to plan, and a simple query is one message instead of four.
+  return {
+    pipelined: false,
+    ...(prepared ? { names: (text, values) => (values > 0 ? names(text, values) : undefined) } : {}),
+  };
+}
+
+function asConnection(client: pg.ClientBase, { pipelined, names }: Driving): Connection {
+  const { stream } = (client as pg.ClientBase & { connection: { stream: Writable } }).connection;
+  const corked = <T>(send: () => T): T => {
+    stream.cork();
+    try {
+      return send();
+    } finally {
+      stream.uncork();
+    }
+  };
+  return {
+    client,
+    pipelined,
+    bursts: names !== undefined,
+    query: (query) => run(client, query, names),
+    async inOnePacket(send) {
+      if (pipelined || names === undefined) return corked(send);
+      (client as Pipelining).pipeline = true;
+      try {
+        return await corked(send);
+      } finally {
+        // COPY is refused while it is set.
+        (client as Pipelining).pipeline = false;
+      }
+    },
+  };
 }
 
 async function run<Row extends pg.QueryResultRow>(
@@ -145,13 +212,23 @@ async function run<Row extends pg.QueryResultRow>(
   statements?: StatementNames,
 ): Promise<{ rows: Row[]; rowCount: number }> {
   const config = toQuery(query);
-  const { rows, rowCount } = await target.query<Row>(
-    statements ? { ...config, name: statements(config.text) } : config,
+  const name = statements?.(config.text, config.values.length);
+  const { rows, rowCount } = await inStatementSpan(config.text, () =>
+    target.query<Row>(name === undefined ? config : { ...config, name }),
   );
   return { rows, rowCount: rowCount ?? 0 };
 }
 
-type StatementNames = (text: string) => string | undefined;
+/** Values never enter a statement's text, so that it may be told. Where nothing has begun a trace, a statement does not either. */
+export function inStatementSpan<T>(text: string, work: () => Promise<T>): Promise<T> {
+  if (!isTraced()) return work();
+  const operation = /^\s*(\w+)/.exec(text)?.[1]?.toUpperCase() ?? 'SQL';
+  const attributes = { 'db.system.name': 'postgresql', 'db.operation.name': operation, 'db.query.text': text.trim() };
+  return inSpan(`postgres ${operation}`, { kind: SpanKind.CLIENT, attributes }, work);
+}
+
+/** The name under which a text with so many values is prepared; undefined: it is not. */
+type StatementNames = (text: string, values: number) => string | undefined;
 
 /** Texts are few, because values never enter them; beyond this many something builds texts, and is sent unprepared. */
 const statementCountMax = 500;

@@ -49,13 +49,14 @@ export async function deletePartsAfter(tx: Queryable, claim: Claim, version: num
   return Number(rows[0]?.records ?? 0n);
 }
 
-/** The parts of a run in the order of its records. */
+/** The parts of a run in the order of its records. What it joins is none of them. */
 export async function listParts(db: Queryable, { agencyId, runId }: RunKey): Promise<RunPart[]> {
   const { rows } = await db.query<Omit<RunPart, 'byteCount' | 'records'> & { byteCount: bigint; records: bigint }>(sql`
     select address, encode(sha256, 'hex') as sha256, byte_count as "byteCount", key_version as "keyVersion", record_count as records
     from flux.run_parts
     where agency_id = ${agencyId}
       and run_id = ${runId}
+      and reference is null
     order by partition_no, version
   `);
   return rows.map((row) => ({ ...row, byteCount: Number(row.byteCount), records: Number(row.records) }));
@@ -68,6 +69,7 @@ export async function countPartRecords(db: Queryable, { agencyId, runId }: RunKe
     from flux.run_parts
     where agency_id = ${agencyId}
       and run_id = ${runId}
+      and reference is null
   `);
   return Number(rows[0]?.records ?? 0n);
 }

@@ -29,6 +29,8 @@ export interface Run {
   payload: Record<string, unknown>;
   payloadSealed: Buffer | null;
   traceId: string | null;
+  /** The span of that trace under which it was queued; null where nothing is traced. */
+  traceSpan: string | null;
   /** Known once the source is planned. */
   recordsTotal: bigint | null;
   bytesTotal: bigint | null;
@@ -65,6 +67,7 @@ export interface NewRun {
   payload: Record<string, unknown>;
   payloadSealed?: Buffer | null;
   traceId: string | null;
+  traceSpan?: string | null;
   /** 0 if absent. */
   priority?: number;
   /** The run of an earlier stage whose parts it reads. */
@@ -112,6 +115,7 @@ const runColumns = sql`
   payload,
   payload_sealed as "payloadSealed",
   trace_id as "traceId",
+  trace_span as "traceSpan",
   records_total as "recordsTotal",
   bytes_total as "bytesTotal",
   failure_class as "failureClass",
@@ -142,22 +146,18 @@ export async function newRunIds(db: Queryable, count: number): Promise<string[]>
 /** Inserts a PENDING run without a history. */
 export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
   const id = run.id ?? (await newRunIds(db, 1))[0];
-  const [inserted] = await insertRuns(db, [{ ...run, id: id as string }], 0);
-  return inserted as Run;
+  const runs = [{ ...run, id: id as string }];
+  const { rows } = await db.query(runsInsert(runs, 0));
+  return insertedRuns(runs, rows)[0] as Run;
 }
 
 /**
- * Inserts PENDING runs.
+ * Inserts PENDING runs; `insertedRuns` reads the answer.
  *
  * @param eventCount how many events the caller inserts with each
- * @returns them in their order
  */
-export async function insertRuns(
-  db: Queryable,
-  runs: readonly (NewRun & { id: string })[],
-  eventCount: number,
-): Promise<Run[]> {
-  const { rows } = await db.query<RunRow>(sql`
+export function runsInsert(runs: readonly (NewRun & { id: string })[], eventCount: number): Sql {
+  return sql`
     insert into flux.runs (
       agency_id,
       run_id,
@@ -175,6 +175,7 @@ export async function insertRuns(
       payload,
       payload_sealed,
       trace_id,
+      trace_span,
       rerun_of,
       forked_from,
       forked_partition,
@@ -199,6 +200,7 @@ export async function insertRuns(
       run.payload,
       decode(run.sealed, 'base64'),
       run."traceId",
+      run."traceSpan",
       run."rerunOf",
       run."forkedFrom",
       run."forkedPartition",
@@ -219,6 +221,7 @@ export async function insertRuns(
       payload jsonb,
       sealed text,
       "traceId" text,
+      "traceSpan" text,
       "rerunOf" uuid,
       "forkedFrom" uuid,
       "forkedPartition" int,
@@ -227,8 +230,12 @@ export async function insertRuns(
       "reprocessOf" uuid
     )
     returning ${runColumns}
-  `);
-  const inserted = new Map(rows.map((row) => [row.id, toRun(row)]));
+  `;
+}
+
+/** The runs of `runsInsert`, in their order. @param rows what it answered */
+export function insertedRuns(runs: readonly { id: string }[], rows: readonly object[]): Run[] {
+  const inserted = new Map((rows as RunRow[]).map((row) => [row.id, toRun(row)]));
   return runs.map(({ id }) => inserted.get(id) as Run);
 }
 
@@ -236,20 +243,17 @@ function toRecord({ origin, payloadSealed, ...run }: NewRun): Record<string, unk
   return { ...run, ...origin, sealed: payloadSealed?.toString('base64') ?? null };
 }
 
-/** As `insertPlanPartitions`, for one run. */
+/** As `planPartitionsInsert`, for one run. */
 export async function insertPlanPartition(
   db: Queryable,
   { runId, ...run }: { runId: string; stage: RunStage; priority?: number },
 ): Promise<void> {
-  await insertPlanPartitions(db, [{ id: runId, ...run }]);
+  await db.query(planPartitionsInsert([{ id: runId, ...run }]));
 }
 
 /** Inserts the partition that every run starts with: a worker takes it, pins the source and cuts the rest. */
-export async function insertPlanPartitions(
-  db: Queryable,
-  runs: readonly { id: string; stage: RunStage; priority?: number }[],
-): Promise<void> {
-  await db.query(sql`
+export function planPartitionsInsert(runs: readonly { id: string; stage: RunStage; priority?: number }[]): Sql {
+  return sql`
     insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage, priority)
     select (select flux.current_agency()), run.id, 0, 'PLAN', run.stage, run.priority
     from unnest(
@@ -257,7 +261,7 @@ export async function insertPlanPartitions(
       ${runs.map(({ stage }) => stage)}::text[],
       ${runs.map(({ priority = 0 }) => priority)}::smallint[]
     ) as run (id, stage, priority)
-  `);
+  `;
 }
 
 /** A run by id; null when none exists for the session's agency and clearance. */

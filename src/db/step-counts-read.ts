@@ -37,30 +37,38 @@ export async function sumSteps(db: Queryable, runIds: readonly string[]): Promis
   return rows;
 }
 
-/** What a run's load holds by the destination's own count; null before it is published. */
+/** One run's records in a dataset. */
 export interface LoadOfRun {
   runId: string;
   dataset: string;
   loadNo: bigint;
   mode: string;
   status: string;
+  /** By the destination's own count; null before it is published. */
   recordCount: bigint | null;
+  /** Of these, how many merges of later loads have replaced. */
+  replacedCount: bigint;
   openedAt: Date;
   publishedAt: Date | null;
 }
 
+/** Of `flux.loads l`. */
+export const loadColumns = sql`
+  l.run_id as "runId",
+  l.dataset,
+  l.load_no as "loadNo",
+  l.mode,
+  l.status,
+  l.record_count as "recordCount",
+  l.replaced_count as "replacedCount",
+  l.opened_at as "openedAt",
+  l.published_at as "publishedAt"
+`;
+
 /** The loads of the given runs, one of each at most. @param runIds at most 200 */
 export async function listLoads(db: Queryable, runIds: readonly string[]): Promise<LoadOfRun[]> {
   const { rows } = await db.query<LoadOfRun>(sql`
-    select
-      l.run_id as "runId",
-      l.dataset,
-      l.load_no as "loadNo",
-      l.mode,
-      l.status,
-      l.record_count as "recordCount",
-      l.opened_at as "openedAt",
-      l.published_at as "publishedAt"
+    select ${loadColumns}
     from flux.runs r
     join flux.loads l on l.agency_id = r.agency_id and l.run_id = r.run_id
     where r.agency_id = (select flux.current_agency())

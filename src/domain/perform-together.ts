@@ -1,7 +1,8 @@
-import { appendAudits } from '../audit/append.ts';
-import { findFirstResults, saveFirstResults, tryLockNames } from '../db/idempotency.ts';
+import { auditsStatement } from '../audit/append.ts';
+import { findFirstResults, firstResultsInsert, tryLockNames } from '../db/idempotency.ts';
 import type { Connection, Pool } from '../db/pool.ts';
-import { inTenant, together } from '../db/transaction.ts';
+import type { Sql } from '../db/sql.ts';
+import { inTenantToEnd, type Statements, together } from '../db/transaction.ts';
 import { toFluxError } from '../errors.ts';
 import type { Caller, DomainDeps } from './caller.ts';
 import {
@@ -25,11 +26,10 @@ export interface Gathering<T, Checked, Read> {
   plan(tx: Connection, read: Read, members: readonly Member<Checked>[]): Promise<Plan<T>>;
 }
 
-export interface Plan<T> {
+/** What is to be done for the members, nothing of it sent yet. */
+export interface Plan<T> extends Statements<T> {
   /** One for each member, in their order. */
   changes: Omit<Change<T>, 'value'>[];
-  /** Statements that need no answers of each other, all sent at once. @returns the values, in the members' order */
-  write(tx: Connection): Promise<T[]>;
 }
 
 export interface Member<Checked> {
@@ -99,8 +99,11 @@ function advance(deps: DomainDeps, line: Line, gathering: AnyGathering): void {
   while (line.underWay < groupsAtOnce && line.waiting.length > 0) {
     line.underWay += 1;
     void performGroup(deps, line.waiting.splice(0, groupMax), gathering).finally(() => {
-      line.underWay -= 1;
-      advance(deps, line, gathering);
+      // Behind what the answers have set going: whoever asks for one thing after the other comes with the next group, not the one after.
+      setImmediate(() => {
+        line.underWay -= 1;
+        advance(deps, line, gathering);
+      });
     });
   }
 }
@@ -131,29 +134,28 @@ async function changeGroup(
 ): Promise<{ left: readonly Waiting[] } | { failure: unknown }> {
   const [first] = group as [Waiting];
   let members: readonly Waiting[] = [];
-  let values: unknown[] | undefined;
+  let values: unknown[];
   try {
-    await inTenant(deps.pool, first.caller.sealed(), async (tx) => {
+    const ending = await inTenantToEnd(deps.pool, first.caller.sealed(), async (tx) => {
       const [free, read] = await together(
         tx,
         () => withFreeKeys(tx, group),
         () => gathering.read(tx, group),
       );
-      if (free.length === 0) return;
-      const { changes, write } = await gathering.plan(tx, read, free);
+      if (free.length === 0) return null;
+      const { changes, statements, values: valuesOf } = await gathering.plan(tx, read, free);
       members = free;
-      [values] = await together(
-        tx,
-        () => write(tx),
-        () => keepResults(tx, free, changes),
-      );
+      return { statements: [...statements, ...keptResults(free, changes)], values: valuesOf };
     });
-  } catch (cause) {
-    return values ? { failure: cause } : { left: group };
+    if (ending === null) return { left: group };
+    if ('unknown' in ending) return { failure: ending.unknown };
+    values = ending.committed;
+  } catch {
+    return { left: group };
   }
   members.forEach(({ caller, resolve }, i) => {
     caller.recorded?.();
-    resolve({ value: values?.[i], repeated: false });
+    resolve({ value: values[i], repeated: false });
   });
   return { left: group.filter((one) => !members.includes(one)) };
 }
@@ -183,11 +185,8 @@ async function withFreeKeys(tx: Connection, group: readonly Waiting[]): Promise<
   return [...unkeyed, ...free.map((key) => keyed.get(key) as Waiting)];
 }
 
-async function keepResults(
-  tx: Connection,
-  members: readonly Waiting[],
-  changes: readonly Omit<Change<unknown>, 'value'>[],
-): Promise<void> {
+/** What keeps the members' keys and writes their audit entries. */
+function keptResults(members: readonly Waiting[], changes: readonly Omit<Change<unknown>, 'value'>[]): Sql[] {
   const results = members.flatMap(({ ask }, i) => {
     const { key, requestSha256 } = identityOf(ask);
     const { reference } = changes[i] as Omit<Change<unknown>, 'value'>;
@@ -196,9 +195,5 @@ async function keepResults(
   const entries = members.map(({ caller, ask }, i) =>
     successOf(caller, ask, changes[i] as Omit<Change<unknown>, 'value'>),
   );
-  await together(
-    tx,
-    () => (results.length === 0 ? Promise.resolve() : saveFirstResults(tx, results)),
-    () => appendAudits(tx, entries),
-  );
+  return [...(results.length === 0 ? [] : [firstResultsInsert(results)]), auditsStatement(entries)];
 }

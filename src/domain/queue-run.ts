@@ -1,9 +1,18 @@
 import type { Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
-import { insertPlanPartitions, insertRuns, type NewRun, newRunIds, type Run, type RunOrigin } from '../db/runs.ts';
-import { together } from '../db/transaction.ts';
-import { appendFirstEvents, type NewRunEvent } from '../events/append.ts';
+import {
+  insertedRuns,
+  type NewRun,
+  newRunIds,
+  planPartitionsInsert,
+  type Run,
+  type RunOrigin,
+  runsInsert,
+} from '../db/runs.ts';
+import { type Statements, together } from '../db/transaction.ts';
+import { firstEventsStatement, type NewRunEvent } from '../events/append.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
+import { activePlace, inShortSpan, SpanKind, type SpanPlace } from '../telemetry/tracing.ts';
 import type { Caller, DomainDeps } from './caller.ts';
 import { storePayload } from './run-payload.ts';
 import type { RunStage } from './run.ts';
@@ -19,6 +28,8 @@ export interface QueuedRun {
   priority: number;
   /** The run of an earlier stage whose parts it reads; null, or absent, when it reads a source. */
   inputRun?: string | null;
+  /** The span of its request; absent: the active one. Runs of several requests are queued under one. */
+  place?: SpanPlace | null;
   /** Where it came from, when not from a request of its own. */
   origin: RunOrigin | null;
 }
@@ -34,16 +45,17 @@ export async function queueRun(
   run: QueuedRun,
 ): Promise<Run> {
   const id = run.id ?? (await newRunIds(tx, 1))[0] ?? '';
-  const write = await prepareRuns(deps, tx, [{ caller, run: { ...run, id } }]);
-  return (await write(tx))[0] as Run;
+  const { statements, values } = await prepareRuns(deps, tx, [{ caller, run: { ...run, id } }]);
+  const answers = await together(tx, ...statements.map((statement) => () => tx.query(statement)));
+  return values(answers)[0] as Run;
 }
 
-/** As `queueRun`, for runs of one agency together. @returns what writes them, and gives them in their order */
+/** As `queueRun`, for runs of one agency together, which nothing has written yet. */
 export async function prepareRuns(
   deps: Pick<DomainDeps, 'keys'>,
   tx: Connection,
   wanted: readonly { caller: Caller; run: IdentifiedRun }[],
-): Promise<(tx: Connection) => Promise<Run[]>> {
+): Promise<Statements<Run>> {
   const runs: (NewRun & { id: string })[] = [];
   for (const { caller, run } of wanted) runs.push(await newRun(deps, tx, caller, run));
   const firsts = wanted.map(({ caller, run }) => ({
@@ -51,14 +63,9 @@ export async function prepareRuns(
     traceId: caller.traceId,
     event: queuedEvent(caller, run),
   }));
-  return async (writing) => {
-    const [queued] = await together(
-      writing,
-      () => insertRuns(writing, runs, 1),
-      () => insertPlanPartitions(writing, runs),
-      () => appendFirstEvents(writing, firsts),
-    );
-    return queued;
+  return {
+    statements: [runsInsert(runs, 1), planPartitionsInsert(runs), firstEventsStatement(firsts)],
+    values: ([inserted]) => insertedRuns(runs, inserted?.rows ?? []),
   };
 }
 
@@ -66,7 +73,7 @@ async function newRun(
   deps: Pick<DomainDeps, 'keys'>,
   tx: Connection,
   { principal, traceId }: Caller,
-  { id, pipeline, stage, payload, reason, priority, inputRun = null, origin }: IdentifiedRun,
+  { id, pipeline, stage, payload, reason, priority, inputRun = null, place, origin }: IdentifiedRun,
 ): Promise<NewRun & { id: string }> {
   return {
     id,
@@ -80,10 +87,17 @@ async function newRun(
     reason: reason === null ? null : maskText(reason),
     ...(await storePayload(deps, tx, { agency: principal.agency, runId: id }, withMaskedNotes(payload))),
     traceId,
+    traceSpan: queueSpan(traceId, place),
     priority,
     inputRun,
     ...(origin ? { origin } : {}),
   };
+}
+
+/** Workers' spans are children of its. A caller that named another trace than the one that is under way has no span in it. */
+function queueSpan(traceId: string, parent: SpanPlace | null | undefined): string | null {
+  const queued = inShortSpan('run.queue', { kind: SpanKind.PRODUCER, parent: parent ?? undefined }, activePlace);
+  return queued?.traceId === traceId ? queued.spanId : null;
 }
 
 function queuedEvent(

@@ -3,7 +3,9 @@ import { findCurrentPipelines, type Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
 import { newRunIds, type Run } from '../db/runs.ts';
 import { together } from '../db/transaction.ts';
+import type { SpanPlace } from '../telemetry/tracing.ts';
 import type { Caller, DomainDeps } from './caller.ts';
+import { requireJoinedDatasets } from './joined-datasets.ts';
 import type { Change } from './perform.ts';
 import type { Member, Plan } from './perform-together.ts';
 import { type IdentifiedRun, prepareRuns, type QueuedRun, queueRun } from './queue-run.ts';
@@ -17,6 +19,8 @@ import { stageInput } from './stage-input.ts';
 export interface Start extends Wanted {
   reason: string | null;
   priority: number;
+  /** The span under which it was asked for. */
+  place: SpanPlace | null;
 }
 
 export async function queueStart(
@@ -31,6 +35,7 @@ export async function queueStart(
     () => newRunIds(tx, 1),
   );
   const inputRun = await stageInput(tx, pipeline, start.stage);
+  await requireJoinedDatasets(tx, pipeline, start.stage);
   const wanted = queuedRun(caller, start, { id: ids[0] as string, pipeline, inputRun });
   return { ...changeOf(deps, wanted), value: await queueRun(deps, tx, caller, wanted) };
 }
@@ -70,10 +75,10 @@ export async function planStarts(
   const wanted: { caller: Caller; run: IdentifiedRun }[] = [];
   for (const [i, { caller, checked: start }] of members.entries()) {
     const pipeline = await requireResolved(tx, byName.get(start.name as string) ?? null, start);
+    await requireJoinedDatasets(tx, pipeline, start.stage);
     wanted.push({ caller, run: queuedRun(caller, start, { id: ids[i] as string, pipeline, inputRun: null }) });
   }
-  const write = await prepareRuns(deps, tx, wanted);
-  return { changes: wanted.map(({ run }) => changeOf(deps, run)), write };
+  return { changes: wanted.map(({ run }) => changeOf(deps, run)), ...(await prepareRuns(deps, tx, wanted)) };
 }
 
 function queuedRun(
@@ -81,13 +86,14 @@ function queuedRun(
   start: Start,
   found: Pick<QueuedRun, 'pipeline'> & { id: string; inputRun: string | null },
 ): IdentifiedRun {
-  const { stage, reason, priority } = start;
+  const { stage, reason, priority, place } = start;
   return {
     ...found,
     stage,
     payload: { ...keptPayload(caller, found.pipeline, start) },
     reason,
     priority,
+    place,
     origin: null,
   };
 }

@@ -12,7 +12,7 @@ import {
   type UploadPart,
 } from '../db/uploads.ts';
 import { FluxError, toFluxError } from '../errors.ts';
-import type { ObjectStore, StoredObject } from '../objects/file-store.ts';
+import type { ObjectStore, StoredObject } from '../objects/object-store.ts';
 import { readObject } from '../objects/read-object.ts';
 import type { Caller, DomainDeps } from './caller.ts';
 import { perform, recordRefusal } from './perform.ts';

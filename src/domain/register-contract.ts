@@ -1,6 +1,7 @@
 import { canonicalBytes } from '../canonical-json.ts';
 import { compareContracts } from '../contracts/compare-contracts.ts';
-import { type Contract as ContractDocument, validateContract } from '../contracts/contract.ts';
+import type { Contract as ContractDocument } from '../contracts/contract.ts';
+import { ContractValidator } from '../contracts/validate-apart.ts';
 import { sha256 } from '../crypto/hash.ts';
 import { type Contract, findContract, insertContract } from '../db/contracts.ts';
 import { lockName } from '../db/idempotency.ts';
@@ -17,6 +18,9 @@ export interface RegisterContract extends Asked {
   document: unknown;
 }
 
+/** One child for all who register: contracts are few, and it is there only while some come. */
+const validator = new ContractValidator();
+
 /**
  * Registers the next version of a contract. Versions never change, and every registration is a new one.
  *
@@ -24,6 +28,7 @@ export interface RegisterContract extends Asked {
  * @throws CONTRACT_INVALID the document does not compile, or uses what contracts may not
  */
 export async function registerContract(deps: DomainDeps, caller: Caller, input: RegisterContract): Promise<Contract> {
+  const validated = nameOf(input) === null ? null : await outcomeOf(validator.validate(input.document));
   const { value } = await perform<Contract, ContractDocument>(deps, caller, {
     action: 'contract.register',
     resourceType: 'contract',
@@ -32,13 +37,13 @@ export async function registerContract(deps: DomainDeps, caller: Caller, input: 
     idempotencyKey: input.idempotencyKey,
     request: { name: input.name, document: input.document ?? null },
     check: () => {
-      if (nameOf(input) === null) {
+      if (validated === null) {
         throw new FluxError(
           'INVALID_INPUT',
           'The contract’s name must be 1 to 63 of a-z, 0-9 and -, and not begin with -.',
         );
       }
-      const document = validateContract(input.document);
+      const document = validated();
       requireNoPersonalData('The contract', document);
       return document;
     },
@@ -51,6 +56,18 @@ export async function registerContract(deps: DomainDeps, caller: Caller, input: 
     },
   });
   return value;
+}
+
+/** What became of it, to be taken where a refusal is recorded. */
+async function outcomeOf<T>(promise: Promise<T>): Promise<() => T> {
+  try {
+    const value = await promise;
+    return () => value;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
 }
 
 async function addVersion(

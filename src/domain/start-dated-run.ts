@@ -6,6 +6,7 @@ import { findFirstResult, lockName, saveFirstResult } from '../db/idempotency.ts
 import { findPipeline, type Pipeline } from '../db/pipelines.ts';
 import type { Connection } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
+import { activePlace } from '../telemetry/tracing.ts';
 import type { DomainDeps } from './caller.ts';
 import { queueRun } from './queue-run.ts';
 import { auditedPayload } from './run-payload.ts';
@@ -54,7 +55,7 @@ export async function startDatedRun(deps: Pick<DomainDeps, 'keys'>, tx: Connecti
     dry_run: false,
     metadata,
   };
-  const traceId = randomHex(16);
+  const traceId = activePlace()?.traceId ?? randomHex(16);
   const principal = { subject: actor, agency: agencyId, role: 'scheduler', clearance: wanted.classification };
   const caller = { principal, traceId, requestId: traceId, ip: 'internal', userAgent: null, sealed: () => '' };
   const run = await queueRun(deps, tx, caller, {

@@ -7,6 +7,7 @@ import { requireOwnAgency } from './own-agency.ts';
 import { requireNoPersonalData } from './no-personal-data.ts';
 import type { Ask } from './perform.ts';
 import { performTogether } from './perform-together.ts';
+import { activePlace } from '../telemetry/tracing.ts';
 import { mayStartTogether, planStarts, queueStart, readForStarts, type Start } from './queue-start.ts';
 import type { Wanted } from './resolve-pipeline.ts';
 import { requireRun, wakeWorkers } from './run-control.ts';
@@ -34,6 +35,7 @@ export interface StartRun extends Asked {
  * @throws PIPELINE_NOT_FOUND, AMBIGUOUS_PIPELINE with the candidates
  * @throws NOT_FOUND, CHECKPOINT_CORRUPTED, CHECKPOINT_MISSING the payload's checkpoint cannot be forked
  * @throws STAGE_INPUT_MISSING no earlier stage has left anything behind
+ * @throws REFERENCE_MISSING a dataset that the pipeline joins has not been loaded
  * @throws IDEMPOTENCY_CONFLICT
  */
 export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun): Promise<Run> {
@@ -42,6 +44,7 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
     const { reason, idempotencyKey } = input;
     return forkRun(deps, caller, { checkpointId, reason, idempotencyKey, payload: () => wantedOf(caller, input) });
   }
+  const place = activePlace();
   const ask: Ask<Run, Start> = {
     action: 'run.start',
     resourceType: 'run',
@@ -56,7 +59,7 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
       ...(input.priority ? { priority: input.priority } : {}),
       metadata: input.metadata ?? null,
     },
-    check: () => ({ ...wantedOf(caller, input), reason: input.reason, priority: input.priority ?? 0 }),
+    check: () => ({ ...wantedOf(caller, input), reason: input.reason, priority: input.priority ?? 0, place }),
     change: (tx, start) => queueStart(deps, tx, { caller, checked: start }),
     again: (tx, { runId }) => requireRun(tx, String(runId)),
   };

@@ -1,12 +1,13 @@
 import type { Queryable } from '../db/pool.ts';
 import {
   type AppendedEvent,
-  insertFirstEvents,
+  firstEventsInsert,
   insertRunEvents,
   type NewRunEvent,
   type RunKey,
   type RunTransition,
 } from '../db/run-events-append.ts';
+import type { Sql } from '../db/sql.ts';
 import { finalRunStatuses, isEnding, isFinalStatus, type RunStatus } from '../db/run-vocabulary.ts';
 import { FluxError } from '../errors.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
@@ -46,14 +47,10 @@ export async function appendEvents(
 }
 
 /** The first event of each of the runs that this transaction inserts with an event count of 1. Masked as others are. */
-export async function appendFirstEvents(
-  tx: Queryable,
+export function firstEventsStatement(
   firsts: readonly { runId: string; traceId: string | null; event: NewRunEvent }[],
-): Promise<void> {
-  await insertFirstEvents(
-    tx,
-    firsts.map(({ event, ...run }) => ({ ...run, event: maskEvent(event) })),
-  );
+): Sql {
+  return firstEventsInsert(firsts.map(({ event, ...run }) => ({ ...run, event: maskEvent(event) })));
 }
 
 function maskEvent(event: NewRunEvent): NewRunEvent {

@@ -1,21 +1,13 @@
 import { createReadStream } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 
 import { FluxError } from '../errors.ts';
-import { type DataKey, type ObjectStore, readSealed, type StoredObject } from './file-store.ts';
+import type { DataKey, ObjectStore, StoredObject } from './object-store.ts';
+import { readSealed } from './sealed-file.ts';
 
 /** All objects of an agency, for who removes or re-encrypts them. */
-export function agencyObjects(folder: string, store: ObjectStore) {
+export function agencyObjects(store: ObjectStore) {
   return {
-    async *addresses(agency: string): AsyncGenerator<string, void, undefined> {
-      const shelves = await readdir(join(folder, agency), { withFileTypes: true }).catch(() => []);
-      for (const shelf of shelves.filter((entry) => entry.isDirectory())) {
-        for (const digest of await readdir(join(folder, agency, shelf.name))) {
-          if (/^[0-9a-f]{64}$/.test(digest)) yield `${agency}/${digest}`;
-        }
-      }
-    },
+    addresses: (agency: string) => store.addresses(agency),
     async tryOpen(address: string, keyOf: (version: number) => Promise<DataKey>): Promise<'plain' | 'opened'> {
       const seal = await store.sealOf(address, keyOf);
       if (seal === null) return 'plain';
@@ -37,14 +29,14 @@ export function agencyObjects(folder: string, store: ObjectStore) {
       const path = store.pathOf(address);
       const stored = await store.put(agency, seal ? readSealed(path, seal) : createReadStream(path), to);
       if (stored.sha256 === sha256) return stored;
-      await rm(store.pathOf(stored.address), { force: true });
+      await store.remove(stored.address, { unusedForMs: 0 });
       throw new FluxError(
         'OBJECT_CORRUPTED',
         `The object ${address} holds another content than its run pinned. Restore it from a backup.`,
       );
     },
     async remove(address: string): Promise<void> {
-      await rm(store.pathOf(address), { force: true });
+      await store.remove(address, { unusedForMs: 0 });
     },
   };
 }

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 
-import { type DataKey, type ObjectStore, readSealed } from './file-store.ts';
-import { corrupted } from './sealed-file.ts';
+import type { DataKey, ObjectStore } from './object-store.ts';
+import { corrupted, readSealed } from './sealed-file.ts';
 
 /**
  * An object's content as a stream, sealed or plain.

@@ -42,7 +42,7 @@ const restartWaitMaxMs = 10_000;
 /** A child that lived this long has not crashed at its start: the waits begin anew. */
 const healthyAfterMs = 30_000;
 
-const entry = path.join(import.meta.dirname, '..', 'cli', `cli${path.extname(import.meta.filename)}`);
+const entry = path.join(import.meta.dirname, '..', 'cli', 'bin.mjs');
 
 type Ready = Extract<ChildMessage, { type: 'ready' }>;
 

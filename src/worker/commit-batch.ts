@@ -8,6 +8,7 @@ import { insertRejectedRecords } from '../db/rejected-records.ts';
 import { refuseAgain } from '../db/reprocessing.ts';
 import { insertPart } from '../db/run-parts.ts';
 import { setStepCounts } from '../db/step-counts.ts';
+import { together } from '../db/transaction.ts';
 import { FluxError } from '../errors.ts';
 import type { Batch } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
@@ -42,12 +43,19 @@ export async function commitBatch(
   const { saved, lastEvent, published } = await fenced(work, async (tx) => {
     await writeRecords(tx, work, destination, { ...batch, version: position.version });
     await keepRejected(tx, work, batch.rejected);
-    await setStepCounts(tx, claim, position.steps);
-    requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: true }));
-    const saved = await savePosition(tx, claim, position, { definitions, last: batch.last });
-    await auditBatch(tx, work, position, batch, saved);
+    const [, , saved] = await together(
+      tx,
+      () => setStepCounts(tx, claim, position.steps),
+      async () => requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: true })),
+      () => savePosition(tx, claim, position, { definitions, last: batch.last }),
+    );
     const published = batch.last ? await completePartition(tx, work) : null;
-    const appended = await appendEvents(tx, claim, batchEvents(work, position, batch, saved));
+    // Both name the checkpoint's id, and nothing after them but the commit.
+    const [, appended] = await together(
+      tx,
+      () => auditBatch(tx, work, position, batch, saved),
+      () => appendEvents(tx, claim, batchEvents(work, position, batch, saved)),
+    );
     const last = appended.at(-1);
     return { saved, published, lastEvent: last ? { seq: Number(last.seq), id: last.eventId } : null };
   }).catch((cause: unknown) => {
@@ -55,6 +63,7 @@ export async function commitBatch(
     throw cause;
   });
   countBatch(batch, saved);
+  deps.log.debug(batchData(work, position, batch), 'a batch is committed');
   deps.announcer.run(claim.runId);
   if (published !== null) deps.announcer.work();
   return { ...position, hash: saved.hash, lastEvent };

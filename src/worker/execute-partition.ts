@@ -10,7 +10,9 @@ import { openWork } from './open-work.ts';
 import { planRun } from './plan-run.ts';
 import { publishRun } from './publish-run.ts';
 import { runBatches } from './run-batches.ts';
+import { inSpan, type SpanOptions, SpanKind } from '../telemetry/tracing.ts';
 import { settle } from './settle.ts';
+import { takingLog } from './taking-log.ts';
 import type { Outcome, Turn, Work, WorkerDeps } from './work.ts';
 
 /**
@@ -24,20 +26,28 @@ import type { Outcome, Turn, Work, WorkerDeps } from './work.ts';
  *   cancelled   the run was asked to stop, and this partition has
  *   abandoned   the lease is lost, or nothing could be written any more: rescue and the next claim take care
  */
-export async function executePartition(deps: WorkerDeps, claim: Claim, draining: AbortSignal): Promise<Outcome> {
+export async function executePartition(given: WorkerDeps, claim: Claim, draining: AbortSignal): Promise<Outcome> {
+  const turn: Turn = { batches: 0, charged: 1, traceId: null };
+  const deps: WorkerDeps = { ...given, log: takingLog(given.log, claim, turn) };
+  const startedAt = performance.now();
+  const outcome = await worked(deps, claim, draining, turn);
+  deps.log.info({ kind: claim.kind, outcome, ms: Math.round(performance.now() - startedAt) }, 'a partition was worked');
+  return outcome;
+}
+
+async function worked(deps: WorkerDeps, claim: Claim, draining: AbortSignal, turn: Turn): Promise<Outcome> {
   const lease = keepLease(deps.pool, claim, deps.config.times);
   const late = abortAfter(draining, deps.config.times.drainMs);
-  const turn: Turn = { batches: 0, charged: 1 };
   try {
     const signals = { lost: lease.lost, late: late.signal, cancelled: lease.cancelled, draining };
     const ending = await attempt(deps, claim, signals, turn);
     if (ending === 'completed') return 'completed';
-    if (lease.lost.aborted || isLost(ending)) return abandon(deps, claim, lease.lost.reason);
+    if (lease.lost.aborted || isLost(ending)) return abandon(deps, lease.lost.reason);
     return await withHolder(deps, claim, lease.lost, (holder) =>
       settle(deps, { claim, holder, lost: lease.lost }, ending),
     );
   } catch (cause) {
-    return abandon(deps, claim, cause);
+    return abandon(deps, cause);
   } finally {
     lease.stop();
     late.clear();
@@ -87,11 +97,15 @@ async function attempt(
   turn: Turn,
 ): Promise<'completed' | Ending> {
   const draining = AbortSignal.any([late, cancelled]);
+  const since = Date.now();
   try {
     return await withHolder(deps, claim, AbortSignal.any([lost, late]), async (holder) => {
       const work = await openWork(deps, { claim, holder, lost }, { draining, closing, turn });
       try {
-        const ended = await runKind(work);
+        const ended = await orDropped(
+          late,
+          inSpan(`partition.${claim.kind.toLowerCase()}`, takingOf(work, since), () => runKind(work)),
+        );
         return ended === 'completed' ? 'completed' : { kind: 'drained', yielded: ended === 'yielded' };
       } finally {
         await removeFolder(work.folder);
@@ -111,6 +125,42 @@ async function removeFolder(folder: string): Promise<void> {
   await rmdir(path.dirname(folder)).catch(() => undefined);
 }
 
+/** The work's end, or the abort: a source that does not hear it must not keep the lease. Its session has ended, so it writes nothing. */
+async function orDropped<T>(late: AbortSignal, work: Promise<T>): Promise<T> {
+  let drop = (): void => undefined;
+  const dropped = new Promise<never>((_resolve, reject) => {
+    drop = () => reject(late.reason as Error);
+    if (late.aborted) drop();
+    else late.addEventListener('abort', drop, { once: true });
+  });
+  work.catch(() => undefined);
+  dropped.catch(() => undefined);
+  try {
+    return await Promise.race([work, dropped]);
+  } finally {
+    late.removeEventListener('abort', drop);
+  }
+}
+
+/** Part of the trace of the request that queued the run; a trace of its own where nothing traced that. */
+function takingOf({ claim, run, deps }: Work, startTime: number): SpanOptions {
+  const { traceId, traceSpan } = run;
+  return {
+    kind: SpanKind.CONSUMER,
+    startTime,
+    parent: traceId !== null && traceSpan !== null ? { traceId, spanId: traceSpan } : null,
+    attributes: {
+      'flux.run.id': claim.runId,
+      'flux.agency': claim.agencyId,
+      'flux.partition': claim.partitionNo,
+      'flux.epoch': String(claim.epoch),
+      'flux.attempt': run.attempt,
+      'flux.stage': run.stage,
+      'flux.worker': deps.config.id,
+    },
+  };
+}
+
 async function runKind(work: Work): Promise<'completed' | 'drained' | 'yielded'> {
   switch (work.claim.kind) {
     case 'PLAN':
@@ -128,10 +178,7 @@ function isLost(ending: Ending): boolean {
   return ending.kind === 'failed' && isFluxError(ending.error, 'LEASE_LOST');
 }
 
-function abandon({ log }: WorkerDeps, claim: Claim, cause: unknown): Outcome {
-  log.warn(
-    { err: cause, runId: claim.runId, partition: claim.partitionNo, epoch: claim.epoch },
-    'a partition is abandoned',
-  );
+function abandon({ log }: WorkerDeps, cause: unknown): Outcome {
+  log.warn({ err: cause }, 'a partition is abandoned');
   return 'abandoned';
 }

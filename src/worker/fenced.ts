@@ -13,10 +13,7 @@ import type { Held } from './work.ts';
  */
 export async function fenced<T>({ holder, claim, lost }: Held, write: (tx: Connection) => Promise<T>): Promise<T> {
   lost.throwIfAborted();
-  return inTransaction(holder, async (tx) => {
-    requireHeld(claim, await lockLease(tx, claim));
-    return write(tx);
-  });
+  return inTransaction(holder, write, async (tx) => requireHeld(claim, await lockLease(tx, claim)));
 }
 
 /** Every update of our partition names its epoch; one that found no row has found us dispossessed. */

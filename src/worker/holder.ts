@@ -1,7 +1,9 @@
+import { cancelStatement } from '../db/cancel.ts';
 import { limitWaits, recordHolder } from '../db/partitions.ts';
 import { connect, type Connection } from '../db/pool.ts';
 import type { Claim } from '../db/queue.ts';
 import { rolePassword } from '../db/roles.ts';
+import { commitUnderWay } from '../db/transaction.ts';
 import { requireHeld } from './fenced.ts';
 import { within } from './within.ts';
 import type { WorkerDeps } from './work.ts';
@@ -9,9 +11,12 @@ import type { WorkerDeps } from './work.ts';
 /** A peer that has gone does not answer a goodbye. */
 const goodbyeMs = 2_000;
 
+/** The answer to a COMMIT is on its way, or its server is frozen. */
+const commitMs = 2_000;
+
 /**
  * Opens a session as the partition's agency, and records its backend so that rescue can end it. When the lease is lost the
- * session ends at once, whatever it is doing.
+ * session ends at once, whatever it is doing, on the server too; only the answer to a COMMIT is waited for, and not for long.
  *
  * @throws LEASE_LOST the partition is not ours any more
  * @throws UNAVAILABLE the server does not answer
@@ -23,14 +28,22 @@ export async function withHolder<T>(
   use: (holder: Connection) => Promise<T>,
 ): Promise<T> {
   const holder = await openSession(deps, claim);
-  const end = (): void => void holder.end().catch(() => undefined);
-  lost.addEventListener('abort', end, { once: true });
+  const end = async (): Promise<void> => {
+    // What has been sent to be committed is the server's to decide, and may be why the partition is not ours any more: a beat finds that
+    // out from another connection, perhaps before we are told.
+    await within(commitMs, commitUnderWay(holder));
+    // The server would come to the end of its statement, with all that it has locked, before it noticed that nobody listens.
+    void cancelStatement(holder.client);
+    await holder.end().catch(() => undefined);
+  };
+  const onLost = (): void => void end();
+  lost.addEventListener('abort', onLost, { once: true });
   try {
     lost.throwIfAborted();
     requireHeld(claim, await recordHolder(holder, claim));
     return await use(holder);
   } finally {
-    lost.removeEventListener('abort', end);
+    lost.removeEventListener('abort', onLost);
     await within(
       goodbyeMs,
       holder.end().catch(() => undefined),
@@ -63,6 +76,7 @@ function openSession(
   return connect({
     url: agencyUrl(config.databaseUrl, role, config.contextKey),
     applicationName: `flux worker ${config.id}`,
+    prepared: true,
     onError: (err) => log.warn({ err, runId }, 'the session of a partition broke'),
   });
 }

@@ -1,5 +1,5 @@
-import { createDatasetTable, createLoadTable } from '../db/lake.ts';
-import { type DatasetColumn, insertLoad, nextLoad } from '../db/loads.ts';
+import { addDatasetColumns, createDatasetTable, createLoadTable } from '../db/lake.ts';
+import { type DatasetColumn, insertLoad, nextLoad, setDatasetColumns } from '../db/loads.ts';
 import type { Queryable } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { Work } from './work.ts';
@@ -7,28 +7,37 @@ import type { Work } from './work.ts';
 export interface OpenedLoad {
   dataset: string;
   loadNo: bigint;
+  /** Columns that the dataset has got for this load. */
+  added: DatasetColumn[];
 }
 
 /** PostgreSQL cuts longer identifiers without a word, so two columns could become one. */
 const columnByteCountMax = 63;
 
 /**
- * Opens the run's load: its number, and its own table, into which batches commit unseen. Makes the dataset at its first use.
+ * Opens the run's load: its number, and its own table, into which batches commit unseen. Makes the dataset at its first use, and gives it
+ * new columns where the pipeline lets it evolve.
  *
  * @throws DESTINATION_CONFLICT the dataset has other columns, or a name that cannot be one
  */
 export async function openLoad(tx: Queryable, work: Work, columns: readonly DatasetColumn[]): Promise<OpenedLoad> {
   const { claim, lake: schema } = work;
-  const { dataset, mode, key } = work.definition.destination;
+  const { dataset, mode, key, evolve = false } = work.definition.destination;
   requireNames(dataset, columns);
   requireKey(mode, key ?? [], columns);
   const { loadNo, columns: existing } = await nextLoad(tx, claim, { name: dataset, columns });
-  requireSameColumns(dataset, existing, columns);
+  const added = evolve ? columns.filter(({ name }) => !existing.some((column) => column.name === name)) : [];
+  const evolved = [...existing, ...added];
+  requireSameColumns(dataset, evolved, columns);
   const table = { schema, dataset, loadNo };
   await createDatasetTable(tx, table, existing);
+  if (added.length > 0) {
+    await addDatasetColumns(tx, table, added);
+    await setDatasetColumns(tx, claim, { name: dataset, columns: evolved });
+  }
   await createLoadTable(tx, table);
   await insertLoad(tx, claim, { dataset, loadNo, mode, columns: columns.map(({ name }) => name) });
-  return { dataset, loadNo };
+  return { dataset, loadNo, added };
 }
 
 function requireNames(dataset: string, columns: readonly DatasetColumn[]): void {
@@ -67,7 +76,7 @@ function requireSameColumns(
   if (missing.length === 0 && surplus.length === 0) return;
   conflict(
     `Dataset ${dataset} has other columns than the pipeline's output. Only the dataset: ${missing.join(', ') || 'none'}. ` +
-      `Only the output: ${surplus.join(', ') || 'none'}. Change the pipeline, or name another dataset.`,
+      `Only the output: ${surplus.join(', ') || 'none'}. Change the pipeline (destination.evolve adds columns), or name another dataset.`,
   );
 }
 

@@ -29,6 +29,7 @@ export async function openWork(
   const { holder, claim } = held;
   const run = await findRun(holder, claim.runId);
   if (!run) throw new FluxError('NOT_FOUND', `Run ${claim.runId} of ${claim.agencyId} does not exist.`);
+  taking.turn.traceId = run.traceId;
   const folder = await makeFolder(deps.config.workFolder, held);
   const work: Work = {
     ...held,

@@ -6,7 +6,7 @@ import {
   removeEarlierDuplicates,
   removeReplacedRows,
 } from '../db/lake.ts';
-import { type LoadMode, supersedeLoads } from '../db/loads.ts';
+import { countReplaced, type LoadMode, supersedeLoads } from '../db/loads.ts';
 import type { Queryable } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { Work } from './work.ts';
@@ -46,7 +46,9 @@ async function makeRoom(tx: Queryable, work: Work, table: LoadTable, mode: LoadM
       const key = work.definition.destination.key ?? [];
       await requireKeys(tx, table, key);
       const duplicates = await removeEarlierDuplicates(tx, table, key);
-      return { superseded: 0, replaced: await removeReplacedRows(tx, table, key), duplicates };
+      const gone = await removeReplacedRows(tx, table, key);
+      await countReplaced(tx, work.claim, table.dataset, gone);
+      return { superseded: 0, replaced: gone.reduce((sum, { count }) => sum + Number(count), 0), duplicates };
     }
   }
 }

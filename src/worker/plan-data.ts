@@ -17,7 +17,7 @@ export function planEvents(run: Run, plan: SourcePlan, data: Record<string, unkn
   return [
     {
       name: 'PlanMade',
-      message: `${what}: ${size} in ${String(plan.ranges.length)} partition${plan.ranges.length === 1 ? '' : 's'}.`,
+      message: `${what}: ${size} in ${String(plan.ranges.length)} partition${plan.ranges.length === 1 ? '' : 's'}.${evolution(data)}`,
       partitionNo: 0,
       data,
     },
@@ -28,6 +28,12 @@ export function planEvents(run: Run, plan: SourcePlan, data: Record<string, unkn
       data: {},
     })),
   ];
+}
+
+function evolution({ dataset, columnsAdded }: Record<string, unknown>): string {
+  if (!Array.isArray(columnsAdded)) return '';
+  const names = (columnsAdded as { name: string }[]).map(({ name }) => name).join(', ');
+  return ` The dataset ${String(dataset)} got new columns: ${names}.`;
 }
 
 /** What the history and the audit log keep of a plan. */
@@ -53,6 +59,7 @@ export function planData(
     ...(object ? { sha256: object.sha256, origin: object.origin } : { inputRun }),
     ...(object && before !== null ? { sourceChanged: object.sha256 !== before } : {}),
     ...(load ? { dataset: load.dataset, load: Number(load.loadNo) } : {}),
+    ...(load && load.added.length > 0 ? { columnsAdded: load.added } : {}),
     steps: plan.steps.map(({ stage, step, kind }) => ({ stage, step, kind })),
   };
 }

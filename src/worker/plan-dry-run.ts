@@ -10,11 +10,9 @@ import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { objectKeys } from './object-keys.ts';
 import { sourceRequest } from './pin-source.ts';
+import { pinReferences } from './references.ts';
 import { stagedInputOf, writesParts } from './stage-input.ts';
 import type { Work } from './work.ts';
-
-/** Enough to meet what is wrong with a source, and one batch. */
-const sampleRecords = 10_000;
 
 /**
  * A dry run: finds out what a run would do, and ends with that. Of the source nothing is kept, and of the lake, the object
@@ -25,17 +23,19 @@ export async function planDryRun(work: Work): Promise<void> {
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const staged = await stagedInputOf(work, { parts: true });
   const pin = staged ? null : await sourceRequest(work);
+  const { references } = await pinReferences(work, null, signal);
   const request = {
     agency: claim.agencyId,
     definition,
     contract,
     stage: run.stage,
     staged,
+    references,
     dataKeyOf: objectKeys(work),
     workFolder,
     signal,
   };
-  const report = withoutExamples(work, await deps.engine.dryRun({ ...request, pin, sampleRecords }));
+  const report = withoutExamples(work, await deps.engine.dryRun({ ...request, pin }));
   const destination = writesParts(work)
     ? null
     : destinationOf(work, report, await findDataset(holder, definition.destination.dataset));
@@ -88,7 +88,7 @@ function destinationOf(
   { columns }: DryRunReport,
   existing: DatasetState | null,
 ): DryRunDestination {
-  const { dataset, mode } = definition.destination;
+  const { dataset, mode, evolve = false } = definition.destination;
   const has = existing?.columns ?? [];
   const by = (list: readonly DatasetColumn[]) => new Map(list.map(({ name, type }) => [name, type]));
   const [before, after] = [by(has), by(columns)];
@@ -98,7 +98,7 @@ function destinationOf(
     removed: has.filter(({ name }) => !after.has(name)),
     changed: changed.map(({ name, type }) => ({ name, from: before.get(name) ?? '', to: type })),
   };
-  const fits = diff.added.length + diff.removed.length + diff.changed.length === 0;
+  const fits = (evolve ? 0 : diff.added.length) + diff.removed.length + diff.changed.length === 0;
   return {
     dataset,
     mode,

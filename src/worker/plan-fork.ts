@@ -22,6 +22,7 @@ import { appendEvents, type NewRunEvent } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { openLoad, type OpenedLoad } from './open-load.ts';
 import { planData, planEvents } from './plan-data.ts';
+import { referenceData, takeReferences } from './references.ts';
 import type { Work } from './work.ts';
 
 /** The checkpoint that a run goes on from. */
@@ -55,6 +56,7 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
     const partitions = await readForkedPartitions(tx, first, point);
     requireChosen(partitions, point);
     await insertSourceObject(tx, claim, object);
+    const references = await takeReferences(tx, work, point.runId);
     const load = await openLoad(tx, work, forked.columns);
     await insertPartitions(
       tx,
@@ -67,7 +69,7 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
     for (const partition of partitions) taken.push(...(await takeOver(tx, work, fork, partition)));
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
     const plan = planOf(forked, partitions);
-    const data = planData(run, { object, plan, load });
+    const data = { ...planData(run, { object, plan, load }), ...referenceData(references) };
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',

@@ -1,6 +1,7 @@
 import { appendAudit } from '../audit/append.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
 import { claimRejected, listRanges } from '../db/reprocessing.ts';
+import { insertReferences } from '../db/run-references.ts';
 import { findSourceObject, insertSourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
@@ -9,6 +10,7 @@ import { fenced, requireHeld } from './fenced.ts';
 import { objectKeys } from './object-keys.ts';
 import { openLoad } from './open-load.ts';
 import { planData, planEvents } from './plan-data.ts';
+import { pinReferences, referenceData } from './references.ts';
 import type { Work } from './work.ts';
 
 /**
@@ -24,12 +26,17 @@ export async function planReprocess(work: Work, firstRun: string): Promise<void>
   if (!object) throw new FluxError('INTERNAL', `Run ${firstRun} has rejected records but no pinned source.`);
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const dataKeyOf = objectKeys(work);
-  const shape = await deps.engine.describeOutput({ definition, contract, object, dataKeyOf, workFolder, signal });
+  const pinned = await pinReferences(work, firstRun, signal);
+  const { references } = pinned;
+  const request = { definition, contract, object, references, dataKeyOf, workFolder, signal };
+  const shape = await deps.engine.describeOutput(request);
+  const stored = await pinned.store();
   const ranges = await listRanges(holder, first);
   await fenced(work, async (tx) => {
     const records = await claimRejected(tx, claim, firstRun);
     if (records.length === 0) throw nothingLeft(firstRun);
     await insertSourceObject(tx, claim, object);
+    await insertReferences(tx, claim, stored);
     const load = await openLoad(tx, work, shape.columns);
     const plan: SourcePlan = {
       ...shape,
@@ -40,7 +47,7 @@ export async function planReprocess(work: Work, firstRun: string): Promise<void>
     const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
     await insertPartitions(tx, claim, partitions);
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
-    const data = { ...planData(run, { object, plan, load }), reprocessOf: firstRun };
+    const data = { ...planData(run, { object, plan, load }), ...referenceData(stored), reprocessOf: firstRun };
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',

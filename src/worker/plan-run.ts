@@ -1,6 +1,7 @@
 import { appendAudit } from '../audit/append.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
 import { setStagedColumns } from '../db/run-parts.ts';
+import { insertReferences, type RunReference } from '../db/run-references.ts';
 import { findPreviousSha256, findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import { appendEvents } from '../events/append.ts';
@@ -12,6 +13,7 @@ import { planData, planEvents } from './plan-data.ts';
 import { planDryRun } from './plan-dry-run.ts';
 import { forkPointOf, planFork } from './plan-fork.ts';
 import { planReprocess } from './plan-reprocess.ts';
+import { pinReferences, referenceData } from './references.ts';
 import { stagedInputOf } from './stage-input.ts';
 import type { Work } from './work.ts';
 
@@ -27,12 +29,25 @@ export async function planRun(work: Work): Promise<void> {
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const staged = await stagedInputOf(work, { parts: true });
   const object = staged ? null : ((await pinnedBefore(work)) ?? (await pinSource(work, signal)));
+  const pinned = await pinReferences(work, work.run.rerunOf, signal);
   const { definition, contract, folder: workFolder, run } = work;
   const dataKeyOf = objectKeys(work);
-  const request = { definition, contract, stage: run.stage, object, staged, dataKeyOf, workFolder, signal };
+  const request = {
+    runId: work.claim.runId,
+    definition,
+    contract,
+    stage: run.stage,
+    object,
+    staged,
+    references: pinned.references,
+    dataKeyOf,
+    workFolder,
+    signal,
+  };
   const plan = await work.deps.engine.planSource(request);
   const before = object && (await findPreviousSha256(work.holder, work.claim, run.pipelineName));
-  await commitPlan(work, { object, before }, plan);
+  const references = await pinned.store();
+  await commitPlan(work, { object, before, references }, plan);
   work.deps.announcer.run(work.claim.runId);
   work.deps.announcer.work();
 }
@@ -44,17 +59,22 @@ async function pinnedBefore({ holder, claim, run }: Work): Promise<SourceObject 
 
 async function commitPlan(
   work: Work,
-  { object, before }: { object: SourceObject | null; before: string | null },
+  {
+    object,
+    before,
+    references,
+  }: { object: SourceObject | null; before: string | null; references: readonly RunReference[] },
   plan: SourcePlan,
 ): Promise<void> {
   const { claim, run, deps } = work;
   await fenced(work, async (tx) => {
     if (object) await insertSourceObject(tx, claim, object);
+    await insertReferences(tx, claim, references);
     const load = plan.staged ? null : await openLoad(tx, work, plan.columns);
     const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
     await insertPartitions(tx, claim, partitions);
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));
-    const data = planData(run, { object, before, plan, load });
+    const data = { ...planData(run, { object, before, plan, load }), ...referenceData(references) };
     await appendAudit(tx, {
       actor: `worker:${deps.config.id}`,
       role: 'worker',

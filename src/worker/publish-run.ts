@@ -14,7 +14,7 @@ import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { landReprocessed } from './land-reprocessed.ts';
 import { placeLoad, type Placement } from './place-load.ts';
-import { type PrivacyProof, provePrivacy } from './prove-privacy.ts';
+import { type PrivacyProof, proveMergedPrivacy, provePrivacy } from './prove-privacy.ts';
 import { stagesOf } from './plan-data.ts';
 import { tooManyRejected } from './run-batches.ts';
 import { findDifferences, sumOf } from './reconcile.ts';
@@ -75,6 +75,7 @@ export async function publishRun(work: Work): Promise<void> {
     });
   });
   metrics.runs.inc({ status: 'COMPLETED' });
+  deps.log.info({}, 'a run is completed');
   deps.announcer.run(claim.runId);
   await tidy(work);
 }
@@ -83,9 +84,9 @@ export async function publishRun(work: Work): Promise<void> {
 const tidyLimit = 200;
 
 /** Each completed run clears away what has expired of its agency. The run is over, so a failure here fails nothing. */
-async function tidy({ holder, claim, deps }: Work): Promise<void> {
+async function tidy({ holder, deps }: Work): Promise<void> {
   await cleanupExpiredCheckpoints(holder, tidyLimit).catch((err: unknown) =>
-    deps.log.warn({ err, runId: claim.runId }, 'expired checkpoints could not be removed'),
+    deps.log.warn({ err }, 'expired checkpoints could not be removed'),
   );
 }
 
@@ -111,6 +112,7 @@ async function publishOpenLoad(tx: Connection, work: Work, steps: StepTotal[]): 
   }
   const privacy = await provePrivacy(tx, definition, { table, columns: load.columns, steps });
   const placement = await placeLoad(tx, work, table, mode);
+  if (mode === 'merge') await proveMergedPrivacy(tx, definition, { table, columns: load.columns });
   requireHeld(claim, await publishLoad(tx, claim, totals.written - placement.duplicates));
   return { totals, published: { dataset: load.dataset, load: Number(load.loadNo), mode, ...placement }, privacy };
 }

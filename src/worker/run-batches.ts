@@ -6,7 +6,9 @@ import { FluxError } from '../errors.ts';
 import type { Batch, BatchesRequest } from '../etl/engine-types.ts';
 import type { Position } from '../checkpoint/position.ts';
 import { commitBatch, type Destination } from './commit-batch.ts';
+import { inSpan, type SpanOptions } from '../telemetry/tracing.ts';
 import { newestObjectKey, objectKeys } from './object-keys.ts';
+import { pinnedReferences } from './references.ts';
 import { resumePartition } from './resume-partition.ts';
 import { stagedInputOf, writesParts } from './stage-input.ts';
 import { within } from './within.ts';
@@ -30,9 +32,12 @@ export async function runBatches(work: Work): Promise<'completed' | 'drained' | 
   work.lost.addEventListener('abort', stopReading, { once: true });
   try {
     for (;;) {
-      const batch = await nextOrDrain(batches, work.draining);
+      const batch = await inSpan('batch.read', {}, () => nextOrDrain(batches, work.draining));
       if (batch === 'drained') return 'drained';
-      position = await commitBatch(work, destination, position, batch);
+      const before = position;
+      position = await inSpan('batch.commit', batchAttributes(before, batch), () =>
+        commitBatch(work, destination, before, batch),
+      );
       await batch.release();
       requireNoViolation(work, batch, position);
       work.turn.batches += 1;
@@ -48,10 +53,21 @@ export async function runBatches(work: Work): Promise<'completed' | 'drained' | 
   }
 }
 
-/** After each quantum the queue decides anew. */
+function batchAttributes({ version }: Position, batch: Batch): SpanOptions {
+  return {
+    attributes: {
+      'flux.batch': version + 1,
+      'flux.records.read': batch.recordsRead,
+      'flux.records.written': batch.goodCount,
+      'flux.records.rejected': batch.rejected.length,
+    },
+  };
+}
+
+/** After each quantum the queue decides anew, and after each batch while somebody's abandoned partition waits. */
 async function turnIsOver({ deps, claim, turn }: Work): Promise<boolean> {
   const { quantumBatches } = deps.config;
-  if (turn.batches % quantumBatches !== 0) return false;
+  if (turn.batches % quantumBatches !== 0 && deps.watch?.takeoverWaits !== true) return false;
   const kept = await keepTurn(deps.pool, claim, { quantum: quantumBatches, batches: turn.batches - turn.charged });
   turn.charged = turn.batches;
   return !kept;
@@ -109,7 +125,10 @@ async function toRequest(work: Work, position: Position, signal: AbortSignal): P
   const range = await readPartitionRange(holder, claim);
   const dataKeyOf = objectKeys(work);
   const dataKey = writesParts(work) ? await newestObjectKey(work) : null;
-  const input = { definition, contract, stage: run.stage, object, staged, agency: claim.agencyId, dataKey, dataKeyOf };
+  const references = await pinnedReferences(work);
+  const { runId, agencyId: agency } = claim;
+  const given = { runId, definition, contract, stage: run.stage, object, staged, references };
+  const input = { ...given, agency, dataKey, dataKeyOf };
   return { ...input, range, cursor: position.cursor, workFolder, signal };
 }
 

@@ -3,6 +3,7 @@ import type { Pool } from '../db/pool.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { advanceBackfill } from '../domain/advance-backfill.ts';
 import { fireSchedule } from '../domain/fire-schedule.ts';
+import { inSpan } from '../telemetry/tracing.ts';
 import { withAgencySession } from './holder.ts';
 import type { WorkerDeps } from './work.ts';
 
@@ -45,8 +46,10 @@ export async function lookOnce(deps: WorkerDeps, stopped: () => boolean = () => 
   for (const work of due) {
     if (stopped()) return;
     try {
-      const started = await withAgencySession(deps, { runId: work.id, role: work.role }, (session) =>
-        inTransaction(session, (tx) => (work.kind === 'SCHEDULE' ? fireSchedule : advanceBackfill)(deps, tx, work)),
+      const started = await inSpan(`${work.kind.toLowerCase()}.due`, { parent: null }, () =>
+        withAgencySession(deps, { runId: work.id, role: work.role }, (session) =>
+          inTransaction(session, (tx) => (work.kind === 'SCHEDULE' ? fireSchedule : advanceBackfill)(deps, tx, work)),
+        ),
       );
       for (const runId of started) deps.announcer.run(runId);
       if (started.length > 0) deps.announcer.work();

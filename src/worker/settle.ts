@@ -89,7 +89,7 @@ async function yieldTurn(deps: WorkerDeps, held: Held): Promise<Outcome> {
     await appendEvents(tx, claim, [
       {
         name: 'PartitionYielded',
-        message: `Partition ${String(claim.partitionNo)} gave its turn up after a quantum, because others wait.`,
+        message: `Partition ${String(claim.partitionNo)} gave its turn up, because others wait.`,
         partitionNo: claim.partitionNo,
         data: { partition: claim.partitionNo, epoch: claim.epoch, quantum: deps.config.quantumBatches },
       },
@@ -116,10 +116,7 @@ async function retry(deps: WorkerDeps, held: Held, error: FluxError, takings: nu
       },
     ]);
   });
-  deps.log.warn(
-    { err: error, runId: claim.runId, partition: claim.partitionNo, delayMs },
-    'a partition is tried again',
-  );
+  deps.log.warn({ err: error, delayMs }, 'a partition is tried again');
   deps.announcer.run(claim.runId);
   return 'retried';
 }
@@ -127,7 +124,7 @@ async function retry(deps: WorkerDeps, held: Held, error: FluxError, takings: nu
 /** Fails the run with everything that is left of it: its last event, after which nothing can be written for it. */
 async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Outcome> {
   const { claim } = held;
-  const failure = describe(deps, held, error);
+  const failure = describe(deps, error);
   await fenced(held, async (tx) => {
     await lockPartitions(tx, claim);
     requireHeld(claim, await finishPartition(tx, claim, 'FAILED'));
@@ -168,17 +165,13 @@ async function fail(deps: WorkerDeps, held: Held, error: FluxError): Promise<Out
 }
 
 /** What people are told. The text of an unexpected failure may hold anything, so it stays in the log under an id. */
-function describe(
-  { log }: WorkerDeps,
-  { claim }: Held,
-  error: FluxError,
-): { class: string; code: string; message: string } {
+function describe({ log }: WorkerDeps, error: FluxError): { class: string; code: string; message: string } {
   const named = { class: error.class, code: error.code };
   if (error.code !== 'INTERNAL') {
-    log.warn({ err: error, runId: claim.runId, partition: claim.partitionNo }, 'a run failed');
+    log.warn({ err: error }, 'a run failed');
     return { ...named, message: error.message };
   }
   const errorId = randomUuid();
-  log.error({ err: error, errorId, runId: claim.runId, partition: claim.partitionNo }, 'a run failed unexpectedly');
+  log.error({ err: error, errorId }, 'a run failed unexpectedly');
   return { ...named, message: `An unexpected failure ended the run. Its id in the worker's log is ${errorId}.` };
 }

@@ -9,6 +9,7 @@ import type { LeaseTimes } from '../queue/lease.ts';
 
 /** Where a worker writes what it has to say; pino fits. */
 export interface Log {
+  debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
@@ -17,6 +18,8 @@ export interface Log {
 export interface WorkerTimes extends LeaseTimes {
   /** How often a worker without work looks for some, when no hint wakes it. */
   pollMs: number;
+  /** How often a worker at work looks for partitions that others have abandoned. */
+  watchMs: number;
   /** How long a batch that is being made may take to be done when the worker is told to stop; then it is dropped. */
   drainMs: number;
 }
@@ -45,6 +48,8 @@ export interface WorkerDeps {
   /** As flux_worker: claims, heartbeats and hints. */
   pool: Pool;
   announcer: Announcer;
+  /** Whether a partition that somebody abandoned waits; absent where nobody looks (tests). */
+  watch?: { readonly takeoverWaits: boolean } | undefined;
   log: Log;
   /** 0 up to, not including, 1. */
   random: () => number;
@@ -78,12 +83,14 @@ export interface Work extends Held {
   turn: Turn;
 }
 
-/** What a taking has used of the queue. */
+/** What a taking has used of the queue, and whose it is. */
 export interface Turn {
   /** Batches committed. */
   batches: number;
   /** Those that the agency was charged with: the first by the claim. */
   charged: number;
+  /** The trace of the request that asked for the run; null until the run is read, and where none is known. */
+  traceId: string | null;
 }
 
 /** How a partition's taking ended. */

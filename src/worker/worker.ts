@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { randomUuid } from '../crypto/random.ts';
 import { type HintWay, notifyAllThrough, oneByOne } from '../db/notify.ts';
 import { createPool } from '../db/pool.ts';
-import { type Claim, claimPartition, quantumDefault, rescuePartitions } from '../db/queue.ts';
+import { type Claim, claimPartition, quantumDefault } from '../db/queue.ts';
 import type { EtlEngine } from '../etl/engine-types.ts';
 import { createAnnouncer } from '../events/announce.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
@@ -13,6 +13,7 @@ import { executePartition } from './execute-partition.ts';
 import { forceCancels } from './force-cancels.ts';
 import { startPresence } from './presence.ts';
 import { startScheduler } from './scheduler.ts';
+import { endLateHolders, startWatch, type Watch } from './watch.ts';
 import { within } from './within.ts';
 import type { Log, WorkerConfig, WorkerDeps, WorkerTimes } from './work.ts';
 
@@ -32,7 +33,13 @@ export interface Worker {
 }
 
 /** A batch gets six of the ten seconds in which a worker has to be gone; to drop it and to give its partition back takes one or two. */
-const defaultTimes: WorkerTimes = { leaseMs: 5_000, heartbeatMs: 1_500, pollMs: 500, drainMs: 6_000 };
+export const defaultTimes: WorkerTimes = {
+  leaseMs: 5_000,
+  heartbeatMs: 1_500,
+  pollMs: 500,
+  watchMs: 1_000,
+  drainMs: 6_000,
+};
 const takingsMax = 5;
 
 export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'contextKey' | 'workFolder'> {
@@ -81,11 +88,12 @@ export function startWorker(
 
   const presence = startPresence(pool, id, onError);
   const scheduler = startScheduler(working);
+  const watch = startWatch(working);
 
   const done = (async () => {
     while (!draining.signal.aborted) {
       const claim = await look(working);
-      if (claim) await work(working, claim, draining.signal);
+      if (claim) await work({ ...working, watch }, claim, draining.signal);
       else await bell.wait(working.config.times.pollMs, draining.signal);
     }
   })();
@@ -97,7 +105,7 @@ export function startWorker(
       stopped ??= (async () => {
         draining.abort();
         presence.draining();
-        await within(graceMs, Promise.all([done, scheduler.stop()]));
+        await within(graceMs, Promise.all([done, scheduler.stop(), watch.stop()]));
         await presence.stop();
         await Promise.all([announcer.stop(), bell.stop()]);
         await pool.end();
@@ -112,8 +120,7 @@ async function look(deps: WorkerDeps): Promise<Claim | null> {
   const { pool, config, log } = deps;
   try {
     await forceCancels(deps);
-    const ended = await rescuePartitions(pool);
-    if (ended > 0) log.warn({ ended }, 'ended the sessions of expired leases');
+    await endLateHolders(deps);
     return await claimPartition(pool, {
       id: config.id,
       leaseMs: config.times.leaseMs,
@@ -125,13 +132,9 @@ async function look(deps: WorkerDeps): Promise<Claim | null> {
   }
 }
 
-async function work(deps: WorkerDeps, claim: Claim, draining: AbortSignal): Promise<void> {
+async function work(deps: WorkerDeps & { watch: Watch }, claim: Claim, draining: AbortSignal): Promise<void> {
   if (claim.takenOver) metrics.leaseTakeovers.inc();
-  const startedAt = performance.now();
-  const outcome = await executePartition(deps, claim, draining);
-  const { runId, partitionNo: partition, kind, epoch } = claim;
-  deps.log.info(
-    { runId, partition, kind, epoch, outcome, ms: Math.round(performance.now() - startedAt) },
-    'a partition was worked',
-  );
+  deps.watch.begin();
+  await executePartition(deps, claim, draining);
+  deps.watch.end();
 }

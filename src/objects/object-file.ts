@@ -1,0 +1,85 @@
+/** One object's file: its content, sealed or plain, and what its header says. */
+import { type FileHandle, open } from 'node:fs/promises';
+
+import { runningSha256 } from '../crypto/hash.ts';
+import { FluxError } from '../errors.ts';
+import type { StoredObject } from './object-store.ts';
+import { writeSegments } from './sealed-file.ts';
+import { type DataKey, encodeHeader, headerByteCount, newSeal } from './sealed-format.ts';
+
+/** A new file with the bytes as they are, on disk when this returns. */
+export async function writePlain(
+  path: string,
+  bytes: AsyncIterable<Uint8Array>,
+  addressOf: (sha256: string) => string,
+): Promise<StoredObject> {
+  return withNewFile(path, async (file) => {
+    const content = counted(bytes);
+    for await (const piece of content.bytes) await file.writeFile(piece);
+    const { sha256, byteCount } = content.counted();
+    return { address: addressOf(sha256.toString('hex')), sha256: sha256.toString('hex'), byteCount, keyVersion: null };
+  });
+}
+
+/** A new file with the bytes sealed on the way, on disk when this returns. */
+export async function writeSealed(
+  path: string,
+  bytes: AsyncIterable<Uint8Array>,
+  how: { dataKey: DataKey; segmentBytes: number; addressOf: (sha256: string) => string },
+): Promise<StoredObject> {
+  return withNewFile(path, async (file) => {
+    const seal = newSeal(how.dataKey, how.segmentBytes);
+    const content = counted(bytes);
+    await writeSegments(file, seal, content.bytes);
+    const { sha256, byteCount } = content.counted();
+    const address = how.addressOf(sha256.toString('hex'));
+    await file.write(encodeHeader(seal, { address, sha256, byteCount }), 0, headerByteCount, 0);
+    return { address, sha256: sha256.toString('hex'), byteCount, keyVersion: how.dataKey.version };
+  });
+}
+
+/** A new file that is on disk when this returns. */
+export async function withNewFile<T>(path: string, write: (file: FileHandle) => Promise<T>): Promise<T> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    const result = await write(file);
+    await file.sync();
+    return result;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The bytes as they pass, with their digest and count afterwards. */
+function counted(bytes: AsyncIterable<Uint8Array>): {
+  bytes: AsyncGenerator<Uint8Array, void, undefined>;
+  counted(): { sha256: Buffer; byteCount: number };
+} {
+  const hash = runningSha256();
+  let byteCount = 0;
+  async function* pass(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of bytes) {
+      hash.update(piece);
+      byteCount += piece.byteLength;
+      yield piece;
+    }
+  }
+  return { bytes: pass(), counted: () => ({ sha256: hash.digest(), byteCount }) };
+}
+
+/** An object's first bytes, as many as a header has. @throws SOURCE_UNAVAILABLE there is no file */
+export async function readHeader(path: string, address: string): Promise<Buffer> {
+  const file = await open(path, 'r').catch((cause: unknown) => {
+    throw new FluxError(
+      'SOURCE_UNAVAILABLE',
+      `The object ${address} is not there (${(cause as NodeJS.ErrnoException).code ?? String(cause)}). Check that every worker sees the object store.`,
+      { cause },
+    );
+  });
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(headerByteCount), 0, headerByteCount, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
