@@ -3,6 +3,7 @@ import type { AnchoredNote } from '../src/audit/anchor.ts';
 import { type Asker, entryOf, OperationTrace } from '../src/audit/operation-trace.ts';
 import type { RequestContext } from '../src/auth/request-context.ts';
 import { gatherReads, type TenantRead } from '../src/db/gathered-reads.ts';
+import type { LakeReader } from '../src/db/lake-reader.ts';
 import type { SendHint } from '../src/db/notify.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
 import { recordRefusal } from '../src/domain/perform.ts';
@@ -28,6 +29,8 @@ export interface ApiDeps {
   activity: ActivityLog;
   /** How often streams look without a hint, milliseconds. */
   pollMs?: number;
+  /** Reads datasets, each as its agency. */
+  lake?: LakeReader;
   /** Where webhooks may lead, and what opens secrets from before they came under the agencies’ keys. */
   webhooks?: WebhookDeps['webhooks'];
   /** What the audit log is verified with: the sealer's public key and those of before, and the checkpoints kept outside the database. */
@@ -67,7 +70,14 @@ export function createContext(api: ApiDeps, request: RequestContext): Context {
     onDenied: (denial) => auditDenial(context, denial),
     recorded: () => context.trace.recorded(),
   };
-  return Object.freeze(context);
+  return unchangeable(context);
+}
+
+/** No resolver changes what another sees. Not frozen, because instrumentations keep a note of their own beside it, under a symbol. */
+function unchangeable<T extends object>(context: T): T {
+  for (const name of Object.keys(context))
+    Object.defineProperty(context, name, { writable: false, configurable: false });
+  return context;
 }
 
 /** Reads under the caller's tenant context, in one transaction; ends on the server too when nobody waits any more. */

@@ -74,7 +74,8 @@ const PersonalDataColumnRef = builder
       column: t.exposeString('column', { nullable: false, description: 'Its name.' }),
       kind: t.exposeString('kind', {
         nullable: false,
-        description: 'SSN, EIN, PAYMENT_CARD, PHONE, EMAIL or DATE_OF_BIRTH.',
+        description:
+          'SSN, EIN, PAYMENT_CARD, ROUTING_NUMBER, NPI, PHONE, EMAIL, DATE_OF_BIRTH, NAME or IDENTITY_DOCUMENT.',
       }),
       matches: t.exposeInt('matches', { nullable: false, description: 'Values of the sample that look like it.' }),
       checked: t.exposeInt('checked', { nullable: false, description: 'Values of the sample that are not null.' }),

@@ -70,6 +70,12 @@ export const LoadRef = builder.objectRef<LoadOfRun>('Load').implement({
       type: 'BigInt',
       description: 'By the destination’s own count, once published.',
     }),
+    replacedCount: t.expose('replacedCount', {
+      type: 'BigInt',
+      nullable: false,
+      description: 'Of these, how many merges of later loads have replaced.',
+    }),
+    runId: t.exposeString('runId', { nullable: false, description: 'The UUID of the run.' }),
     openedAt: t.expose('openedAt', { type: 'DateTime', nullable: false, description: 'When it was opened.' }),
     publishedAt: t.expose('publishedAt', { type: 'DateTime', description: 'When it became visible.' }),
   }),

@@ -12,6 +12,7 @@ import './checkpoint.ts';
 import './classification.ts';
 import './connection.ts';
 import './contract.ts';
+import './dataset.ts';
 import './errors.ts';
 import './live-subscription.ts';
 import './pipeline.ts';

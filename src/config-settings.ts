@@ -17,6 +17,7 @@ const secretNames = [
   'FLUX_KMS_TOKEN',
   'FLUX_SALT_KEY',
   'FLUX_LINKAGE_SALTS',
+  'FLUX_OBJECT_STORE_KEY',
   'FLUX_AUDIT_KEY',
   'FLUX_TOKEN',
 ] as const;
@@ -96,8 +97,16 @@ export const settings = z.object({
   FLUX_AUDIT_ANCHOR: z.string().optional(),
   FLUX_OBJECT_STORE: z
     .string()
-    .regex(/^file:./, 'should be file:<folder>; other stores are not offered yet')
+    .regex(/^(file:.|s3:\/\/.)/, 'should be file:<folder> or s3://<bucket>/<prefix>?region=<region>')
     .optional(),
+  FLUX_OBJECT_STORE_KEY_ID: z.string().optional(),
+  FLUX_OBJECT_STORE_KEY: z.string().optional(),
+  FLUX_OBJECT_CACHE_BYTES: z.coerce
+    .number({ error: 'should be a number of bytes, from 1048576 on' })
+    .int()
+    .min(2 ** 20)
+    .max(2 ** 50)
+    .default(20 * 2 ** 30),
   FLUX_SOURCE_ROOTS: json(z.record(slug, z.array(z.string().min(1)))).default({}),
   FLUX_SOURCE_PRIVATE_HOSTS: json(
     z.record(
@@ -119,6 +128,14 @@ export const settings = z.object({
   FLUX_TRUSTED_DOCUMENTS_MANIFEST: z.string().optional(),
   FLUX_URL: z.url({ protocol: /^https?$/, error: 'should be the API\u2019s address, http://host:port' }).optional(),
   FLUX_TOKEN: z.string().optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .url({ protocol: /^https?$/, error: 'should be the address of an OTLP collector, http(s)://host:4318' })
+    .optional(),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce
+    .number({ error: 'should be the part of traces to keep, 0 to 1' })
+    .min(0)
+    .max(1)
+    .default(1),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 export type Settings = z.infer<typeof settings>;

@@ -22,9 +22,13 @@ export function plainConnections(values: Partial<Record<Name, string | undefined
   ];
 }
 
+/** Whether a host, as a URL has it, is the machine itself. */
+export function isThisMachine(host: string): boolean {
+  return /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
+}
+
 function isProtected(url: string): boolean {
   const { hostname, searchParams } = new URL(url);
   const host = searchParams.get('host') ?? decodeURIComponent(hostname);
-  const local = host === '' || host.startsWith('/') || /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
-  return local || searchParams.get('sslmode') === 'verify-full';
+  return host === '' || host.startsWith('/') || isThisMachine(host) || searchParams.get('sslmode') === 'verify-full';
 }

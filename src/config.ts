@@ -2,6 +2,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { developmentKey } from './config-keys.ts';
+import { objectStoreOf, objectStoreProblems, type ObjectStoreSettings } from './config-object-store.ts';
 import { type Settings, settings, unknownNames, withSecretFiles } from './config-settings.ts';
 import { plainConnections } from './config-transport.ts';
 import { type SaltOf, saltsOf } from './salts.ts';
@@ -32,7 +33,7 @@ export interface SignInProviderConfig {
 
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 
-export interface Config {
+export interface Config extends ObjectStoreSettings {
   environment: 'development' | 'production';
   /** The admin's URL; undefined means the embedded Postgres of `home`. */
   databaseUrl?: string;
@@ -84,7 +85,6 @@ export interface Config {
   auditPublicKeys: readonly Buffer[];
   /** The file outside the database to which every signed checkpoint of the audit log is appended. */
   auditAnchor: string;
-  objectStoreFolder: string;
   /** Agency to the folders from which its file connections may read. */
   sourceRoots: Readonly<Record<string, readonly string[]>>;
   /** Agency to the hosts whose private addresses, and whose plain http, its connections may reach. */
@@ -171,6 +171,7 @@ function productionProblems(values: Settings): string[] {
   if ((values.FLUX_TLS_CERT === undefined) !== (values.FLUX_TLS_KEY === undefined)) {
     problems.push('FLUX_TLS_CERT and FLUX_TLS_KEY belong together; set both or neither');
   }
+  problems.push(...objectStoreProblems(values));
   if (values.NODE_ENV === 'production') {
     for (const name of ['FLUX_CONTEXT_KEY', 'FLUX_DATA_KEY'] as const) {
       if (!values[name]) problems.push(`${name} is missing; make one with: openssl rand -hex 32`);
@@ -254,7 +255,7 @@ function toConfig(values: Settings, warnings: string[]): Config {
     auditAlgorithm: values.FLUX_AUDIT_ALGORITHM ?? (values.FLUX_FIPS === '1' ? 'ecdsa-p256' : 'ed25519'),
     auditPublicKeys: values.FLUX_AUDIT_PUBLIC_KEY,
     auditAnchor: path.resolve(values.FLUX_AUDIT_ANCHOR ?? homePaths(home).auditAnchor),
-    objectStoreFolder: values.FLUX_OBJECT_STORE ? storeFolder(values.FLUX_OBJECT_STORE) : homePaths(home).objects,
+    ...objectStoreOf(values, home),
     sourcePrivateHosts: values.FLUX_SOURCE_PRIVATE_HOSTS,
     uploadBytesMax: values.FLUX_UPLOAD_BYTES_MAX,
     webhookPrivateHosts: values.FLUX_WEBHOOK_PRIVATE_HOSTS?.split(',') ?? [],
@@ -275,8 +276,4 @@ function toConfig(values: Settings, warnings: string[]): Config {
 
 function present<Name extends string>(name: Name, value: string | undefined): Partial<Record<Name, string>> {
   return value === undefined ? {} : ({ [name]: value } as Record<Name, string>);
-}
-
-function storeFolder(url: string): string {
-  return url.startsWith('file://') ? fileURLToPath(url) : path.resolve(url.slice('file:'.length));
 }

@@ -32,6 +32,11 @@ export const errorCodes = {
   IDEMPOTENCY_CONFLICT: ['VALIDATION', 'The idempotency key was used before with another request.'],
   INVALID_TRANSITION: ['VALIDATION', 'The run’s state does not allow this.'],
   STAGE_INPUT_MISSING: ['VALIDATION', 'No completed run of an earlier stage has left anything for this one to read.'],
+  REFERENCE_MISSING: [
+    'VALIDATION',
+    'A dataset that the pipeline joins has no load that the run may read, or lacks a column.',
+  ],
+  REFERENCE_AMBIGUOUS: ['TERMINAL', 'A key of a joined dataset stands for several of its records.'],
   CURSOR_EXPIRED: ['VALIDATION', 'The cursor lies below the retention floor.'],
   LIMIT_EXCEEDED: ['VALIDATION', 'The request passes a limit that the message names.'],
   SOURCE_UNAVAILABLE: ['TRANSIENT', 'The source could not be reached now.'],
@@ -39,6 +44,10 @@ export const errorCodes = {
   CONTRACT_INVALID: ['VALIDATION', 'The contract does not compile.'],
   CONTRACT_VIOLATED: ['TERMINAL', 'More records broke the contract than the pipeline allows.'],
   PRIVACY_NOT_HELD: ['TERMINAL', 'A load holds a group or a cell that is smaller than its pipeline promises.'],
+  PERSONAL_DATA_FOUND: [
+    'TERMINAL',
+    'A sample of what would be loaded seems to hold personal data, and the pipeline refuses them.',
+  ],
   CHECKPOINT_CORRUPTED: ['CHECKPOINT', 'A stored checkpoint does not match its SHA-256 or its place.'],
   CHECKPOINT_INCOMPATIBLE: ['CHECKPOINT', 'The checkpoint was written for another contract or code version.'],
   CHECKPOINT_MISSING: ['CHECKPOINT', 'There is no checkpoint where one is needed.'],

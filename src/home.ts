@@ -13,6 +13,8 @@ export function homePaths(home: string) {
     keys: path.join(home, 'keys'),
     issuer: path.join(home, 'issuer'),
     objects: path.join(home, 'objects'),
+    /** Of what is in a bucket. */
+    objectCopies: path.join(home, 'object-copies'),
     auditAnchor: path.join(home, 'audit-anchor'),
     logs: path.join(home, 'logs'),
     postgres: path.join(home, 'postgres'),

@@ -2,7 +2,7 @@
  * The composition root: puts the rooms together into the services. Each imports its rooms when it starts, so that the
  * API's process never loads DuckDB and a worker's never loads GraphQL.
  */
-import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -11,17 +11,22 @@ import { randomUuid } from './crypto/random.ts';
 import { sealKey } from './db/migrate.ts';
 import { operationCounts } from './db/operation-counts.ts';
 import { createPool } from './db/pool.ts';
-import { checkCheckpointRoundTrip } from './health.ts';
-import { readinessOf, requireMigrated } from './readiness.ts';
-import { chooseKeyEncryption } from './keys/choose-key-encryption.ts';
-import { createKeyRing, type KeyRing } from './keys/key-ring.ts';
-import type { ConfiguredTrust } from './domain/revocations.ts';
-import type { WebhookPolicy } from './domain/webhook-address.ts';
+import { replicationState } from './db/replication.ts';
+import { checkCheckpointRoundTrip, checkReplication } from './health.ts';
+import { readinessOf, requireMigrated, sealerReadinessOf } from './readiness.ts';
+import {
+  auditPublicKeys,
+  configuredTrust,
+  dataKeysOf,
+  keyRingOf,
+  trustedDocuments,
+  webhookPolicyOf,
+} from './service-settings.ts';
 import type { BulkWorker } from './domain/work-bulk.ts';
 import type { RedisHints } from './redis/redis-hints.ts';
 import type { Service } from './supervisor/child-side.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
-import type { HealthCheck } from './telemetry/health-checks.ts';
+import { dispensable, type HealthCheck } from './telemetry/health-checks.ts';
 import type { Expired, RetentionOptions } from './worker/retention.ts';
 import { watchOperations, watchPool } from './telemetry/metrics.ts';
 import { type MetricsServer, startMetricsServer } from './telemetry/metrics-server.ts';
@@ -58,8 +63,9 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { createLiveSubscriptions },
     { createIssuerRegistry },
     { startBulkWorker },
-    { createFileStore },
+    { openObjectStore },
     { receiveUpload, uploadOf },
+    { createLakeReader },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -76,8 +82,9 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./domain/live-subscriptions.ts'),
     import('./domain/issuer-registry.ts'),
     import('./domain/work-bulk.ts'),
-    import('./objects/file-store.ts'),
+    import('./objects/open-object-store.ts'),
     import('./domain/receive-upload.ts'),
+    import('./db/lake-reader.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -130,8 +137,10 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const webhooks = { policy: webhookPolicyOf(config), dataKeys: () => dataKeysOf(config) };
     const sendHint = redis?.send;
     const cursorKey = cursorKeyOf(config.contextKey);
-    const api = { pool, keys, cursorKey, hints, sendHint, logger, activity, webhooks, ...audit };
-    const objects = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
+    const lake = createLakeReader({ databaseUrl, contextKey: config.contextKey });
+    const api = { pool, keys, cursorKey, hints, sendHint, logger, activity, lake, webhooks, ...audit };
+    const objects = await openObjectStore(config);
+    const readiness = readinessOf({ pool, objects, redis });
     const uploads = { ...api, objects, byteCountMax: config.uploadBytesMax };
     const signIn = {
       providers: config.signIn,
@@ -144,8 +153,13 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
           }
         : {}),
     };
+    // By name: in production the keys of others are not here, and asking for one of them throws.
+    const { environment, host, port, tls } = config;
     const serverConfig = {
-      ...config,
+      environment,
+      host,
+      port,
+      ...(tls ? { tls } : {}),
       ...(await trustedDocuments(config)),
       dashboard: { folder: dashboardFolder },
       signIn,
@@ -160,21 +174,31 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
       seal,
       createContext: (request) => createContext(api, request),
       onRefused: (asker, error) => recordRequestRefusal(activity, asker, error),
-      readiness: readinessOf(config, pool, redis),
+      readiness,
       uploads: {
         receive: (context, request) => receiveUpload(uploads, context, request),
         find: (context, name) => uploadOf(uploads, context, name),
       },
       deepHealth: {
-        checks: { checkpoint: () => checkCheckpointRoundTrip(pool) },
-        numbers: async () => ({ ...(await operationCounts(pool)) }),
+        checks: {
+          checkpoint: () => checkCheckpointRoundTrip(pool),
+          replication: dispensable(() => checkReplication(pool)),
+        },
+        numbers: async () => ({ ...(await operationCounts(pool)), ...(await replicationState(pool)) }),
       },
       logger,
     });
-    bulk = startBulkWorker({ pool, keys, sendHint, logger, seal, holder: `api ${randomUuid()}` });
+    bulk = startBulkWorker({
+      pool,
+      keys,
+      sendHint,
+      logger,
+      seal,
+      holder: `api ${hostname()}-${String(process.pid)}-${randomUuid().slice(0, 4)}`,
+    });
     watchPool('api', pool);
     watchOperations(() => operationCounts(pool));
-    metricsServer = await serveMetrics(config, readinessOf(config, pool, redis)).catch(async (cause: unknown) => {
+    metricsServer = await serveMetrics(config, readiness).catch(async (cause: unknown) => {
       await server.stop();
       throw cause;
     });
@@ -203,14 +227,14 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
   const [
     { startWorker },
     { createEtlEngine },
-    { createFileStore },
+    { openObjectStore },
     { startRetention },
     { startWebhooks },
     { ownWorkFolder },
   ] = await Promise.all([
     import('./worker/worker.ts'),
     import('./etl/engine.ts'),
-    import('./objects/file-store.ts'),
+    import('./objects/open-object-store.ts'),
     import('./worker/retention.ts'),
     import('./worker/webhooks.ts'),
     import('./own-work-folder.ts'),
@@ -229,17 +253,22 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
       await pool.end();
       throw cause;
     });
+  const objects = await openObjectStore(config);
   const engine = createEtlEngine({
-    objects: createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
+    objects,
     sourceRoots: config.sourceRoots,
     saltOf: config.saltOf,
     sourcePrivateHosts: config.sourcePrivateHosts,
+    keepFolder: work.folder,
+    codeFolder: path.join(work.folder, 'code'),
   });
   const redis = await redisHints(config, log);
-  const metricsServer = await serveMetrics(config, readinessOf(config, pool, redis)).catch(async (cause: unknown) => {
-    await Promise.all([work.remove(), pool.end(), redis?.stop()]);
-    throw cause;
-  });
+  const metricsServer = await serveMetrics(config, readinessOf({ pool, objects, redis })).catch(
+    async (cause: unknown) => {
+      await Promise.all([work.remove(), pool.end(), redis?.stop()]);
+      throw cause;
+    },
+  );
   const worker = startWorker(
     {
       databaseUrl,
@@ -272,13 +301,6 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
   };
 }
 
-/** In development a receiver may be a program on this machine. */
-function webhookPolicyOf({ environment, webhookPrivateHosts }: Config): WebhookPolicy {
-  const development = environment === 'development';
-  const own = development ? ['localhost', '127.0.0.1', '::1'] : [];
-  return { allowHttp: development, privateHosts: [...own, ...webhookPrivateHosts] };
-}
-
 /**
  * One round of retention, now, over every agency.
  *
@@ -291,44 +313,9 @@ export async function expireNow(config: Config, databaseUrl: string): Promise<Ex
 }
 
 async function retentionOptions(config: Config, databaseUrl: string, log: Logger): Promise<RetentionOptions> {
-  const [{ createFileStore }, { removeObject }] = await Promise.all([
-    import('./objects/file-store.ts'),
-    import('./objects/remove-object.ts'),
-  ]);
-  const store = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
-  const objects = { remove: removeObject.bind(null, store) };
+  const { openObjectStore } = await import('./objects/open-object-store.ts');
+  const objects = await openObjectStore(config);
   return { databaseUrl, contextKey: config.contextKey, objects, log };
-}
-
-/** The data keys that a process may unwrap are those that its database login shows it. */
-function keyRingOf(config: Config): KeyRing {
-  return createKeyRing(chooseKeyEncryption(config), { seals: config.encryption });
-}
-
-function dataKeysOf({ dataKey, dataKeysBefore }: Config): readonly Buffer[] {
-  return [dataKey, ...dataKeysBefore];
-}
-
-/** Clients may send ids in every mode; with `off`, where any text is executed, there may also be no manifest. @throws CONFIG_INVALID */
-async function trustedDocuments({ trustedDocumentsMode: mode, trustedDocumentsManifest: file }: Config) {
-  if (mode === 'off' && !existsSync(file)) return {};
-  const { readManifest } = await import('./server/trusted-documents.ts');
-  return { trustedDocuments: { mode, manifest: readManifest(file) } };
-}
-
-/** Development's own issuer speaks for every agency. */
-function configuredTrust({ environment, issuers }: Config, localIssuerName: string): ConfiguredTrust {
-  return (name, agency) =>
-    (environment === 'development' && name === localIssuerName) ||
-    issuers.some(({ issuer, agencies }) => issuer === name && agencies.includes(agency));
-}
-
-/** What the API verifies with. In production it is told; the private key stays with the sealer. */
-function auditPublicKeys(
-  { environment, auditPublicKeys: given, auditAlgorithm, ...config }: Config,
-  publicKeyOf: (secret: Buffer, algorithm: Config['auditAlgorithm']) => Buffer,
-): readonly Buffer[] {
-  return given.length === 0 && environment === 'development' ? [publicKeyOf(config.auditKey, auditAlgorithm)] : given;
 }
 
 /**
@@ -351,9 +338,8 @@ export async function startSealerService(config: Config, databaseUrl: string): P
     onError: (err) => log.warn({ err }, 'an idle connection broke'),
   });
   const redis = await redisHints(config, log);
-  const checks = Object.entries(readinessOf(config, pool, redis)).filter(([name]) => name !== 'objectStore');
   const metricsServer = await requireMigrated(pool)
-    .then(() => serveMetrics(config, Object.fromEntries(checks)))
+    .then(() => serveMetrics(config, sealerReadinessOf(pool, redis)))
     .catch(async (cause: unknown) => {
       await Promise.all([pool.end(), redis?.stop()]);
       throw cause;

@@ -1,23 +1,44 @@
-import type { Config } from './config.ts';
 import { appliedVersions } from './db/installation.ts';
 import { readMigrations } from './db/migrate.ts';
 import type { Pool } from './db/pool.ts';
 import { FluxError } from './errors.ts';
-import { checkObjectStore } from './health.ts';
+import { checkDatabase, checkSealer, checkSealerLeads } from './health.ts';
 import { dispensable, type HealthCheck } from './telemetry/health-checks.ts';
 
-/** What the API and the workers cannot do without, and Redis, which they can; the sealer needs no store. */
-export function readinessOf(
-  config: Config,
-  pool: Pool,
-  redis?: { check(): Promise<unknown> },
-): Record<string, HealthCheck> {
+/**
+ * What the API and the workers cannot do without, and what they can: Redis, and the sealer, because an audit entry commits with what it
+ * tells and is sealed later. Taking them out of service for it would make of a late seal an outage, and seal nothing sooner.
+ */
+export function readinessOf({
+  pool,
+  objects,
+  redis,
+}: {
+  pool: Pool;
+  objects: { check(): Promise<void> };
+  redis: { check(): Promise<unknown> } | undefined;
+}): Record<string, HealthCheck> {
   return {
-    database: () => appliedVersions(pool).catch(noneIfMissing),
-    migrations: () => requireMigrated(pool),
-    objectStore: () => checkObjectStore(config.objectStoreFolder),
-    ...(redis ? { cache: dispensable(() => redis.check()) } : {}),
+    ...commonChecks(pool, redis),
+    objectStore: () => objects.check(),
   };
+}
+
+function commonChecks(pool: Pool, redis?: { check(): Promise<unknown> }): Record<string, HealthCheck> {
+  return {
+    database: () => checkDatabase(pool),
+    migrations: () => requireMigrated(pool),
+    ...(redis ? { cache: dispensable(() => redis.check()) } : {}),
+    sealer: dispensable(() => checkSealer(pool)),
+  };
+}
+
+/**
+ * What a sealer needs; no store. One that stands by is ready as well as the one that leads, but while nobody does none is, so that a
+ * rollout whose sealers cannot seal stops.
+ */
+export function sealerReadinessOf(pool: Pool, redis?: { check(): Promise<unknown> }): Record<string, HealthCheck> {
+  return { ...commonChecks(pool, redis), sealer: () => checkSealerLeads(pool) };
 }
 
 /** A database without Flux has no migrations. 3F000 and 42P01: no such schema, no such table. */

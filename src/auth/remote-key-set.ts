@@ -79,6 +79,11 @@ export function requireKeySetUrl(text: string, { allowHttp }: { allowHttp: boole
   );
 }
 
+/** Fetches it once. @throws CONFIG_INVALID not https; UNAVAILABLE it cannot be read, with the cause */
+export function readKeySet(url: string, options: { allowHttp: boolean }): Promise<KeySet> {
+  return fetchKeySet(globalThis.fetch, requireKeySetUrl(url, options));
+}
+
 async function fetchKeySet(fetch: typeof globalThis.fetch, url: URL): Promise<KeySet> {
   try {
     const response = await fetch(url, {

@@ -11,8 +11,11 @@ const entry = new URL('./cli.ts', import.meta.url);
 const [major, minor] = process.versions.node.split('.').map(Number);
 
 if (major > 22 || (major === 22 && minor >= 18)) {
-  const { main } = await import(entry.href);
-  await main(process.argv);
+  const { traceProcess } = await import(new URL('./trace-process.ts', import.meta.url).href);
+  await traceProcess(process.argv, async () => {
+    const { main } = await import(entry.href);
+    return () => main(process.argv);
+  });
 } else {
   const node = newerNode();
   if (node === undefined) {

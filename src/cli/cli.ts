@@ -76,5 +76,3 @@ function addDemo(program: Command): void {
 function usageExitCode(cause: CommanderError): number {
   return cause.exitCode === 0 ? 0 : 2;
 }
-
-if (process.argv[1] === import.meta.filename) await main(process.argv);

@@ -1,5 +1,6 @@
 import { createFlux, type Flux, FluxError as SdkError, successOf as sdkSuccessOf, type Success } from '#sdk';
 import { type ErrorCode, errorCodes, FluxError } from '../errors.ts';
+import { activePlace, traceparentOf } from '../telemetry/tracing.ts';
 
 /** The API as the commands see it: the SDK, and never the database. Its failures arrive as the commands' own FluxErrors. */
 export interface ApiClient {
@@ -10,13 +11,22 @@ export interface ApiClient {
 }
 
 export function createApiClient({ url, token }: { url: string; token: string }): ApiClient {
-  const flux = createFlux({ url, token });
+  const flux = createFlux({ url, token, fetch: tracedFetch });
   return {
     url,
     flux,
     close: () => Promise.resolve(flux.close()),
   };
 }
+
+/** The API's spans are children of the command's. */
+const tracedFetch: typeof fetch = (input, init) => {
+  const place = activePlace();
+  if (!place) return fetch(input, init);
+  const headers = new Headers(init?.headers);
+  headers.set('traceparent', traceparentOf(place));
+  return fetch(input, { ...init, headers });
+};
 
 /** The success branch of a mutation's result; its error branch is thrown. Select `__typename` and the fields of `Error` of it. */
 export function successOf<T extends { __typename: string }>(result: T): Success<T> {

@@ -89,6 +89,14 @@ export const inventory: readonly InventoryEntry[] = [
     purposes: ['FLUX_FIPS=1 starts only under the provider'],
   },
   {
+    exports: ['certificateEnd'],
+    algorithm: 'X.509 certificates',
+    standard: 'RFC 5280',
+    bits: '-',
+    fips: 'none',
+    purposes: ['when the API’s certificate ends, for `flux doctor`; it is read, nothing is verified by it'],
+  },
+  {
     exports: ['equalSecrets'],
     algorithm: 'comparison in constant time',
     standard: '-',

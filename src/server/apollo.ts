@@ -53,11 +53,13 @@ function operationPlugin<Context extends RequestContext>({
       return problem ? Promise.reject(problem) : Promise.resolve();
     },
     async didEncounterErrors({ errors, contextValue }) {
-      const { requestId, traceId, principal } = contextValue;
+      const { requestId, traceId, principal, signal } = contextValue;
       // An error without a path came before any resolver.
       const [first] = errors;
       if (first && errors.every(({ path }) => path === undefined)) onRefused?.(contextValue, failureOf(first));
-      for (const error of errors) logFailure(logger, error, { requestId, traceId, agency: principal.agency });
+      // After its end (too late, or the client has gone) an operation's answer is read by nobody; that it was too late is counted at the gate.
+      const told = !signal.aborted;
+      for (const error of errors) logFailure(logger, error, { requestId, traceId, agency: principal.agency }, { told });
     },
     async willSendResponse({ errors, request, response, contextValue: { traceId } }) {
       const type = responseType(request.http?.headers.get('accept'));

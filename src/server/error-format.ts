@@ -50,13 +50,18 @@ export function formatError(error: unknown, { hideSuggestions, traceId }: Format
 
 const failures = new WeakMap<Error, FluxError>();
 
-/** The named failure behind an error; asked twice about one error it gives the same, and so the same id. */
+/**
+ * The named failure behind an error; asked twice about one error it gives the same, and so the same id. So it does for all fields that one
+ * thing failed, such as a query that was made for them together.
+ */
 export function failureOf(error: unknown): FluxError {
   if (!(error instanceof Error)) return toFluxError(error);
-  const known = failures.get(error);
+  const origin = originOf(error);
+  const asked = origin instanceof GraphQLError ? error : origin;
+  const known = failures.get(asked);
   if (known) return known;
   const failure = classify(error);
-  failures.set(error, failure);
+  failures.set(asked, failure);
   return failure;
 }
 
@@ -109,14 +114,15 @@ export function statusOf(failure: FluxError): number {
   }
 }
 
-/** Logs what somebody may have to look at; an ordinary refusal is a line for debugging. */
+/** Counts what a client is told, and logs what somebody may have to look at; an ordinary refusal is a line for debugging. */
 export function logFailure(
   logger: Logger,
   error: unknown,
   request: { requestId: string; traceId: string; agency?: string },
+  { told = true }: { told?: boolean } = {},
 ): void {
   const failure = failureOf(error);
-  countFailure(failure);
+  if (told) countFailure(failure);
   const fields = { ...request, errorId: failure.errorId, code: failure.code };
   if (failure.code === 'INTERNAL')
     logger.error({ ...fields, err: failure.cause ?? failure }, 'an operation failed unexpectedly');

@@ -7,7 +7,8 @@ export type ReadinessCheck = HealthCheck;
 /** What `/health/deep` asks besides: checks that cost more than a probe may, and numbers to show. */
 export interface DeepHealth {
   checks: Readonly<Record<string, HealthCheck>>;
-  numbers: () => Promise<Readonly<Record<string, number>>>;
+  /** null where a number cannot be known. */
+  numbers: () => Promise<Readonly<Record<string, number | null>>>;
 }
 
 /** Strangers may ask as often as they like; the database is asked once in this time. */

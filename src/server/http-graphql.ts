@@ -9,7 +9,7 @@ import { fromHttp } from './http-failure.ts';
 import { prefersEventStream } from './media-type.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OnRefused, tellRefusal } from './refusals.ts';
-import { requestIds, userAgentOf } from './request-ids.ts';
+import { requestIds, trustHeaders, userAgentOf } from './request-ids.ts';
 import type { EventStreams } from './sse.ts';
 import type { AskedDocument, TrustedDocuments } from './trusted-documents.ts';
 
@@ -59,6 +59,7 @@ export function serveGraphqlOverHttp<Context extends RequestContext>(
     // Before the body is read: a stranger does not get 100 kB parsed.
     onRequest: async (request) => {
       principals.set(request, await authenticator.authenticate(bearerToken(request.headers.authorization)));
+      trustHeaders(request.headers);
     },
     onError: async (request, _reply, error) => {
       tellRefusal(options.onRefused, request, principals.get(request), fromHttp(error));

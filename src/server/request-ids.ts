@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
 import { randomHex, randomUuid } from '../crypto/random.ts';
+import { activePlace, placeOf, type SpanPlace } from '../telemetry/tracing.ts';
 
 export interface RequestIds {
   requestId: string;
@@ -8,17 +9,34 @@ export interface RequestIds {
   traceId: string;
 }
 
-const traceparent = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/;
+/** Headers of requests whose token was accepted, and the ids that each request has got. */
+const trusted = new WeakSet<IncomingHttpHeaders>();
+const given = new WeakMap<IncomingHttpHeaders, RequestIds>();
 
-/** The caller's own ids where it sent any that are well-formed (`x-request-id`, W3C `traceparent`), new ones otherwise. */
+/** Says that a request's token was accepted, so that its `traceparent` is taken: a stranger must not write into another's trace. */
+export function trustHeaders(headers: IncomingHttpHeaders): void {
+  trusted.add(headers);
+}
+
+/** The caller's span, of which the request is a part; null without one, and for whom nobody has vouched. */
+export function callersPlace(headers: IncomingHttpHeaders): SpanPlace | null {
+  return trusted.has(headers) ? placeOf(headers['traceparent']) : null;
+}
+
+/**
+ * A request's ids, the same however often they are asked for: the caller's `x-request-id` where it is well-formed, and the trace of the active
+ * span, of a trusted caller's `traceparent`, or a new one.
+ */
 export function requestIds(headers: IncomingHttpHeaders): RequestIds {
-  const given = headers['x-request-id'];
-  const parent = headers['traceparent'];
-  const traceId = typeof parent === 'string' ? traceparent.exec(parent)?.[1] : undefined;
-  return {
-    requestId: typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUuid(),
-    traceId: traceId !== undefined && !/^0+$/.test(traceId) ? traceId : randomHex(16),
+  const known = given.get(headers);
+  if (known) return known;
+  const name = headers['x-request-id'];
+  const ids = {
+    requestId: typeof name === 'string' && /^[\w.:-]{1,128}$/.test(name) ? name : randomUuid(),
+    traceId: activePlace()?.traceId ?? callersPlace(headers)?.traceId ?? randomHex(16),
   };
+  given.set(headers, ids);
+  return ids;
 }
 
 const userAgentLengthMax = 500;

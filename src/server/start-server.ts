@@ -23,6 +23,7 @@ import type { DashboardOptions } from './dashboard.ts';
 import { servePages } from './pages.ts';
 import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
+import { traceRequests } from './trace-requests.ts';
 import { restPath } from './rest/openapi.ts';
 import { sendProblem } from './rest/problem.ts';
 import { serveRest } from './rest/serve-rest.ts';
@@ -102,7 +103,8 @@ export async function startServer<Context extends RequestContext>(
   const apollo = createApollo<Context>({ schema, logger, production, ...refusals });
   await apollo.start();
   const server = createHttpServer(logger, production, tls);
-  observeRequests(server);
+  observeRequests(server, logger);
+  traceRequests(server);
   const silent = silentConnections(server.server);
   const gate = createOperationGate(config.gateLimits);
   const sharing = createResultSharing({ logger, production });

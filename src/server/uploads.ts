@@ -12,7 +12,7 @@ import type { Logger } from '../telemetry/logger.ts';
 import { formatError, logFailure, statusOf } from './error-format.ts';
 import { fromHttp } from './http-failure.ts';
 import { type OnRefused, tellRefusal } from './refusals.ts';
-import { requestIds, userAgentOf } from './request-ids.ts';
+import { requestIds, trustHeaders, userAgentOf } from './request-ids.ts';
 import { problemOf, problemType } from './rest/problem.ts';
 
 /** What takes uploads in; main.ts composes it. */
@@ -52,6 +52,7 @@ export function serveUploads<Context extends RequestContext>(
     scope.addHook('onRequest', async (request) => {
       const principal = await options.authenticator.authenticate(bearerToken(request.headers.authorization));
       principals.set(request, principal);
+      trustHeaders(request.headers);
       if (!principal.scopes.has('run:write')) {
         throw new FluxError('FORBIDDEN', 'Uploads need the scope run:write, which your role does not have.');
       }

@@ -4,7 +4,8 @@ import type { WebSocket } from 'ws';
 
 import type { Principal } from '../auth/principal.ts';
 import type { LiveHandle, LiveHooks } from './live-subscriptions.ts';
-import { type RequestIds, requestIds, userAgentOf } from './request-ids.ts';
+import { activePlace, inShortSpan, SpanKind, type SpanPlace } from '../telemetry/tracing.ts';
+import { callersPlace, type RequestIds, requestIds, trustHeaders, userAgentOf } from './request-ids.ts';
 import { hasEnded, onTokenEnd, type TokenEnd } from './token-end.ts';
 
 /** graphql-ws' clients take it for a reason to come back with a fresh token; 4400 and 4401 would end them. */
@@ -22,6 +23,8 @@ export interface RunningOperation {
 
 /** One socket whose token was accepted. */
 export interface Session extends RequestIds {
+  /** The span of the socket's opening, of which its operations are parts; null where nothing is traced. */
+  readonly place: SpanPlace | null;
   /** As the newest token says it. */
   readonly principal: Principal;
   readonly tokenEnd: TokenEnd;
@@ -58,7 +61,7 @@ export function openSession(
       return principal;
     },
     tokenEnd,
-    ...requestIds(request.headers),
+    ...openingOf(request),
     ip: request.socket.remoteAddress ?? 'unknown',
     userAgent: userAgentOf(request.headers),
     running,
@@ -84,6 +87,13 @@ export function openSession(
       running.clear();
     },
   };
+}
+
+/** A span that is over at once, because a socket stays open for hours and a span is told when it ends. */
+function openingOf({ headers }: IncomingMessage): RequestIds & { place: SpanPlace | null } {
+  trustHeaders(headers);
+  const options = { kind: SpanKind.SERVER, parent: callersPlace(headers) };
+  return inShortSpan('WEBSOCKET /v1/graphql', options, () => ({ ...requestIds(headers), place: activePlace() }));
 }
 
 /** What runs was authorized for these rights; under others it would have to begin anew. */

@@ -25,6 +25,7 @@ import { deliver } from './deliver.ts';
 import { failureOf, reportErrors } from './error-format.ts';
 import { describeSubscription, type LiveHooks } from './live-subscriptions.ts';
 import { abortFirst, deliveredBy } from './operation-results.ts';
+import { inSpan, SpanKind, type SpanPlace } from '../telemetry/tracing.ts';
 import type { OperationGate } from './operation-gate.ts';
 import { type OperationRequest, prepareOperation } from './operations.ts';
 import { type OnRefused, tellRefusal } from './refusals.ts';
@@ -74,13 +75,17 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
   const perPrincipal = sessionCounter(socketsPerPrincipalMax);
   const format = { hideSuggestions: production };
   const controllers = new WeakMap<object, AbortController>();
+  const places = new WeakMap<object, SpanPlace | null>();
   const streams = new WeakMap<WebSocket, Duplex>();
 
   /** What the gate refuses is the operation's answer: thrown, graphql-ws would close the socket for it. */
   const inTurn = async <T>(args: ExecutionArgs, work: () => Promise<T> | T): Promise<T | ExecutionResult> => {
     const context = args.contextValue as Context;
+    const span = { kind: SpanKind.SERVER, parent: places.get(context) ?? null };
     try {
-      return await options.gate.run(context.principal.agency, work, () => controllers.get(context)?.abort());
+      return await inSpan('websocket operation', span, () =>
+        options.gate.run(context.principal.agency, work, () => controllers.get(context)?.abort()),
+      );
     } catch (cause) {
       if (!(cause instanceof FluxError)) throw cause;
       options.onRefused?.(context, cause);
@@ -96,7 +101,10 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
         socket.close(tryAgainLater.code, 'Too many sockets');
         return false;
       }
-      sessions.set(socket, openSession(socket, request, { principal, hooks: options.live }));
+      const session = openSession(socket, request, { principal, hooks: options.live });
+      sessions.set(socket, session);
+      const { requestId, traceId } = session;
+      logger.debug({ requestId, traceId, agency: principal.agency }, 'a socket was opened');
       return true;
     } catch (cause) {
       tellRefusal(options.onRefused, fromOf(request), undefined, failureOf(cause));
@@ -143,6 +151,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     });
     const contextValue = options.createContext(context);
     controllers.set(contextValue, controller);
+    places.set(contextValue, session.place);
     return { ...prepared, contextValue };
   };
 

@@ -64,7 +64,9 @@ function toLine(given: Record<string, unknown>): object {
   };
 }
 
-const secretName = /authorization|cookie|password|secret|token$|^(context|data|private|seal)key$/i;
+/** `apiKey`, `x-api-key` and `API_KEY` alike; `key` alone names columns and is none. */
+const secretName =
+  /authorization|cookie|passw(or)?d|passphrase|secret|credential|token$|(api|access|audit|context|data|encryption|private|seal|shared|signing|storage)[-_. ]?key$/i;
 const depthMax = 6;
 
 /** A value as a log may hold it: no secrets, no cycles without end, bigints as text. */

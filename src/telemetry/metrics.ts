@@ -62,8 +62,12 @@ for (const status of ['COMPLETED', 'FAILED', 'CANCELLED']) metrics.runs.inc({ st
 for (const result of ['read', 'written', 'rejected', 'filtered']) metrics.records.inc({ result }, 0);
 for (const success of ['true', 'false']) metrics.checkpointsSaved.inc({ success }, 0);
 
-/** Counts a failure, and once more when it was an attempt on another agency. */
+const counted = new WeakSet<object>();
+
+/** Counts a failure, once however often it is told: one that many fields wait for fails each of them. */
 export function countFailure(failure: { class: string }): void {
+  if (counted.has(failure)) return;
+  counted.add(failure);
   metrics.errors.inc({ class: failure.class });
   if (failure.class === 'DATA_ISOLATION') metrics.isolationViolations.inc();
 }

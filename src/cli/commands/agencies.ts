@@ -16,7 +16,7 @@ import {
 import { type OffBoarded, offBoardAgency } from '../../domain/off-board-agency.ts';
 import { chooseKeyEncryption } from '../../keys/choose-key-encryption.ts';
 import { agencyObjects } from '../../objects/agency-objects.ts';
-import { createFileStore } from '../../objects/file-store.ts';
+import { openObjectStore } from '../../objects/open-object-store.ts';
 import { findAdminUrl } from '../database.ts';
 import { operatorName } from '../operator.ts';
 import { print, printJson, printTable } from '../output.ts';
@@ -75,10 +75,9 @@ export function addAgencies(program: Command): void {
     .action(async (slug: string, { reason, confirm, json }: RemoveOptions, command: Command) => {
       if (confirm !== slug) command.error(`error: --confirm names ${confirm}, the agency is ${slug}`);
       const config = loadConfig();
-      const store = createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey });
       const done = await offBoardAgency(
         keyOperator(config, await findAdminUrl(config)),
-        agencyObjects(config.objectStoreFolder, store),
+        agencyObjects(await openObjectStore(config)),
         { agency: slug, reason },
       );
       if (json) printJson(done);

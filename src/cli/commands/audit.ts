@@ -37,15 +37,21 @@ export function addAudit(program: Command): void {
     .option('--agency <slug>', 'one agency only; the log of logs is then left out')
     .option('--offline <folder>', 'an export instead of the database')
     .option('--anchor <file>', 'the checkpoints kept outside the database (FLUX_AUDIT_ANCHOR)')
-    .option('--key <key...>', 'public keys to trust instead of that of FLUX_AUDIT_KEY', publicKey)
+    .option(
+      '--key <key...>',
+      'public keys to trust instead of those of FLUX_AUDIT_KEY and FLUX_AUDIT_PUBLIC_KEY',
+      publicKey,
+    )
     .option('--json', 'print JSON')
     .action((options: VerifyOptions) => verify(loadConfig(), options));
   audit
     .command('key')
     .description('Print the public key of FLUX_AUDIT_KEY, for auditors and for the API (FLUX_AUDIT_PUBLIC_KEY).')
-    .action(() => {
-      const { auditKey, auditAlgorithm } = loadConfig();
-      print(publicKeyOf(auditKey, auditAlgorithm).toString('hex'));
+    .option('--all', 'also those of FLUX_AUDIT_PUBLIC_KEY, with which the log was signed before')
+    .action(({ all }: { all?: boolean }) => {
+      const config = loadConfig();
+      const keys = all ? ownKeys(config) : [publicKeyOf(config.auditKey, config.auditAlgorithm)];
+      for (const key of new Set(keys.map((one) => one.toString('hex')))) print(key);
     });
   audit
     .command('export')
@@ -78,9 +84,7 @@ export function addAudit(program: Command): void {
 }
 
 async function verify(config: Config, options: VerifyOptions): Promise<void> {
-  const keys: TrustedKey[] = (options.key ?? [publicKeyOf(config.auditKey, config.auditAlgorithm)]).map((one) => ({
-    publicKey: one,
-  }));
+  const keys: TrustedKey[] = (options.key ?? ownKeys(config)).map((publicKey) => ({ publicKey }));
   const anchored = await anchorFile(options.anchor ?? config.auditAnchor).read();
   const { offline, agency } = options;
   const result =
@@ -98,6 +102,13 @@ async function verify(config: Config, options: VerifyOptions): Promise<void> {
   if (options.json) printJson(result);
   else report(result);
   process.exitCode = result.holds ? 0 : 1;
+}
+
+/** A log may have been signed with several. In production the signing key is the sealer's alone, and need not be here. */
+function ownKeys(config: Config): Buffer[] {
+  const { environment, auditPublicKeys: given, auditAlgorithm } = config;
+  if (environment === 'production' && given.length > 0) return [...given];
+  return [publicKeyOf(config.auditKey, auditAlgorithm), ...given];
 }
 
 function report({ holds, agencies, problems }: WholeVerification): void {

@@ -21,7 +21,9 @@ export function addConfig(program: Command): void {
         api: `${config.host}:${String(config.port)}`,
         workers: config.workers,
         issuers: config.issuers.map(({ issuer, agencies }) => ({ issuer, agencies })),
-        objectStore: config.objectStoreFolder,
+        objectStore: config.objectStoreBucket
+          ? `s3://${config.objectStoreBucket.bucket}/${config.objectStoreBucket.prefix}, copies in ${config.objectStoreFolder}`
+          : config.objectStoreFolder,
         sourceRoots: config.sourceRoots,
         logLevel: config.logLevel,
         keys: config.contextKey.length === 32 && config.dataKey.length === 32 ? 'present' : 'missing',

@@ -13,7 +13,7 @@ import { type Reencrypted, reencryptAgency } from '../../domain/reencrypt-agency
 import { retireKeys } from '../../domain/retire-keys.ts';
 import { chooseKeyEncryption } from '../../keys/choose-key-encryption.ts';
 import { agencyObjects } from '../../objects/agency-objects.ts';
-import { createFileStore } from '../../objects/file-store.ts';
+import { openObjectStore } from '../../objects/open-object-store.ts';
 import { findAdminUrl } from '../database.ts';
 import { operatorName } from '../operator.ts';
 import { print, printJson, printTable } from '../output.ts';
@@ -73,10 +73,7 @@ function addReencrypt(keys: Command): void {
     .option('--json', 'print JSON')
     .action(async (agency: string, { json }: Output) => {
       const config = loadConfig();
-      const objects = agencyObjects(
-        config.objectStoreFolder,
-        createFileStore({ folder: config.objectStoreFolder, dataKey: config.dataKey }),
-      );
+      const objects = agencyObjects(await openObjectStore(config));
       const done = await reencryptAgency(keyOperator(config, await findAdminUrl(config)), objects, {
         agency,
         plain: config.encryption,

@@ -15,7 +15,7 @@ interface ChangeOptions extends ApiOptions {
   idempotencyKey?: string;
 }
 
-/** flux webhooks add | list | remove | deliveries | replay; all need the role admin. */
+/** flux webhooks add | list | rotate | remove | deliveries | replay; all need the role admin. */
 export function addWebhooks(program: Command): void {
   const webhooks = program
     .command('webhooks')
@@ -27,6 +27,10 @@ export function addWebhooks(program: Command): void {
     .option('--description <text>', 'what it is for')
     .action(add);
   withApiOptions(webhooks.command('list')).description('List webhooks, the oldest first.').action(list);
+  changing(webhooks.command('rotate'))
+    .description('Give a webhook another secret, shown this once. For 24 hours requests carry the signatures of both.')
+    .argument('<id>', 'its id')
+    .action(rotate);
   changing(webhooks.command('remove'))
     .description('Delete a webhook with its outbox and the history of its deliveries.')
     .argument('<id>', 'its id')
@@ -80,6 +84,15 @@ async function list(options: ApiOptions): Promise<void> {
         description ?? '',
       ]),
     );
+  });
+}
+
+async function rotate(webhookId: string, options: ChangeOptions): Promise<void> {
+  await withApi(options, async ({ flux }) => {
+    const { secret } = successOf(await flux.api.rotateWebhookSecret({ webhookId, ...asked(options) }));
+    if (options.json) return printJson({ id: webhookId, secret });
+    print(`The new secret of webhook ${webhookId}, shown this once: ${secret}`);
+    print('For 24 hours requests carry the signatures of both secrets.');
   });
 }
 

@@ -11,7 +11,7 @@ import { fromHttp } from '../http-failure.ts';
 import type { OperationGate } from '../operation-gate.ts';
 import { prepareOperation } from '../operations.ts';
 import { type OnRefused, tellRefusal } from '../refusals.ts';
-import { requestIds, userAgentOf } from '../request-ids.ts';
+import { requestIds, trustHeaders, userAgentOf } from '../request-ids.ts';
 import { serveDocs } from './docs-page.ts';
 import { openApiDocument, restPath } from './openapi.ts';
 import { type problemOf, sendProblem } from './problem.ts';
@@ -74,6 +74,7 @@ function requireToken<Context extends RequestContext>(
   const principals = new WeakMap<FastifyRequest, Principal>();
   scope.addHook('onRequest', async (request) => {
     principals.set(request, await authenticator.authenticate(bearerToken(request.headers.authorization)));
+    trustHeaders(request.headers);
   });
   scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
     const { requestId, traceId } = requestIds(request.headers);
