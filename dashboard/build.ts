@@ -52,7 +52,14 @@ if (!process.argv.includes('--if-stale') || !isFresh(now)) {
       root: here,
       configFile: false,
       logLevel: 'warn',
-      resolve: { alias: { '@flux-etl/sdk': path.join(sdk, 'index.ts'), '@uswds-dist': path.join(uswds, 'dist') } },
+      resolve: {
+        alias: {
+          // The longer name first: the other is its beginning.
+          '@flux-etl/sdk/inputs': path.join(sdk, 'generated', 'inputs.ts'),
+          '@flux-etl/sdk': path.join(sdk, 'index.ts'),
+          '@uswds-dist': path.join(uswds, 'dist'),
+        },
+      },
       css: {
         preprocessorOptions: {
           scss: { loadPaths: [path.join(uswds, 'packages')], quietDeps: true },

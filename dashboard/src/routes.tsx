@@ -7,7 +7,8 @@ import { Link, useAddress } from './router.tsx';
 const RunPage = lazy(() => import('./pages/run/run.tsx'));
 const PipelinesPage = lazy(() => import('./pages/pipelines/pipelines.tsx'));
 const ContractsPage = lazy(() => import('./pages/contracts.tsx'));
-const QueuePage = lazy(() => import('./pages/queue.tsx'));
+const DataPage = lazy(() => import('./pages/data.tsx'));
+const QueuePage = lazy(() => import('./pages/queue/queue.tsx'));
 const AuditPage = lazy(() => import('./pages/audit.tsx'));
 
 /** What the navigation offers; a page under a scope is shown to those who hold it. */
@@ -15,6 +16,7 @@ export const pages: readonly { href: string; title: string; scope?: string }[] =
   { href: '/runs', title: 'Runs' },
   { href: '/pipelines', title: 'Pipelines' },
   { href: '/contracts', title: 'Contracts' },
+  { href: '/data', title: 'Data' },
   { href: '/queue', title: 'Workers and queue' },
   { href: '/audit', title: 'Audit', scope: 'audit:read' },
 ];
@@ -24,6 +26,7 @@ const routes: readonly [pattern: RegExp, page: ComponentType<{ id: string }>][] 
   [/^\/runs\/([^/]+)$/, RunPage],
   [/^\/pipelines(?:\/([^/]+))?$/, PipelinesPage],
   [/^\/contracts(?:\/([^/]+))?$/, ContractsPage],
+  [/^\/data(?:\/([^/]+))?$/, DataPage],
   [/^\/queue$/, QueuePage],
   [/^\/audit$/, AuditPage],
 ];

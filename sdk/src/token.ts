@@ -42,8 +42,10 @@ export function keepToken(source: TokenSource): TokenKeeper {
   return {
     current,
     async replace(used) {
-      const known = await current();
-      const next = known === used ? await ask('refused') : known;
+      const asked = token ?? ask('first');
+      const known = await asked;
+      // Whoever was refused at the same moment may have asked while this one waited.
+      const next = known !== used ? known : await (token === asked ? ask('refused') : current());
       if (next === used) throw unauthenticated('The server refused the token, and there is no other one.');
       return next;
     },

@@ -1,6 +1,11 @@
-import { duration, moment, words } from '../format.ts';
-import { navigate } from '../router.tsx';
+import { useState } from 'react';
+
+import { csv } from '../csv.ts';
+import { download, duration, moment, words } from '../format.ts';
+import { Link, navigate } from '../router.tsx';
 import type { ListedRun } from '../pages/use-run-list.ts';
+import { Status } from './status.tsx';
+import { Table } from './table.tsx';
 
 const width = 960;
 const height = 120;
@@ -14,9 +19,10 @@ interface Dot {
 
 /**
  * When each run in the list began, against how long it took: what is slower than usual stands out. The durations are on a logarithmic
- * scale. The table below has the same numbers, so this picture is for the eye alone.
+ * scale. The table beside it has the same numbers, so the picture is for the eye alone.
  */
 export function DurationScatter({ runs, now }: { runs: readonly ListedRun[]; now: number }) {
+  const [open, setOpen] = useState(false);
   const dots = runs.flatMap((run): Dot[] => {
     if (!run.startedAt) return [];
     const at = Date.parse(run.startedAt);
@@ -65,8 +71,47 @@ export function DurationScatter({ runs, now }: { runs: readonly ListedRun[]; now
           </circle>
         ))}
       </svg>
+      <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+        <summary>Durations as a table</summary>
+        {open && (
+          <Table
+            caption="Duration of each listed run"
+            rows={dots}
+            keyOf={({ run }) => run.id}
+            columns={[
+              {
+                title: 'Run',
+                cell: ({ run }) => <Link href={`/runs/${run.runId}`}>{run.pipeline?.name ?? run.runId}</Link>,
+              },
+              { title: 'Status', cell: ({ run }) => <Status value={run.status} /> },
+              { title: 'Began', cell: ({ run }) => moment(run.startedAt) },
+              { title: 'Took', numeric: true, cell: ({ took }) => duration(took) },
+            ]}
+          />
+        )}
+        <button
+          type="button"
+          className="usa-button usa-button--outline"
+          onClick={() => download('durations.csv', csvOf(dots), 'text/csv')}
+        >
+          Durations as CSV
+        </button>
+      </details>
     </figure>
   );
+}
+
+function csvOf(dots: readonly Dot[]): string {
+  return csv([
+    ['run', 'pipeline', 'status', 'started', 'seconds'],
+    ...dots.map(({ run, took }) => [
+      run.runId,
+      run.pipeline?.name ?? '',
+      run.status,
+      run.startedAt ?? '',
+      (took / 1_000).toFixed(3),
+    ]),
+  ]);
 }
 
 function inRange(ms: number, least: number, most: number): boolean {

@@ -11,6 +11,12 @@ const looks: Readonly<Record<string, readonly [IconName, Tone]>> = {
   COMPLETED: ['check', 'good'],
   VERIFIED: ['check', 'good'],
   ACTIVE: ['check', 'good'],
+  PUBLISHED: ['check', 'good'],
+  WELL: ['check', 'good'],
+  DEGRADED: ['warning', 'warn'],
+  RUNNING: ['play', 'active'],
+  OPEN: ['clock', 'neutral'],
+  SUPERSEDED: ['stop', 'neutral'],
   FAILED: ['cross', 'bad'],
   CORRUPTED: ['cross', 'bad'],
   CANCELLING: ['hand', 'warn'],
@@ -18,6 +24,11 @@ const looks: Readonly<Record<string, readonly [IconName, Tone]>> = {
   CANCELLED: ['stop', 'neutral'],
   REMOVED: ['stop', 'neutral'],
 };
+
+/** The shape of a state's icon. */
+export function statusIcon(value: string): IconName {
+  return looks[value]?.[0] ?? 'ring';
+}
 
 /** A state as icon, text and colour: each alone tells it. */
 export function Status({ value }: { value: string }) {

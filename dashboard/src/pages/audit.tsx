@@ -1,25 +1,27 @@
-import { type AuditEntriesQuery, everyPage, type VerifyAuditLogQuery } from '@flux-etl/sdk';
+import { everyPage, type VerifyAuditLogQuery } from '@flux-etl/sdk';
 import { useState } from 'react';
 
+import { Calls, restCall } from '../components/calls.tsx';
 import { Icon } from '../components/icon.tsx';
 import { Page } from '../components/page.tsx';
 import { Problem } from '../components/problem.tsx';
 import { Table } from '../components/table.tsx';
-import { count, csv, download, moment } from '../format.ts';
+import { count, download, moment } from '../format.ts';
 import { useQuery } from '../router.tsx';
 import { useLoad } from '../use-load.ts';
 import { useSession } from '../use-session.ts';
-
-type Entry = AuditEntriesQuery['auditEntries']['edges'][number]['node'];
+import { auditCsv, type Entry } from './audit-csv.ts';
 
 const pageSize = 50;
-const exportMax = 10_000;
 
 /** The agency's sealed log: search, export, and the proof that nobody changed it. */
 export default function AuditPage() {
   const { flux } = useSession();
   const [query, change] = useQuery();
   const [before, setBefore] = useState<string[]>([]);
+  const [exporting, setExporting] = useState(false);
+  const [exportError, setExportError] = useState<unknown>(null);
+  const [note, setNote] = useState('');
   const filter = filterOf(query);
   const { data, error, loading } = useLoad(`${JSON.stringify(filter)} ${before.at(-1) ?? ''}`, (signal) =>
     flux.api.auditEntries({ filter, last: pageSize, before: before.at(-1) ?? null }, { signal }),
@@ -29,24 +31,20 @@ export default function AuditPage() {
     change({ [name]: value });
   };
   const exportAll = async (): Promise<void> => {
-    const rows: string[][] = [];
-    for await (const entry of everyPage((next) => flux.api.auditEntries({ filter, first: 200, after: next }))) {
-      rows.push([
-        entry.seq,
-        entry.at,
-        entry.actor,
-        entry.role ?? '',
-        entry.action,
-        entry.resourceType,
-        entry.resourceId ?? '',
-        String(entry.success),
-        entry.errorCode ?? '',
-        entry.reason ?? '',
-        entry.leafHash,
-      ]);
-      if (rows.length >= exportMax) break;
+    setExporting(true);
+    setExportError(null);
+    setNote('Reading the entries …');
+    try {
+      const entries = everyPage((next) => flux.api.auditEntries({ filter, first: 200, after: next }));
+      const { content, lines } = await auditCsv(entries, (read) => setNote(`${count(read)} entries read …`));
+      download('audit.csv', content, 'text/csv');
+      setNote(`${count(lines)} entries exported.`);
+    } catch (cause) {
+      setNote('');
+      setExportError(cause);
+    } finally {
+      setExporting(false);
     }
-    download('audit.csv', csv([exportHead, ...rows]), 'text/csv');
   };
   return (
     <Page title="Audit">
@@ -128,27 +126,25 @@ export default function AuditPage() {
         >
           Older
         </button>
-        <button type="button" className="usa-button usa-button--outline" onClick={() => void exportAll()}>
+        <button
+          type="button"
+          className="usa-button usa-button--outline"
+          disabled={exporting}
+          onClick={() => void exportAll()}
+        >
           Export as CSV
         </button>
+        <span role="status">{note}</span>
       </div>
+      <Problem error={exportError} title="The log could not be exported" />
+      <Calls
+        cli="flux audit verify"
+        sdk={`await flux.api.auditEntries(${JSON.stringify({ filter, last: pageSize })});\nawait flux.api.verifyAuditLog();`}
+        curl={`${restCall(`/audit-entries?${new URLSearchParams({ ...texts(filter), last: String(pageSize) }).toString()}`)}\n${restCall('/verify-audit-log')}`}
+      />
     </Page>
   );
 }
-
-const exportHead = [
-  'seq',
-  'at',
-  'actor',
-  'role',
-  'action',
-  'resource type',
-  'resource',
-  'success',
-  'error',
-  'reason',
-  'leaf hash',
-];
 
 const fields = [
   { name: 'actor', title: 'Who' },
@@ -156,13 +152,17 @@ const fields = [
   { name: 'resourceId', title: 'Of (id)' },
 ] as const;
 
-function filterOf(query: URLSearchParams) {
+function filterOf(query: URLSearchParams): Readonly<Record<string, string | boolean>> {
   const success = query.get('success');
   const texts = fields.flatMap(({ name }) => {
     const value = query.get(name);
     return value ? [[name, value] as const] : [];
   });
   return { ...Object.fromEntries(texts), ...(success === null ? {} : { success: success === 'true' }) };
+}
+
+function texts(filter: Readonly<Record<string, string | boolean>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(filter).map(([name, value]) => [name, String(value)]));
 }
 
 function whoOf({ actor, role }: Entry): string {

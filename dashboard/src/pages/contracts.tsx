@@ -1,7 +1,12 @@
+import type { ContractQuery } from '@flux-etl/sdk';
+
+import { Calls, quoted, restCall } from '../components/calls.tsx';
+import { Icon } from '../components/icon.tsx';
 import { Page } from '../components/page.tsx';
 import { Problem } from '../components/problem.tsx';
 import { Table } from '../components/table.tsx';
-import { moment } from '../format.ts';
+import { Versions } from '../components/versions.tsx';
+import { moment, words } from '../format.ts';
 import { Link, useQuery } from '../router.tsx';
 import { useLoad } from '../use-load.ts';
 import { useSession } from '../use-session.ts';
@@ -39,6 +44,11 @@ function AllContracts() {
           ]}
         />
       )}
+      <Calls
+        cli="flux contracts register FILE"
+        sdk="await flux.api.contracts({ first: 200 });"
+        curl={restCall('/contracts?first=200')}
+      />
     </Page>
   );
 }
@@ -48,12 +58,15 @@ function OneContract({ name }: { name: string }) {
   const [query, change] = useQuery();
   const wanted = query.get('version');
   const { data, error } = useLoad(`${name} ${wanted ?? ''}`, async (signal) => {
-    const contract = await flux.api.contract({ name, version: wanted === null ? null : Number(wanted) }, { signal });
+    const [contract, newest] = await Promise.all([
+      flux.api.contract({ name, version: wanted === null ? null : Number(wanted) }, { signal }),
+      flux.api.contract({ name }, { signal }),
+    ]);
     const before =
       contract && contract.version > 1
         ? await flux.api.contract({ name, version: contract.version - 1 }, { signal })
         : null;
-    return { contract, before };
+    return { contract, before, newest: newest?.version ?? 1 };
   });
   const contract = data?.contract;
   return (
@@ -63,17 +76,10 @@ function OneContract({ name }: { name: string }) {
       {contract && (
         <>
           <p>
-            Version {contract.version}, registered {moment(contract.createdAt)} by {contract.createdBy}.{' '}
-            {contract.version > 1 && (
-              <button
-                type="button"
-                className="usa-button usa-button--unstyled"
-                onClick={() => change({ version: String(contract.version - 1) })}
-              >
-                Version {contract.version - 1}
-              </button>
-            )}
+            Version {contract.version}, registered {moment(contract.createdAt)} by {contract.createdBy}.
           </p>
+          <Versions newest={data.newest} shown={contract.version} onShow={(version) => change({ version })} />
+          {contract.comparison && <Comparison {...contract.comparison} />}
           {data.before && (
             <DocumentView
               title={`What changed from version ${String(data.before.version)}`}
@@ -82,8 +88,40 @@ function OneContract({ name }: { name: string }) {
             />
           )}
           <DocumentView title={`${name} v${String(contract.version)}, JSON Schema`} document={contract.document} />
+          <Calls
+            cli={`flux contracts register FILE --name ${quoted(name)}`}
+            sdk={`await flux.api.contract({ name: '${name}', version: ${String(contract.version)} });`}
+            curl={restCall(`/contract/${name}?version=${String(contract.version)}`)}
+          />
         </>
       )}
     </Page>
+  );
+}
+
+type Compared = NonNullable<NonNullable<ContractQuery['contract']>['comparison']>;
+
+/** Whether what met the version before meets this one, and what it says otherwise. */
+function Comparison({ previousVersion, compatible, changes }: Compared) {
+  return (
+    <>
+      <p className={compatible ? 'status status--good' : 'status status--warn'}>
+        <Icon name={compatible ? 'check' : 'warning'} />
+        {compatible ? 'Compatible' : 'Not compatible'} with version {previousVersion}
+      </p>
+      <Table
+        caption={`Changes since version ${String(previousVersion)}`}
+        rows={changes}
+        keyOf={({ path, keyword, kind }) => `${path} ${keyword} ${kind}`}
+        empty="It says the same."
+        columns={[
+          { title: 'Path', cell: ({ path }) => <code>{path === '' ? '/' : path}</code> },
+          { title: 'Keyword', cell: ({ keyword }) => keyword },
+          { title: 'Change', cell: ({ kind }) => words(kind) },
+          { title: 'Breaks', cell: ({ breaking }) => (breaking ? 'yes' : 'no') },
+          { title: 'What', cell: ({ message }) => message },
+        ]}
+      />
+    </>
   );
 }

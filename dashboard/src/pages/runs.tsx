@@ -1,3 +1,4 @@
+import { Calls, quoted, restCall } from '../components/calls.tsx';
 import { type Column, Table } from '../components/table.tsx';
 import { DurationScatter } from '../components/duration-scatter.tsx';
 import { Page } from '../components/page.tsx';
@@ -84,8 +85,25 @@ export function RunsPage() {
           Older runs
         </button>
       )}
+      <Calls {...callsOf(filter)} />
     </Page>
   );
+}
+
+function callsOf(filter: RunFilter) {
+  const { status, pipeline, createdAfter } = filter;
+  const parameters = Object.entries({ status: status?.[0], pipeline, createdAfter, first: '50' });
+  const query = new URLSearchParams(parameters.flatMap(([name, value]) => (value ? [[name, value]] : [])));
+  const flags = [
+    ...(pipeline ? [`--pipeline ${quoted(pipeline)}`] : []),
+    ...(status?.[0] ? [`--status ${status[0]}`] : []),
+    '--first 50',
+  ];
+  return {
+    cli: `flux runs list ${flags.join(' ')}`,
+    sdk: `for await (const change of flux.runs.changes(${JSON.stringify({ filter })})) console.log(change.run);`,
+    curl: restCall(`/runs?${query.toString()}`),
+  };
 }
 
 function filterOf(query: URLSearchParams): RunFilter {

@@ -25,6 +25,10 @@ export type ErrorCode =
   | 'INVALID_TRANSITION'
   /** No completed run of an earlier stage has left anything for this one to read. */
   | 'STAGE_INPUT_MISSING'
+  /** A dataset that the pipeline joins has no load that the run may read, or lacks a column. */
+  | 'REFERENCE_MISSING'
+  /** A key of a joined dataset stands for several of its records. */
+  | 'REFERENCE_AMBIGUOUS'
   /** The cursor lies below the retention floor. */
   | 'CURSOR_EXPIRED'
   /** The request passes a limit that the message names. */
@@ -39,6 +43,8 @@ export type ErrorCode =
   | 'CONTRACT_VIOLATED'
   /** A load holds a group or a cell that is smaller than its pipeline promises. */
   | 'PRIVACY_NOT_HELD'
+  /** A sample of what would be loaded seems to hold personal data, and the pipeline refuses them. */
+  | 'PERSONAL_DATA_FOUND'
   /** A stored checkpoint does not match its SHA-256 or its place. */
   | 'CHECKPOINT_CORRUPTED'
   /** The checkpoint was written for another contract or code version. */

@@ -713,6 +713,8 @@ export type AgencyQuery = {
     retentionDays: number;
     supportedContentTypes: Array<ContentType>;
     supportedUseCases: Array<UseCase>;
+    shareWeight: number;
+    executingCap: number | null;
     version: string;
     createdAt: string;
     updatedAt: string;
@@ -736,6 +738,8 @@ export type UpdateAgencyMutation = {
         retentionDays: number;
         supportedContentTypes: Array<ContentType>;
         supportedUseCases: Array<UseCase>;
+        shareWeight: number;
+        executingCap: number | null;
         version: string;
         createdAt: string;
         updatedAt: string;
@@ -846,6 +850,7 @@ export type AuditEntryQuery = {
     | { __typename: 'BulkOperation'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
+    | { __typename: 'Dataset'; id: string }
     | { __typename: 'LiveSubscription'; id: string }
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
@@ -893,6 +898,75 @@ export type AuditEntryAddedSubscription = {
     leafHash: string;
     cursor: string;
   };
+};
+
+export type DatasetsQueryVariables = Exact<{
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+export type DatasetsQuery = {
+  datasets: {
+    edges: Array<{
+      cursor: string;
+      node: {
+        id: string;
+        name: string;
+        loadCount: number;
+        recordCount: string;
+        createdAt: string;
+        publishedAt: string | null;
+      };
+    }>;
+    pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
+  };
+};
+
+export type DatasetQueryVariables = Exact<{
+  name: string;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+  preview?: boolean | null | undefined;
+  load?: string | null | undefined;
+  records?: number | null | undefined;
+}>;
+
+export type DatasetQuery = {
+  dataset: {
+    id: string;
+    name: string;
+    loadCount: number;
+    recordCount: string;
+    createdAt: string;
+    publishedAt: string | null;
+    columns: Array<{ name: string; type: string }>;
+    loads: {
+      edges: Array<{
+        cursor: string;
+        node: {
+          loadNo: string;
+          mode: string;
+          status: string;
+          recordCount: string | null;
+          replacedCount: string;
+          runId: string;
+          openedAt: string;
+          publishedAt: string | null;
+        };
+      }>;
+      pageInfo: {
+        hasNextPage: boolean;
+        hasPreviousPage: boolean;
+        startCursor: string | null;
+        endCursor: string | null;
+      };
+    } | null;
+    preview?: {
+      loadNo: string | null;
+      cut: boolean;
+      rows: Array<{ recordNo: string; values: Array<string | null> }>;
+    } | null;
+  } | null;
 };
 
 export type PipelinesQueryVariables = Exact<{
@@ -1369,6 +1443,7 @@ export type NodesQuery = {
     | { __typename: 'BulkOperation'; id: string }
     | { __typename: 'Checkpoint'; id: string }
     | { __typename: 'Contract'; id: string }
+    | { __typename: 'Dataset'; id: string }
     | { __typename: 'LiveSubscription'; id: string }
     | { __typename: 'Pipeline'; id: string }
     | { __typename: 'Run'; id: string }
@@ -3129,6 +3204,8 @@ export type AgencyFieldsFragment = {
   retentionDays: number;
   supportedContentTypes: Array<ContentType>;
   supportedUseCases: Array<UseCase>;
+  shareWeight: number;
+  executingCap: number | null;
   version: string;
   createdAt: string;
   updatedAt: string;
@@ -3158,6 +3235,15 @@ export type ContractComparisonFieldsFragment = {
   previousVersion: number;
   compatible: boolean;
   changes: Array<{ path: string; keyword: string; kind: ContractChangeKind; breaking: boolean; message: string }>;
+};
+
+export type DatasetFieldsFragment = {
+  id: string;
+  name: string;
+  loadCount: number;
+  recordCount: string;
+  createdAt: string;
+  publishedAt: string | null;
 };
 
 export type RunsQueryVariables = Exact<{
@@ -3277,6 +3363,7 @@ export type RunQuery = {
       epoch: number;
       takings: number;
       worker: string | null;
+      leaseExpiresAt: string | null;
       recordsRead: string;
       recordsWritten: string;
       recordsRejected: string;
@@ -3340,6 +3427,9 @@ export type RunQuery = {
         | null;
       rerunOf: { id: string; runId: string; status: RunStatus } | null;
       forkedFrom: { id: string; runId: string; status: RunStatus } | null;
+      forkedFromCheckpoint: { id: string; partition: number; version: number } | null;
+      reprocessOf: { id: string; runId: string; status: RunStatus } | null;
+      inputRun: { id: string; runId: string; status: RunStatus } | null;
     };
     failure: { class: string; code: string; message: string } | null;
     pipeline: { id: string; name: string; version: number; title: string } | null;
@@ -3382,28 +3472,6 @@ export type ResumePlanQuery = {
         corruptedVersions: Array<number>;
         checkpoint: { id: string; version: number } | null;
       }>;
-    } | null;
-  } | null;
-};
-
-export type RunDryRunPlanQueryVariables = Exact<{
-  id: string;
-}>;
-
-export type RunDryRunPlanQuery = {
-  run: {
-    id: string;
-    status: RunStatus;
-    failure: { code: string; message: string } | null;
-    dryRunPlan: {
-      origin: string;
-      sha256: string | null;
-      recordsTotal: string | null;
-      bytesTotal: string;
-      columns: Array<{ name: string; type: string }>;
-      partitions: Array<{ records: string }>;
-      destination: { dataset: string; mode: string; exists: boolean; fits: boolean } | null;
-      estimate: { recordsWritten: string | null; recordsRejected: string | null; recordsFiltered: string | null };
     } | null;
   } | null;
 };
@@ -3465,6 +3533,7 @@ export type RejectedRecordsQuery = {
           contractVersion: number | null;
           raw: string | null;
           createdAt: string;
+          landedBy: string | null;
           reasons: Array<{ path: string; rule: string; message: string }>;
         };
       }>;
@@ -4908,7 +4977,7 @@ export type ScheduleQuery = {
           standsFor: number;
           caughtUp: boolean;
           decidedAt: string;
-          run: { id: string; status: RunStatus } | null;
+          run: { id: string; runId: string; status: RunStatus } | null;
         };
       }>;
     };
@@ -4956,7 +5025,7 @@ export type BackfillQuery = {
           status: BackfillDateStatus;
           attempt: number;
           message: string | null;
-          run: { id: string; status: RunStatus } | null;
+          run: { id: string; runId: string; status: RunStatus } | null;
         };
       }>;
       pageInfo: { hasNextPage: boolean; endCursor: string | null };
@@ -4965,343 +5034,347 @@ export type BackfillQuery = {
 };
 
 export const ViewerDocument = /*#__PURE__*/ typedDocument<ViewerQuery, ViewerQueryVariables>(
-  'query Viewer { viewer { agency clearance expiresAt role scopes subject } }',
-  'sha256:99216b3d53ec778c3af2b40f240905a5813ece8a5103a2507d13340b4b0d50a0',
+  'query Viewer{viewer{agency clearance expiresAt role scopes subject}}',
+  'sha256:886d512b601cfe173bb19339526949ecfad7a446b1ede557bf4d680d036dd9e3',
 );
 export const AgencyDocument = /*#__PURE__*/ typedDocument<AgencyQuery, AgencyQueryVariables>(
-  'fragment AgencyFields on Agency { __typename abbreviation createdAt dataClassification enabled id name retentionDays slug supportedContentTypes supportedUseCases updatedAt version } query Agency($slug: String) { agency(slug: $slug) { ...AgencyFields } }',
-  'sha256:ced5ddff7491b23954062e969247e2373a7afcac202a642c0f0644f5e0ff7cd7',
+  'fragment AgencyFields on Agency{__typename abbreviation createdAt dataClassification enabled executingCap id name retentionDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version}query Agency($slug:String){agency(slug:$slug){...AgencyFields}}',
+  'sha256:c1085faafb581f2c96e3e5322f49142ee5c33befb69d4f8a8d5b0491e9fef354',
 );
 export const UpdateAgencyDocument = /*#__PURE__*/ typedDocument<UpdateAgencyMutation, UpdateAgencyMutationVariables>(
-  'fragment AgencyFields on Agency { __typename abbreviation createdAt dataClassification enabled id name retentionDays slug supportedContentTypes supportedUseCases updatedAt version } fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation UpdateAgency($input: UpdateAgencyInput!) { updateAgency(input: $input) { ...AgencyFields ...ErrorFields ...ValidationFields } }',
-  'sha256:b1edb6febc645aa6abbe2d3c60663a16c0555a5304aa850c9bc9335ce0bafc6e',
+  'fragment AgencyFields on Agency{__typename abbreviation createdAt dataClassification enabled executingCap id name retentionDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version}fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation UpdateAgency($input:UpdateAgencyInput!){updateAgency(input:$input){...AgencyFields ...ErrorFields ...ValidationFields}}',
+  'sha256:7317591a7fded1ecdd466a942235b539cb5c153017e4b0dbc05ad04fcb6ef57e',
 );
 export const AuditEntriesDocument = /*#__PURE__*/ typedDocument<AuditEntriesQuery, AuditEntriesQueryVariables>(
-  'fragment AuditFields on AuditEntry { __typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query AuditEntries($after: String, $before: String, $filter: AuditFilter, $first: Int, $last: Int) { auditEntries( filter: $filter first: $first after: $after last: $last before: $before ) { edges { cursor node { ...AuditFields } } pageInfo { ...PageFields } } }',
-  'sha256:59659df69352be91fa430a9b6e456ed61911c13bbf0b18562c09558017a4d82d',
+  'fragment AuditFields on AuditEntry{__typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query AuditEntries($after:String$before:String$filter:AuditFilter$first:Int$last:Int){auditEntries(filter:$filter first:$first after:$after last:$last before:$before){edges{cursor node{...AuditFields}}pageInfo{...PageFields}}}',
+  'sha256:36f70241fdd59f2d3d1880cf311cd3fe8e9cde8f75d7bcf19dff5fc480fa8832',
 );
 export const AuditEntryDocument = /*#__PURE__*/ typedDocument<AuditEntryQuery, AuditEntryQueryVariables>(
-  'fragment AuditFields on AuditEntry { __typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId } "One entry with what it changed." query AuditEntry($id: ID!) { node(id: $id) { __typename id ... on AuditEntry { after before ...AuditFields } } }',
-  'sha256:84300776c93a1fb9c1bdb9d36d7b535cbafccb561829bbfbf1f479479a974cd4',
+  'fragment AuditFields on AuditEntry{__typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId}query AuditEntry($id:ID!){node(id:$id){__typename id ...on AuditEntry{after before ...AuditFields}}}',
+  'sha256:43d8c308093d5822e8c6e17f93291a3b54a216304507a9eba698151cfad54865',
 );
 export const VerifyAuditLogDocument = /*#__PURE__*/ typedDocument<VerifyAuditLogQuery, VerifyAuditLogQueryVariables>(
-  'query VerifyAuditLog { verifyAuditLog { checkpoint entries firstBadSeq holds problems { message seq throughSeq } root signedSize size } }',
-  'sha256:1875bfd15a1d8c99ba18b57295b48c50fcfb692d056b5a147e420e21ce87d0ff',
+  'query VerifyAuditLog{verifyAuditLog{checkpoint entries firstBadSeq holds problems{message seq throughSeq}root signedSize size}}',
+  'sha256:a10594d8bb94089ac78b647e4c802aaa99cea8b3c164823b89fc58c6575f93f8',
 );
 export const AuditEntryAddedDocument = /*#__PURE__*/ typedDocument<
   AuditEntryAddedSubscription,
   AuditEntryAddedSubscriptionVariables
 >(
-  'fragment AuditFields on AuditEntry { __typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId } subscription AuditEntryAdded($after: String) { auditEntryAdded(after: $after) { ...AuditFields } }',
-  'sha256:ca12de9a9926197fef44859f30aacd46ad438b17acfac54df520cf60f4c1f0a2',
+  'fragment AuditFields on AuditEntry{__typename action actor at cursor errorCode id leafHash reason requestId resourceId resourceType role seq success traceId}subscription AuditEntryAdded($after:String){auditEntryAdded(after:$after){...AuditFields}}',
+  'sha256:412ab6ce3149e3f604743ec6f1de44d417cf20497b9a8243769946155456c319',
+);
+export const DatasetsDocument = /*#__PURE__*/ typedDocument<DatasetsQuery, DatasetsQueryVariables>(
+  'fragment DatasetFields on Dataset{createdAt id loadCount name publishedAt recordCount}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query Datasets($after:String$first:Int){datasets(first:$first after:$after){edges{cursor node{...DatasetFields}}pageInfo{...PageFields}}}',
+  'sha256:ad8db95e576f4d3773a14bc4bcaa11c9df7a2eeae4bee169715a497c25e47d91',
+);
+export const DatasetDocument = /*#__PURE__*/ typedDocument<DatasetQuery, DatasetQueryVariables>(
+  'fragment DatasetFields on Dataset{createdAt id loadCount name publishedAt recordCount}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query Dataset($after:String$first:Int$load:BigInt$name:String!$preview:Boolean=false$records:Int){dataset(name:$name){columns{name type}loads(first:$first after:$after){edges{cursor node{loadNo mode openedAt publishedAt recordCount replacedCount runId status}}pageInfo{...PageFields}}preview(load:$load first:$records)@include(if:$preview){cut loadNo rows{recordNo values}}...DatasetFields}}',
+  'sha256:deb87891205728aa650fff6f903a010cf12376b4c8ba787f8dd32d37ab871104',
 );
 export const PipelinesDocument = /*#__PURE__*/ typedDocument<PipelinesQuery, PipelinesQueryVariables>(
-  'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } fragment PipelineFields on Pipeline { __typename classification contentType createdAt createdBy enabled id name sha256 title useCase version } query Pipelines($after: String, $first: Int) { pipelines(first: $first, after: $after) { edges { cursor node { ...PipelineFields } } pageInfo { ...PageFields } } }',
-  'sha256:92f2d683beb72119b8a681ac9328dfccc193516933ab5f5765fbf1d249a12c6d',
+  'fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}fragment PipelineFields on Pipeline{__typename classification contentType createdAt createdBy enabled id name sha256 title useCase version}query Pipelines($after:String$first:Int){pipelines(first:$first after:$after){edges{cursor node{...PipelineFields}}pageInfo{...PageFields}}}',
+  'sha256:aa8ad33bee8c6d3615607ab14e72144e771fc08260cecc72ad2625b81759557f',
 );
 export const PipelineDocument = /*#__PURE__*/ typedDocument<PipelineQuery, PipelineQueryVariables>(
-  'fragment PipelineFields on Pipeline { __typename classification contentType createdAt createdBy enabled id name sha256 title useCase version } query Pipeline($name: String!, $version: Int) { pipeline(name: $name, version: $version) { connection { id kind name } contract { id name version } definition ...PipelineFields } }',
-  'sha256:a3ee2e7ab2f32fec40479735dec09bdb242c5630f0ef62389a9ab1e974c7f46b',
+  'fragment PipelineFields on Pipeline{__typename classification contentType createdAt createdBy enabled id name sha256 title useCase version}query Pipeline($name:String!$version:Int){pipeline(name:$name version:$version){connection{id kind name}contract{id name version}definition ...PipelineFields}}',
+  'sha256:cc3b4fcbc0fbc849d1a40ce502b11c82fe3a9cac0f9da69808dd44b29b1210ef',
 );
 export const ContractsDocument = /*#__PURE__*/ typedDocument<ContractsQuery, ContractsQueryVariables>(
-  'fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query Contracts($after: String, $first: Int) { contracts(first: $first, after: $after) { edges { cursor node { ...ContractFields } } pageInfo { ...PageFields } } }',
-  'sha256:c62d2755751930760d16f3cc5ce126d559ebb406279472fc746abf9ecd2cf356',
+  'fragment ContractFields on Contract{__typename createdAt createdBy id name sha256 version}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query Contracts($after:String$first:Int){contracts(first:$first after:$after){edges{cursor node{...ContractFields}}pageInfo{...PageFields}}}',
+  'sha256:cd7056d6c76a545ca49240804186f08d2291e57de5a50530f782bc87232103b9',
 );
 export const ContractDocument = /*#__PURE__*/ typedDocument<ContractQuery, ContractQueryVariables>(
-  'fragment ContractComparisonFields on ContractComparison { __typename changes { breaking keyword kind message path } compatible previousVersion } fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } query Contract($name: String!, $version: Int) { contract(name: $name, version: $version) { comparison { ...ContractComparisonFields } document ...ContractFields } }',
-  'sha256:7fd85da0d86a789eb23213a2ee9fe85bc4b4fc0b0b1937431116ce07a8a3568d',
+  'fragment ContractComparisonFields on ContractComparison{__typename changes{breaking keyword kind message path}compatible previousVersion}fragment ContractFields on Contract{__typename createdAt createdBy id name sha256 version}query Contract($name:String!$version:Int){contract(name:$name version:$version){comparison{...ContractComparisonFields}document ...ContractFields}}',
+  'sha256:5c79196e449a70fed484b981801133c5f362d7369dfff37038536d863b89b392',
 );
 export const ConnectionsDocument = /*#__PURE__*/ typedDocument<ConnectionsQuery, ConnectionsQueryVariables>(
-  'fragment ConnectionFields on SourceConnection { __typename createdAt createdBy id kind name title updatedAt version } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query Connections($after: String, $first: Int) { connections(first: $first, after: $after) { edges { cursor node { ...ConnectionFields } } pageInfo { ...PageFields } } }',
-  'sha256:6de6dcc3041b93d35f9671b9ea6308a97029d0f89d891a6df3dc5d68600630f3',
+  'fragment ConnectionFields on SourceConnection{__typename createdAt createdBy id kind name title updatedAt version}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query Connections($after:String$first:Int){connections(first:$first after:$after){edges{cursor node{...ConnectionFields}}pageInfo{...PageFields}}}',
+  'sha256:5a891c66a07f3a1bd5f66a823244a757dbc6a3e9d66f8775f3a32856d9ea91de',
 );
 export const ConnectionDocument = /*#__PURE__*/ typedDocument<ConnectionQuery, ConnectionQueryVariables>(
-  'fragment ConnectionFields on SourceConnection { __typename createdAt createdBy id kind name title updatedAt version } query Connection($name: String!) { connection(name: $name) { ...ConnectionFields } }',
-  'sha256:077b67d43bb465e9c94a6eb7f98508116494da3f94d71be79eb6bbff20795ad9',
+  'fragment ConnectionFields on SourceConnection{__typename createdAt createdBy id kind name title updatedAt version}query Connection($name:String!){connection(name:$name){...ConnectionFields}}',
+  'sha256:c3378cb7452c8db6bba9a78a4f61d72e2b22f02f22824e7826a6f9041fd71ba1',
 );
 export const RegisterPipelineDocument = /*#__PURE__*/ typedDocument<
   RegisterPipelineMutation,
   RegisterPipelineMutationVariables
 >(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment PipelineFields on Pipeline { __typename classification contentType createdAt createdBy enabled id name sha256 title useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation RegisterPipeline($input: RegisterPipelineInput!) { registerPipeline(input: $input) { ...ErrorFields ...PipelineFields ...ValidationFields } }',
-  'sha256:4b196f66bf96f8ece0631aa342deb1e911373e2af93f3d8af6d2d9161e3bcbd6',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment PipelineFields on Pipeline{__typename classification contentType createdAt createdBy enabled id name sha256 title useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation RegisterPipeline($input:RegisterPipelineInput!){registerPipeline(input:$input){...ErrorFields ...PipelineFields ...ValidationFields}}',
+  'sha256:e8262184c209612a408f621851b285a6403cacf6bfaaab32d2a02fecfedd4b33',
 );
 export const RegisterContractDocument = /*#__PURE__*/ typedDocument<
   RegisterContractMutation,
   RegisterContractMutationVariables
 >(
-  'fragment ContractComparisonFields on ContractComparison { __typename changes { breaking keyword kind message path } compatible previousVersion } fragment ContractFields on Contract { __typename createdAt createdBy id name sha256 version } fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation RegisterContract($input: RegisterContractInput!) { registerContract(input: $input) { ...ContractFields ...ErrorFields ...ValidationFields ... on Contract { comparison { ...ContractComparisonFields } } } }',
-  'sha256:b8687569a6415a29c3e5b64ebea6f90eda9b5739be04e3720a73b9d0b02a1272',
+  'fragment ContractComparisonFields on ContractComparison{__typename changes{breaking keyword kind message path}compatible previousVersion}fragment ContractFields on Contract{__typename createdAt createdBy id name sha256 version}fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation RegisterContract($input:RegisterContractInput!){registerContract(input:$input){...ContractFields ...ErrorFields ...ValidationFields ...on Contract{comparison{...ContractComparisonFields}}}}',
+  'sha256:dab4ee81227958d09b200b948f681eff443a8e152b05a22d7b82150d94075e23',
 );
 export const RegisterConnectionDocument = /*#__PURE__*/ typedDocument<
   RegisterConnectionMutation,
   RegisterConnectionMutationVariables
 >(
-  'fragment ConnectionFields on SourceConnection { __typename createdAt createdBy id kind name title updatedAt version } fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation RegisterConnection($input: RegisterConnectionInput!) { registerConnection(input: $input) { ...ConnectionFields ...ErrorFields ...ValidationFields } }',
-  'sha256:4d63914a206b819364abf42115159dcdb6fa5d222b5a90588d5ff58e2f1167cb',
+  'fragment ConnectionFields on SourceConnection{__typename createdAt createdBy id kind name title updatedAt version}fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation RegisterConnection($input:RegisterConnectionInput!){registerConnection(input:$input){...ConnectionFields ...ErrorFields ...ValidationFields}}',
+  'sha256:f776fe2309f1d937fc42b43673c967b9499b6e901b6dc323ac446a59c54071ba',
 );
 export const AuditConsistencyProofDocument = /*#__PURE__*/ typedDocument<
   AuditConsistencyProofQuery,
   AuditConsistencyProofQueryVariables
 >(
-  'query AuditConsistencyProof($from: BigInt!, $to: BigInt) { auditConsistencyProof(from: $from, to: $to) { checkpoint from hashes leafHash size } }',
-  'sha256:0f20092a490cd318de9b9b2290a8a168fe25300e82ae7c758eae38bda2bb14b2',
+  'query AuditConsistencyProof($from:BigInt!$to:BigInt){auditConsistencyProof(from:$from to:$to){checkpoint from hashes leafHash size}}',
+  'sha256:7a64f582bcae7b13064c70eca6185e495171feb7eeabe3cfca07e8767bd71d94',
 );
 export const AuditInclusionProofDocument = /*#__PURE__*/ typedDocument<
   AuditInclusionProofQuery,
   AuditInclusionProofQueryVariables
 >(
-  'query AuditInclusionProof($seq: BigInt!, $size: BigInt) { auditInclusionProof(seq: $seq, size: $size) { checkpoint from hashes leafHash size } }',
-  'sha256:e432488fa8d500145fc4cafa6929110eb3a702c70428da94b06e8726d5b505dc',
+  'query AuditInclusionProof($seq:BigInt!$size:BigInt){auditInclusionProof(seq:$seq size:$size){checkpoint from hashes leafHash size}}',
+  'sha256:8f5f2ccf2cdfac4c840d4d210f90e35f8bdfc868767c9b73664e3e8a0e662f9e',
 );
 export const BackfillsDocument = /*#__PURE__*/ typedDocument<BackfillsQuery, BackfillsQueryVariables>(
-  'query Backfills($after: String, $before: String, $first: Int, $last: Int) { backfills(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:92817298fa14963507392c9a5db8094aab2fe8d71777f4633c139181772660c7',
+  'query Backfills($after:String$before:String$first:Int$last:Int){backfills(after:$after before:$before first:$first last:$last){edges{cursor node{backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline{id name title version}pipelineName priority progress{cancelled completed failed fraction pending running total}reason requestedBy source status step}}pageInfo{endCursor hasNextPage hasPreviousPage startCursor}}}',
+  'sha256:8a2a7deaaf75dcf433cc2bbea55482d9efe3222a38b8bdae022c62a3229900a3',
 );
 export const BulkOperationsDocument = /*#__PURE__*/ typedDocument<BulkOperationsQuery, BulkOperationsQueryVariables>(
-  'query BulkOperations($after: String, $before: String, $first: Int, $last: Int) { bulkOperations(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:a80ffc2f7a0976a6a298ec6783471603f16c32c5af8a31106da92f769ae97b3a',
+  'query BulkOperations($after:String$before:String$first:Int$last:Int){bulkOperations(after:$after before:$before first:$first last:$last){edges{cursor node{action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total}}pageInfo{endCursor hasNextPage hasPreviousPage startCursor}}}',
+  'sha256:0c440a5c38713e4a0a24f9e712c1b22f076af70de7d59af6dc9206e5d71a17a8',
 );
 export const LiveSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   LiveSubscriptionsQuery,
   LiveSubscriptionsQueryVariables
 >(
-  'query LiveSubscriptions($after: String, $before: String, $first: Int, $last: Int, $subject: String) { liveSubscriptions( after: $after before: $before first: $first last: $last subject: $subject ) { edges { cursor node { field id ip issuer openedAt operationName requestId role subject tokenExpiresAt transport userAgent } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:7b43fffd888697bc872f77b815fe01e96e98a26397395fef94cf988c5fc8ab5c',
+  'query LiveSubscriptions($after:String$before:String$first:Int$last:Int$subject:String){liveSubscriptions(after:$after before:$before first:$first last:$last subject:$subject){edges{cursor node{field id ip issuer openedAt operationName requestId role subject tokenExpiresAt transport userAgent}}pageInfo{endCursor hasNextPage hasPreviousPage startCursor}}}',
+  'sha256:5c99ac94bf3c24671b3381d48c16b4777e3e67a19c4c91980ea203941f9fb181',
 );
 export const NodesDocument = /*#__PURE__*/ typedDocument<NodesQuery, NodesQueryVariables>(
-  'query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }',
-  'sha256:061e5e74ee7113d4c05a2475b34214b4bfa1c7f3a4c3904eb3829d10d065773b',
+  'query Nodes($ids:[ID!]!){nodes(ids:$ids){__typename id}}',
+  'sha256:e8d8e011a7e8ef01d598be1566db60b34cb33e2a59367763776fd16bdec951ec',
 );
 export const SchedulesDocument = /*#__PURE__*/ typedDocument<SchedulesQuery, SchedulesQueryVariables>(
-  'query Schedules($after: String, $before: String, $first: Int, $last: Int) { schedules(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:b8f241be6c9ce573e2d96d588a267490941ce279f24beb3e9779f495b5f1fcd4',
+  'query Schedules($after:String$before:String$first:Int$last:Int){schedules(after:$after before:$before first:$first last:$last){edges{cursor node{catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status timeZone updatedAt version}}pageInfo{endCursor hasNextPage hasPreviousPage startCursor}}}',
+  'sha256:73401f4dc7f83f5bf2f5dab98a619cd4a15cf4cd9d5a199fd663e0c7b47e2e73',
 );
 export const WebhookDeliveriesDocument = /*#__PURE__*/ typedDocument<
   WebhookDeliveriesQuery,
   WebhookDeliveriesQueryVariables
 >(
-  'query WebhookDeliveries($after: String, $before: String, $first: Int, $last: Int, $status: WebhookDeliveryStatus, $webhookId: ID!) { webhookDeliveries( after: $after before: $before first: $first last: $last status: $status webhookId: $webhookId ) { edges { cursor node { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:a4585b04599863d9c86ecd50080a0d19954b8fcd4076fa54da36ef7468f0cd84',
+  'query WebhookDeliveries($after:String$before:String$first:Int$last:Int$status:WebhookDeliveryStatus$webhookId:ID!){webhookDeliveries(after:$after before:$before first:$first last:$last status:$status webhookId:$webhookId){edges{cursor node{attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type}}pageInfo{endCursor hasNextPage hasPreviousPage startCursor}}}',
+  'sha256:fb7e6cb6fe9b17d1570869cbeaf72961668c7207bd7a17da01778d99a127f791',
 );
 export const WebhooksDocument = /*#__PURE__*/ typedDocument<WebhooksQuery, WebhooksQueryVariables>(
-  'query Webhooks($after: String, $before: String, $first: Int, $last: Int) { webhooks(after: $after, before: $before, first: $first, last: $last) { edges { cursor node { createdAt createdBy description enabled id types updatedAt url version } } pageInfo { endCursor hasNextPage hasPreviousPage startCursor } } }',
-  'sha256:2a90e776616478e7178261039adda86bb40b56253cc83063c9ea2d02067ca357',
+  'query Webhooks($after:String$before:String$first:Int$last:Int){webhooks(after:$after before:$before first:$first last:$last){edges{cursor node{createdAt createdBy description enabled id types updatedAt url version}}pageInfo{endCursor hasNextPage hasPreviousPage startCursor}}}',
+  'sha256:39281b4b928d6927998179a09eb956f4ed472d4864fc9710f5f1bf63b9196e75',
 );
 export const AbortBulkOperationDocument = /*#__PURE__*/ typedDocument<
   AbortBulkOperationMutation,
   AbortBulkOperationMutationVariables
 >(
-  'mutation AbortBulkOperation($input: AbortBulkOperationInput!) { abortBulkOperation(input: $input) { __typename ... on BulkOperation { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:36dfcf3b610b6acec4e7a658c29f12976953bd400ddc85c823b284bef1965e62',
+  'mutation AbortBulkOperation($input:AbortBulkOperationInput!){abortBulkOperation(input:$input){__typename ...on BulkOperation{action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:d3abed9271c173b04905162ed8c3aaf90efcbd6a9a09c569b877bf2a946509d4',
 );
 export const CancelBackfillDocument = /*#__PURE__*/ typedDocument<
   CancelBackfillMutation,
   CancelBackfillMutationVariables
 >(
-  'mutation CancelBackfill($input: ControlBackfillInput!) { cancelBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:a7b2d5ff8d925dad237adec636be6146e613d5db6a7c0164dd1f617b5f214921',
+  'mutation CancelBackfill($input:ControlBackfillInput!){cancelBackfill(input:$input){__typename ...on Backfill{backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline{id name title version}pipelineName priority progress{cancelled completed failed fraction pending running total}reason requestedBy source status step}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:05727b0a55c3c150fab9ebb62d565770c2f1980edc19443fcee56b817e2d80de',
 );
 export const CancelRunsDocument = /*#__PURE__*/ typedDocument<CancelRunsMutation, CancelRunsMutationVariables>(
-  'mutation CancelRuns($input: CancelRunsInput!) { cancelRuns(input: $input) { __typename ... on BulkOperation { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:a1200337fde69f33d7284a982569359e986500e086d2f6f0e57ece2242b701cc',
+  'mutation CancelRuns($input:CancelRunsInput!){cancelRuns(input:$input){__typename ...on BulkOperation{action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:6a8056f4681a8855f401ebe8290463da3d7f4607226a920bd0683b43889995c6',
 );
 export const CreateScheduleDocument = /*#__PURE__*/ typedDocument<
   CreateScheduleMutation,
   CreateScheduleMutationVariables
 >(
-  'mutation CreateSchedule($input: CreateScheduleInput!) { createSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:e13263b5f3ffc63dc98cd0945ddf6bcc610e19c054341854a7dda5b7e37743be',
+  'mutation CreateSchedule($input:CreateScheduleInput!){createSchedule(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on Schedule{catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status timeZone updatedAt version}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:a1a3ce5ea9337fef6c6e2c2774fdf53352b735d5e608e08f48ba6a462318847e',
 );
 export const DeleteWebhookDocument = /*#__PURE__*/ typedDocument<DeleteWebhookMutation, DeleteWebhookMutationVariables>(
-  'mutation DeleteWebhook($input: DeleteWebhookInput!) { deleteWebhook(input: $input) { __typename ... on DeletedWebhook { url webhookId } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:348e3531cee7cbd9301e147e00e44bf503ddc5d206ccfae3813efd10e78ffdb6',
+  'mutation DeleteWebhook($input:DeleteWebhookInput!){deleteWebhook(input:$input){__typename ...on DeletedWebhook{url webhookId}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:302acd912c8a26a9f50ff5e9c1ad87711d9adcda77743d4d9d0bc3e8af56c418',
 );
 export const LiftLegalHoldDocument = /*#__PURE__*/ typedDocument<LiftLegalHoldMutation, LiftLegalHoldMutationVariables>(
-  'mutation LiftLegalHold($input: LegalHoldInput!) { liftLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:6d7955405aa63da9f186f4adb8988b1064bef3095896c65e0f5a452e0eddc065',
+  'mutation LiftLegalHold($input:LegalHoldInput!){liftLegalHold(input:$input){__typename ...on Agency{abbreviation createdAt dataClassification enabled executingCap id legalHold{by reason since}name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:6df0fd797253cc0f6508bd3f17fa4fd56ba4c2f1463e90e531ebf3cbc29e9def',
 );
 export const PauseScheduleDocument = /*#__PURE__*/ typedDocument<PauseScheduleMutation, PauseScheduleMutationVariables>(
-  'mutation PauseSchedule($input: ControlScheduleInput!) { pauseSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:521990a45bca3dd83386a70f6cfa89e9f39508996cb903c855be7fae232faea2',
+  'mutation PauseSchedule($input:ControlScheduleInput!){pauseSchedule(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on Schedule{catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status timeZone updatedAt version}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:0798084c486fca30c4599fb53b8fbd259c0607b9cc96da728ba3619c53166e12',
 );
 export const RegisterWebhookDocument = /*#__PURE__*/ typedDocument<
   RegisterWebhookMutation,
   RegisterWebhookMutationVariables
 >(
-  'mutation RegisterWebhook($input: RegisterWebhookInput!) { registerWebhook(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookWithSecret { secret webhook { id version } } } }',
-  'sha256:08d980bb762a871ade0ec47efd43006e8f829994d1fbb06b33cb036c1475094d',
+  'mutation RegisterWebhook($input:RegisterWebhookInput!){registerWebhook(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}...on WebhookWithSecret{secret webhook{id version}}}}',
+  'sha256:ed58337e782f672a6474ce8fb4e8f76ab60257d9c7f353b80f2e0aae568d811a',
 );
 export const RemoveScheduleDocument = /*#__PURE__*/ typedDocument<
   RemoveScheduleMutation,
   RemoveScheduleMutationVariables
 >(
-  'mutation RemoveSchedule($input: ControlScheduleInput!) { removeSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:4cbc3253097d42efcb5fcbb33e9e152351d5cf5e03490a8bd72e2ecd0bc30d3a',
+  'mutation RemoveSchedule($input:ControlScheduleInput!){removeSchedule(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on Schedule{catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status timeZone updatedAt version}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:d65f06f8be2d577a88cfb53a6ca728ea5c2c46815628853fbbc1acb6edf18d7f',
 );
 export const ReplayWebhookDeliveryDocument = /*#__PURE__*/ typedDocument<
   ReplayWebhookDeliveryMutation,
   ReplayWebhookDeliveryMutationVariables
 >(
-  'mutation ReplayWebhookDelivery($input: ReplayWebhookDeliveryInput!) { replayWebhookDelivery(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookDelivery { attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type } } }',
-  'sha256:6b87db7c08c24548986a309b3bc89926ccc6baf18f756e8bb845e1614b3281ba',
+  'mutation ReplayWebhookDelivery($input:ReplayWebhookDeliveryInput!){replayWebhookDelivery(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}...on WebhookDelivery{attempts createdAt deliveryId dueAt finishedAt lastError lastStatus runId status type}}}',
+  'sha256:ca07a774e4b16a95193ac1abe57ef75aa63fd85fb2f63f5807690128a26e97fd',
 );
 export const ResumeBackfillDocument = /*#__PURE__*/ typedDocument<
   ResumeBackfillMutation,
   ResumeBackfillMutationVariables
 >(
-  'mutation ResumeBackfill($input: ControlBackfillInput!) { resumeBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:bbf76107bc6ab43e55d91911904b5e9cbde7b8a118daa209a82f76f9c84989b9',
+  'mutation ResumeBackfill($input:ControlBackfillInput!){resumeBackfill(input:$input){__typename ...on Backfill{backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline{id name title version}pipelineName priority progress{cancelled completed failed fraction pending running total}reason requestedBy source status step}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:8bc96b6a72690ca78ead0f428fff822737c88f7d7cfa1a5f76c89f68eb8db5db',
 );
 export const ResumeRunsDocument = /*#__PURE__*/ typedDocument<ResumeRunsMutation, ResumeRunsMutationVariables>(
-  'mutation ResumeRuns($input: ResumeRunsInput!) { resumeRuns(input: $input) { __typename ... on BulkOperation { action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:1e685aba7430502acdf6fc4f05458db8862370fba535cfdba015f0fe3e456ac5',
+  'mutation ResumeRuns($input:ResumeRunsInput!){resumeRuns(input:$input){__typename ...on BulkOperation{action createdAt done failed filter finishedAt id operationId pending reason requestedBy skipped status total}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:aa5b3e0a6a6567dd42aac1a7f1ce334ce6acb771447896527d8d4f79bb33e3ce',
 );
 export const ResumeScheduleDocument = /*#__PURE__*/ typedDocument<
   ResumeScheduleMutation,
   ResumeScheduleMutationVariables
 >(
-  'mutation ResumeSchedule($input: ControlScheduleInput!) { resumeSchedule(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Schedule { catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status timeZone updatedAt version } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:8c9d9d0541e17433497c6a1a63d7be7e4088af878250f14f443f0493cc964c10',
+  'mutation ResumeSchedule($input:ControlScheduleInput!){resumeSchedule(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on Schedule{catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status timeZone updatedAt version}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:c770d57c5f4ec95d276e25c628efb59dec9dbc64a3fb31cc1b31a91308328011',
 );
 export const RevokeSubscriptionsDocument = /*#__PURE__*/ typedDocument<
   RevokeSubscriptionsMutation,
   RevokeSubscriptionsMutationVariables
 >(
-  'mutation RevokeSubscriptions($input: RevokeSubscriptionsInput!) { revokeSubscriptions(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on Revocation { id reason revokedAt revokedBy subject subscriptionCount tokenIds } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:f9cf52ad878a9427b8c3f990e0f5b4d9892e388d908529cfa63772ff3ea07c7f',
+  'mutation RevokeSubscriptions($input:RevokeSubscriptionsInput!){revokeSubscriptions(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on Revocation{id reason revokedAt revokedBy subject subscriptionCount tokenIds}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:9d6b8db95ed9ef34a69aab1d5c7af66a177ed55ce523e7e56c4b7a1b50c65d26',
 );
 export const RotateWebhookSecretDocument = /*#__PURE__*/ typedDocument<
   RotateWebhookSecretMutation,
   RotateWebhookSecretMutationVariables
 >(
-  'mutation RotateWebhookSecret($input: RotateWebhookSecretInput!) { rotateWebhookSecret(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on WebhookWithSecret { secret webhook { id version } } } }',
-  'sha256:8e970087d0a2f533a1dee30966dc2e23dfd4f4ae0df17ef3771500a694896f9e',
+  'mutation RotateWebhookSecret($input:RotateWebhookSecretInput!){rotateWebhookSecret(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}...on WebhookWithSecret{secret webhook{id version}}}}',
+  'sha256:d2ab233a74ee42df2c71119b21fce337b0d9daa7f538dd095bbf260820119f1c',
 );
 export const SetLegalHoldDocument = /*#__PURE__*/ typedDocument<SetLegalHoldMutation, SetLegalHoldMutationVariables>(
-  'mutation SetLegalHold($input: LegalHoldInput!) { setLegalHold(input: $input) { __typename ... on Agency { abbreviation createdAt dataClassification enabled executingCap id legalHold { by reason since } name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:9b042cc5c470327274ce4fba4b26cdcc56a4977bbd0819a21805e32dac1da418',
+  'mutation SetLegalHold($input:LegalHoldInput!){setLegalHold(input:$input){__typename ...on Agency{abbreviation createdAt dataClassification enabled executingCap id legalHold{by reason since}name retentionDays retentionFloorDays shareWeight slug supportedContentTypes supportedUseCases updatedAt version}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:15428001e56f744d10e982ea76a7aae69fd4e5038bcc56291d2b8f706afaa83f',
 );
 export const SetWebhookEnabledDocument = /*#__PURE__*/ typedDocument<
   SetWebhookEnabledMutation,
   SetWebhookEnabledMutationVariables
 >(
-  'mutation SetWebhookEnabled($input: SetWebhookEnabledInput!) { setWebhookEnabled(input: $input) { __typename ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } ... on Webhook { createdAt createdBy description enabled id types updatedAt url version } } }',
-  'sha256:70c22dd4a24a5b66a1cc8ba6f466c9e1d1b926a04b62d073d8fc3bab3a68f5be',
+  'mutation SetWebhookEnabled($input:SetWebhookEnabledInput!){setWebhookEnabled(input:$input){__typename ...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}...on Webhook{createdAt createdBy description enabled id types updatedAt url version}}}',
+  'sha256:1612e8dda9b638d81d72814cae76ac2341ede1b9a514700cef48414a94708944',
 );
 export const StartBackfillDocument = /*#__PURE__*/ typedDocument<StartBackfillMutation, StartBackfillMutationVariables>(
-  'mutation StartBackfill($input: StartBackfillInput!) { startBackfill(input: $input) { __typename ... on Backfill { backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } ... on Error { class code errorId message retryable traceId } ... on ValidationError { candidates issues { message path rule } } } }',
-  'sha256:a48dc947b410047fbf1fe970c70510286695fdbe46ad870b241988cee0a4493c',
+  'mutation StartBackfill($input:StartBackfillInput!){startBackfill(input:$input){__typename ...on Backfill{backfillId concurrency createdAt finishedAt firstDate id lastDate pipeline{id name title version}pipelineName priority progress{cancelled completed failed fraction pending running total}reason requestedBy source status step}...on Error{class code errorId message retryable traceId}...on ValidationError{candidates issues{message path rule}}}}',
+  'sha256:2a2f658cc18682572a33288924a9a0512f055397b7b865716ec9a5ea23b34ccf',
 );
 export const RunsDocument = /*#__PURE__*/ typedDocument<RunsQuery, RunsQueryVariables>(
-  'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } query Runs($after: String, $filter: RunFilter, $first: Int, $orderBy: RunOrder) { runs(filter: $filter, orderBy: $orderBy, first: $first, after: $after) { edges { cursor node { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } pageInfo { ...PageFields } } }',
-  'sha256:ca0b342996920dfeda71f69b51b08f2fe5bcf71850411aa9d4b0b1eb9d852bb7',
+  'fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}query Runs($after:String$filter:RunFilter$first:Int$orderBy:RunOrder){runs(filter:$filter orderBy:$orderBy first:$first after:$after){edges{cursor node{progress{...ProgressFields}waitingReason{code message queuePosition until}...RunFields}}pageInfo{...PageFields}}}',
+  'sha256:e50e94074c9cf0bc7c571cc8584bcea8b612528ecebc6e2b57ad5db535381599',
 );
 export const RunDocument = /*#__PURE__*/ typedDocument<RunQuery, RunQueryVariables>(
-  'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } "One run, with everything that a page about it shows." query Run($id: ID!) { run(id: $id) { lineage { forkedFrom { id runId status } rerunOf { id runId status } resumedFrom { attempt id name seq } } load { dataset loadNo mode openedAt publishedAt recordCount status } partitions { bytesRead epoch finishedAt kind partitionNo recordsFiltered recordsRead recordsRejected recordsWritten stage startedAt status takings updatedAt worker } progress { ...ProgressFields } reconciliation { balanced destinationCount differences recordsFiltered recordsRead recordsRejected recordsWritten steps { kind position recordsFiltered recordsIn recordsOut recordsRejected stage step } } waitingReason { code message queuePosition until } ...RunFields } }',
-  'sha256:94a0c0f4275902e6c8ace9a1a705d66ac77e6daf5c11443e5934d1747f39b98f',
+  'fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}query Run($id:ID!){run(id:$id){lineage{forkedFrom{id runId status}forkedFromCheckpoint{id partition version}inputRun{id runId status}reprocessOf{id runId status}rerunOf{id runId status}resumedFrom{attempt id name seq}}load{dataset loadNo mode openedAt publishedAt recordCount status}partitions{bytesRead epoch finishedAt kind leaseExpiresAt partitionNo recordsFiltered recordsRead recordsRejected recordsWritten stage startedAt status takings updatedAt worker}progress{...ProgressFields}reconciliation{balanced destinationCount differences recordsFiltered recordsRead recordsRejected recordsWritten steps{kind position recordsFiltered recordsIn recordsOut recordsRejected stage step}}waitingReason{code message queuePosition until}...RunFields}}',
+  'sha256:69486347e8d00796537381ac65a86a898732753ec5784b889202a074a84772e4',
 );
 export const RunPermissionsDocument = /*#__PURE__*/ typedDocument<RunPermissionsQuery, RunPermissionsQueryVariables>(
-  '"What the caller may ask of a run now, and why not." query RunPermissions($id: ID!) { run(id: $id) { cancel: can(action: CANCEL) { allowed reason } resume: can(action: RESUME) { allowed reason } rerun: can(action: RERUN) { allowed reason } fork: can(action: FORK) { allowed reason } reprocess: can(action: REPROCESS) { allowed reason } id status version } }',
-  'sha256:fa70e8714433d229a9097089f05f5a45f6285e87c24bfc39867b04207b48eacc',
+  'query RunPermissions($id:ID!){run(id:$id){cancel:can(action:CANCEL){allowed reason}resume:can(action:RESUME){allowed reason}rerun:can(action:RERUN){allowed reason}fork:can(action:FORK){allowed reason}reprocess:can(action:REPROCESS){allowed reason}id status version}}',
+  'sha256:f6570342968a901a8a96ac0e04db923396e1c3c562cfb22ab320fc0096d0c922',
 );
 export const ResumePlanDocument = /*#__PURE__*/ typedDocument<ResumePlanQuery, ResumePlanQueryVariables>(
-  'query ResumePlan($id: ID!) { run(id: $id) { id resumePlan { attempt forbiddenBy { code message } partitions { checkpoint { id version } corruptedVersions disposition kind partitionNo recordsKept } } status } }',
-  'sha256:411d22da216cde21cd887205a863e9609b8b62f168fab939437003a41fe35bce',
-);
-export const RunDryRunPlanDocument = /*#__PURE__*/ typedDocument<RunDryRunPlanQuery, RunDryRunPlanQueryVariables>(
-  '"What a dry run found." query RunDryRunPlan($id: ID!) { run(id: $id) { dryRunPlan { bytesTotal columns { name type } destination { dataset exists fits mode } estimate { recordsFiltered recordsRejected recordsWritten } origin partitions { records } recordsTotal sha256 } failure { code message } id status } }',
-  'sha256:914b59d4ed884e84eed90f8a7ca3e9e67c344e5447f2f931be72cf0f5275fcd8',
+  'query ResumePlan($id:ID!){run(id:$id){id resumePlan{attempt forbiddenBy{code message}partitions{checkpoint{id version}corruptedVersions disposition kind partitionNo recordsKept}}status}}',
+  'sha256:9541dc1de23e672d8af4a74d596e2b7177da3bebb3ad4ff923cee83ecfc6f069',
 );
 export const RunCheckpointsDocument = /*#__PURE__*/ typedDocument<RunCheckpointsQuery, RunCheckpointsQueryVariables>(
-  'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query RunCheckpoints($after: String, $first: Int, $id: ID!) { run(id: $id) { checkpoints(first: $first, after: $after) { edges { cursor node { counts { bytes filtered read rejected written } createdAt epoch expiresAt hash id integrity partition previousHash status step version } } pageInfo { ...PageFields } } id } }',
-  'sha256:2bcdfc171313022a8325982b6169b12a820ae9d93414c0651c7c83eef77dab58',
+  'fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query RunCheckpoints($after:String$first:Int$id:ID!){run(id:$id){checkpoints(first:$first after:$after){edges{cursor node{counts{bytes filtered read rejected written}createdAt epoch expiresAt hash id integrity partition previousHash status step version}}pageInfo{...PageFields}}id}}',
+  'sha256:3f1104fa29f6560bcf951d4bbbad843550398b4e384b28ddae6e728a5cf3dd12',
 );
 export const RejectedRecordsDocument = /*#__PURE__*/ typedDocument<RejectedRecordsQuery, RejectedRecordsQueryVariables>(
-  'fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } "Needs data:read." query RejectedRecords($after: String, $first: Int, $id: ID!) { run(id: $id) { id rejectedRecords(first: $first, after: $after) { edges { cursor node { byteOffset contractName contractVersion createdAt partitionNo raw reasons { message path rule } recordNo } } pageInfo { ...PageFields } } } }',
-  'sha256:6b4a8fb152757e65a5a21f9a4dad498c37cf733e61df3ba015d2a3ef21425577',
+  'fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query RejectedRecords($after:String$first:Int$id:ID!){run(id:$id){id rejectedRecords(first:$first after:$after){edges{cursor node{byteOffset contractName contractVersion createdAt landedBy partitionNo raw reasons{message path rule}recordNo}}pageInfo{...PageFields}}}}',
+  'sha256:b85b4e84084f392a67794b8a4dbc51fbf2dfa3a4a76a1b8fa47a0f3456f51d96',
 );
 export const RunEventLogDocument = /*#__PURE__*/ typedDocument<RunEventLogQuery, RunEventLogQueryVariables>(
-  'fragment EventFields on RunEvent { __typename at attempt cursor id message name partitionNo runId seq stage step traceId } fragment PageFields on PageInfo { endCursor hasNextPage hasPreviousPage startCursor } query RunEventLog($after: String, $before: String, $first: Int, $last: Int, $runId: ID!, $withData: Boolean! = false) { runEventLog( runId: $runId first: $first after: $after last: $last before: $before ) { edges { cursor node { data @include(if: $withData) ...EventFields } } pageInfo { ...PageFields } } }',
-  'sha256:0e80d451e14b128f3d07f75de693e049bf6c65cf109b1c88066bc476abda4ac7',
+  'fragment EventFields on RunEvent{__typename at attempt cursor id message name partitionNo runId seq stage step traceId}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query RunEventLog($after:String$before:String$first:Int$last:Int$runId:ID!$withData:Boolean!=false){runEventLog(runId:$runId first:$first after:$after last:$last before:$before){edges{cursor node{data@include(if:$withData)...EventFields}}pageInfo{...PageFields}}}',
+  'sha256:b97cfddd71a4932b447b4a7e287716ac23118973247d2cab9f267ae77c439b99',
 );
 export const RunStandingDocument = /*#__PURE__*/ typedDocument<RunStandingQuery, RunStandingQueryVariables>(
-  '"What the polling fallback needs to know whether an attempt is over." query RunStanding($id: ID!) { run(id: $id) { attempt id isTerminal lastSeq runId status } }',
-  'sha256:53a30ead743914769fa4e6d82ceaf066a1885c798615fe4ce45707dec8a85c51',
+  'query RunStanding($id:ID!){run(id:$id){attempt id isTerminal lastSeq runId status}}',
+  'sha256:f763cba995d840f83996e7d28c1dd9bda0fc7ee9bd20974499d2cb841424830c',
 );
 export const RunProgressDocument = /*#__PURE__*/ typedDocument<RunProgressQuery, RunProgressQueryVariables>(
-  'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } query RunProgress($id: ID!) { run(id: $id) { id isTerminal progress { ...ProgressFields } } }',
-  'sha256:41ced12c82ba85e2475863a076311f691d3b6ea0f26a5815de86747a4ec85206',
+  'fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}query RunProgress($id:ID!){run(id:$id){id isTerminal progress{...ProgressFields}}}',
+  'sha256:2ed44c8fb3f566cfdcdfc60c38038e88654e3b29c525603f72849a2662d46558',
 );
 export const StartRunDocument = /*#__PURE__*/ typedDocument<StartRunMutation, StartRunMutationVariables>(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation StartRun($input: StartRunInput!) { startRun(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
-  'sha256:cb72d62d298f6b41f5e4e7c4cd5b751e98d49c4f21340cb11022086e98f207dc',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation StartRun($input:StartRunInput!){startRun(input:$input){...ErrorFields ...RunFields ...ValidationFields}}',
+  'sha256:f119f8442c4549aab45022913cc1655e0d67f459cebba7dbb6f26f4e459126a0',
 );
 export const CancelRunDocument = /*#__PURE__*/ typedDocument<CancelRunMutation, CancelRunMutationVariables>(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation CancelRun($input: CancelRunInput!) { cancelRun(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
-  'sha256:9706b9b1e1fff3743f2da5c21e726b4b967c0ebf533b6cf99f4118dd7f2c04aa',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation CancelRun($input:CancelRunInput!){cancelRun(input:$input){...ErrorFields ...RunFields ...ValidationFields}}',
+  'sha256:c845bea164cbdbc6e33084e97ea8efd9a4214998519ffbea1703c97cb35ce08d',
 );
 export const ResumeRunDocument = /*#__PURE__*/ typedDocument<ResumeRunMutation, ResumeRunMutationVariables>(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation ResumeRun($input: ResumeRunInput!) { resumeRun(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
-  'sha256:4ba02ffb462771da16ed52868343006e18158e2bbb1f454fa74badd2f4ccfacb',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation ResumeRun($input:ResumeRunInput!){resumeRun(input:$input){...ErrorFields ...RunFields ...ValidationFields}}',
+  'sha256:c1e8078d7e27e42a66883d98d87ad9563d7d2cdd04b8c9444c91a61bca278c89',
 );
 export const RerunRunDocument = /*#__PURE__*/ typedDocument<RerunRunMutation, RerunRunMutationVariables>(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation RerunRun($input: RerunRunInput!) { rerunRun(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
-  'sha256:85f42934e3cf1ad0a3fb547d60f036839f3ef6a5831937ebcfa209937dbe3385',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation RerunRun($input:RerunRunInput!){rerunRun(input:$input){...ErrorFields ...RunFields ...ValidationFields}}',
+  'sha256:20a591a20309289b48578402253d864c27de6fa96fa979c643c22f189bc2e162',
 );
 export const ForkRunDocument = /*#__PURE__*/ typedDocument<ForkRunMutation, ForkRunMutationVariables>(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation ForkRun($input: ForkRunInput!) { forkRun(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
-  'sha256:9cda9d435006784cf62710a9c1f18265793c6ee42d2f1e885e188a072fde8da3',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation ForkRun($input:ForkRunInput!){forkRun(input:$input){...ErrorFields ...RunFields ...ValidationFields}}',
+  'sha256:a199e03ec1f27cbd684fe2fde45d855aa0af73414c8232c84748e3aacc8d24ff',
 );
 export const ReplayRunDocument = /*#__PURE__*/ typedDocument<ReplayRunMutation, ReplayRunMutationVariables>(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation ReplayRun($input: ReplayRunInput!) { replayRun(input: $input) { ...ErrorFields ...ValidationFields ... on Replay { __typename derivedHash differences eventCount matches runId storedHash } } }',
-  'sha256:4c75ea38efa69cbb5763677db939d96d3ac63036b6c2b486d3e36b794abe3668',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation ReplayRun($input:ReplayRunInput!){replayRun(input:$input){...ErrorFields ...ValidationFields ...on Replay{__typename derivedHash differences eventCount matches runId storedHash}}}',
+  'sha256:503f311193e1d25cb4afaf1bf47897b43c5754d4a0404cd0209c37bce6870d0f',
 );
 export const RunEventsDocument = /*#__PURE__*/ typedDocument<RunEventsSubscription, RunEventsSubscriptionVariables>(
-  'fragment EventFields on RunEvent { __typename at attempt cursor id message name partitionNo runId seq stage step traceId } subscription RunEvents($after: String, $runId: ID!, $withData: Boolean! = false) { runEvents(runId: $runId, after: $after) { __typename ...EventFields ... on RunEvent { data @include(if: $withData) } ... on StreamEnd { attempt cursor lastSeq runId status } ... on StreamGap { cursor fromSeq reason runId toSeq } } }',
-  'sha256:138ccc751aefd68f30a6fd257c61bfbefcaf9db3ba2d38afcbabbcaad8d8de7a',
+  'fragment EventFields on RunEvent{__typename at attempt cursor id message name partitionNo runId seq stage step traceId}subscription RunEvents($after:String$runId:ID!$withData:Boolean!=false){runEvents(runId:$runId after:$after){__typename ...EventFields ...on RunEvent{data@include(if:$withData)}...on StreamEnd{attempt cursor lastSeq runId status}...on StreamGap{cursor fromSeq reason runId toSeq}}}',
+  'sha256:7d0431819ce94640c99890fda760bd044a3b3fdb67977e10f74137c608f95d3a',
 );
 export const RunProgressedDocument = /*#__PURE__*/ typedDocument<
   RunProgressedSubscription,
   RunProgressedSubscriptionVariables
 >(
-  'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } subscription RunProgressed($maxPerSecond: Int, $runId: ID!) { runProgress(runId: $runId, maxPerSecond: $maxPerSecond) { ...ProgressFields } }',
-  'sha256:81be33e8271ad5a51d2d9c1807cb7ae3f6de1c8343e9b43b609927dc4faf9f91',
+  'fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}subscription RunProgressed($maxPerSecond:Int$runId:ID!){runProgress(runId:$runId maxPerSecond:$maxPerSecond){...ProgressFields}}',
+  'sha256:5d248d34f74b8e4b12323d43aa34d5ddf34b3f2ae929fd6d48ab52b1484ba0d1',
 );
 export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
   RunsChangedSubscription,
   RunsChangedSubscriptionVariables
 >(
-  'fragment ProgressFields on RunProgress { bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } "The feed of the agency\'s changed runs, the newest state of each." subscription RunsChanged($after: String, $filter: RunFilter) { runsChanged(filter: $filter, after: $after) { cursor matches run { progress { ...ProgressFields } waitingReason { code message queuePosition until } ...RunFields } } }',
-  'sha256:36cc4b12e587ad3616633c98ce9288afa727ae0c96ec8a46e40e728df35897f7',
+  'fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}subscription RunsChanged($after:String$filter:RunFilter){runsChanged(filter:$filter after:$after){cursor matches run{progress{...ProgressFields}waitingReason{code message queuePosition until}...RunFields}}}',
+  'sha256:426bb087d7c60d36560e2b8d456ee97c2211a317a7bcea156228fb708d6934ff',
 );
 export const ReprocessRejectedDocument = /*#__PURE__*/ typedDocument<
   ReprocessRejectedMutation,
   ReprocessRejectedMutationVariables
 >(
-  'fragment ErrorFields on Error { __typename class code errorId message retryable traceId } fragment RunFields on Run { __typename attempt cancelDeadline classification contentType createdAt dryRun failure { class code message } finishedAt id isTerminal lastSeq pipeline { id name title version } reason requestedBy runId stage startedAt status traceId useCase version } fragment ValidationFields on ValidationError { candidates issues { message path rule } } mutation ReprocessRejected($input: ReprocessRejectedInput!) { reprocessRejected(input: $input) { ...ErrorFields ...RunFields ...ValidationFields } }',
-  'sha256:fe74f7133ec67a95bb686b778e93bd9fce1c0750e40b5d82c17bbb038082e600',
+  'fragment ErrorFields on Error{__typename class code errorId message retryable traceId}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}fragment ValidationFields on ValidationError{candidates issues{message path rule}}mutation ReprocessRejected($input:ReprocessRejectedInput!){reprocessRejected(input:$input){...ErrorFields ...RunFields ...ValidationFields}}',
+  'sha256:6e0119da69406f711935070ff1e7cd3bfd9584f99c71df5e7b8425a06491baa3',
 );
 export const CheckpointVerificationDocument = /*#__PURE__*/ typedDocument<
   CheckpointVerificationQuery,
   CheckpointVerificationQueryVariables
 >(
-  '"Recomputes every digest, place and chain of a run\'s checkpoints." query CheckpointVerification($id: ID!) { run(id: $id) { checkpointVerification { checkpointCount faults { partitionNo problem version } verified } id } }',
-  'sha256:418b87deef5f01dbb6973c354a57f15557290b2f269dd044bd17994c2a3f0d49',
+  'query CheckpointVerification($id:ID!){run(id:$id){checkpointVerification{checkpointCount faults{partitionNo problem version}verified}id}}',
+  'sha256:fbf7a518f9cac9e87fbb50d8077369f3580f04974ca16c38d7abf0a4afc9987d',
 );
 export const BulkOperationDocument = /*#__PURE__*/ typedDocument<BulkOperationQuery, BulkOperationQueryVariables>(
-  '"How far an operation on many runs is, and the first 200 that failed." query BulkOperation($id: ID!) { bulkOperation(id: $id) { __typename action createdAt done failed finishedAt id items(status: FAILED, first: 200) { edges { node { errorCode errorMessage runId } } } operationId pending requestedBy skipped status total } }',
-  'sha256:17c69dda1178480cc0cf90f0bfd26e73fd638737465fd3c7f23ecdd36571bd21',
+  'query BulkOperation($id:ID!){bulkOperation(id:$id){__typename action createdAt done failed finishedAt id items(status:FAILED first:200){edges{node{errorCode errorMessage runId}}}operationId pending requestedBy skipped status total}}',
+  'sha256:9931a10a9fc76317315ceb5513aa8d8c323409e2aeaffbbed56762d5ef434e51',
 );
 export const DryRunDocument = /*#__PURE__*/ typedDocument<DryRunQuery, DryRunQueryVariables>(
-  '"How a dry run stands, and what it found." query DryRun($id: ID!) { run(id: $id) { dryRunPlan { bytesTotal columns { name type } destination { added { name type } changed { from name to } dataset exists fits loads mode records removed { name type } supersededLoads } estimate { recordsFiltered recordsRejected recordsWritten } origin partitions { records recordsBefore } recordsTotal sample { findings { count example path recordNo rule } personalData { checked column kind matches } recordsFiltered recordsGood recordsRead recordsRejected } sha256 steps { kind stage step } } failure { code message } id isTerminal status } }',
-  'sha256:7c11ce82e1c9f4e7b0e566ce8d2049dbe67e81e63791d48d4a90b40876ef077c',
+  'query DryRun($id:ID!){run(id:$id){dryRunPlan{bytesTotal columns{name type}destination{added{name type}changed{from name to}dataset exists fits loads mode records removed{name type}supersededLoads}estimate{recordsFiltered recordsRejected recordsWritten}origin partitions{records recordsBefore}recordsTotal sample{findings{count example path recordNo rule}personalData{checked column kind matches}recordsFiltered recordsGood recordsRead recordsRejected}sha256 steps{kind stage step}}failure{code message}id isTerminal status}}',
+  'sha256:ba116b18c06b770727c655b987da1b6d0bb7dc4f7c49051b775d149b162dcc04',
 );
 export const ScheduleDocument = /*#__PURE__*/ typedDocument<ScheduleQuery, ScheduleQueryVariables>(
-  '"A schedule with what became of its last ticks, 20 unless said otherwise." query Schedule($name: String!, $ticks: Int = 20) { schedule(name: $name) { __typename catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline { id name title version } pipelineName priority source status ticks(first: $ticks) { edges { node { caughtUp decidedAt message reason run { id status } standsFor status tickAt } } } timeZone updatedAt version } }',
-  'sha256:aca83448db3d2241c90407cf16e87587e97133d4186f4dd2d6a3599763c981f3',
+  'query Schedule($name:String!$ticks:Int=20){schedule(name:$name){__typename catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status ticks(first:$ticks){edges{node{caughtUp decidedAt message reason run{id runId status}standsFor status tickAt}}}timeZone updatedAt version}}',
+  'sha256:477ab93ad1bbbe04523d00ff042eb1f20564ee3ea0bdd0141091aedea151addd',
 );
 export const BackfillDocument = /*#__PURE__*/ typedDocument<BackfillQuery, BackfillQueryVariables>(
-  '"A backfill with a page of its dates." query Backfill($after: String, $first: Int = 200, $id: ID!, $status: BackfillDateStatus) { backfill(id: $id) { __typename backfillId concurrency createdAt dates(status: $status, first: $first, after: $after) { edges { node { attempt date message run { id status } status } } pageInfo { endCursor hasNextPage } } finishedAt firstDate id lastDate pipeline { id name title version } pipelineName priority progress { cancelled completed failed fraction pending running total } reason requestedBy source status step } }',
-  'sha256:11fd5cd26723384f10a8c7709f0483959391601d2b5770d5524fcddee5e2d0e7',
+  'query Backfill($after:String$first:Int=200$id:ID!$status:BackfillDateStatus){backfill(id:$id){__typename backfillId concurrency createdAt dates(status:$status first:$first after:$after){edges{node{attempt date message run{id runId status}status}}pageInfo{endCursor hasNextPage}}finishedAt firstDate id lastDate pipeline{id name title version}pipelineName priority progress{cancelled completed failed fraction pending running total}reason requestedBy source status step}}',
+  'sha256:d09b4a262a2ccb188366a87a8f2fe176abc59259cd4a95d88c6edfc9d428ff74',
 );

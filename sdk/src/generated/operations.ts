@@ -21,6 +21,8 @@ import {
   ContractDocument,
   ContractsDocument,
   CreateScheduleDocument,
+  DatasetDocument,
+  DatasetsDocument,
   DeleteWebhookDocument,
   DryRunDocument,
   ForkRunDocument,
@@ -49,7 +51,6 @@ import {
   RotateWebhookSecretDocument,
   RunCheckpointsDocument,
   RunDocument,
-  RunDryRunPlanDocument,
   RunEventLogDocument,
   RunEventsDocument,
   RunPermissionsDocument,
@@ -89,6 +90,8 @@ import {
   type ContractQueryVariables,
   type ContractsQueryVariables,
   type CreateScheduleMutationVariables,
+  type DatasetQueryVariables,
+  type DatasetsQueryVariables,
   type DeleteWebhookMutationVariables,
   type DryRunQueryVariables,
   type ForkRunMutationVariables,
@@ -116,7 +119,6 @@ import {
   type RevokeSubscriptionsMutationVariables,
   type RotateWebhookSecretMutationVariables,
   type RunCheckpointsQueryVariables,
-  type RunDryRunPlanQueryVariables,
   type RunEventLogQueryVariables,
   type RunEventsSubscriptionVariables,
   type RunPermissionsQueryVariables,
@@ -273,6 +275,16 @@ export function createSchedule(
   options: CallOptions = {},
 ) {
   return client.mutate(CreateScheduleDocument, { input }, 'createSchedule', options);
+}
+
+/** A dataset with its loads; with some records of one, for those who may read data. */
+export function dataset(client: Operations, variables: DatasetQueryVariables, options: CallOptions = {}) {
+  return client.query(DatasetDocument, variables, 'dataset', options);
+}
+
+/** The datasets of the agency’s lake, by name. */
+export function datasets(client: Operations, variables: DatasetsQueryVariables = {}, options: CallOptions = {}) {
+  return client.query(DatasetsDocument, variables, 'datasets', options);
 }
 
 /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
@@ -479,11 +491,6 @@ export function runCheckpoints(client: Operations, variables: RunCheckpointsQuer
   return client.query(RunCheckpointsDocument, variables, 'run', options);
 }
 
-/** What a dry run found. */
-export function runDryRunPlan(client: Operations, variables: RunDryRunPlanQueryVariables, options: CallOptions = {}) {
-  return client.query(RunDryRunPlanDocument, variables, 'run', options);
-}
-
 /** A run’s events in order. The cursors are those of `runEvents`. */
 export function runEventLog(client: Operations, variables: RunEventLogQueryVariables, options: CallOptions = {}) {
   return client.query(RunEventLogDocument, variables, 'runEventLog', options);
@@ -675,6 +682,11 @@ export function bindOperations(client: Operations) {
     /** Makes a schedule; its first tick is the next one from now. */
     createSchedule: (input: CreateScheduleMutationVariables['input'], options: CallOptions = {}) =>
       createSchedule(client, input, options),
+    /** A dataset with its loads; with some records of one, for those who may read data. */
+    dataset: (variables: DatasetQueryVariables, options: CallOptions = {}) => dataset(client, variables, options),
+    /** The datasets of the agency’s lake, by name. */
+    datasets: (variables: DatasetsQueryVariables = {}, options: CallOptions = {}) =>
+      datasets(client, variables, options),
     /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
     deleteWebhook: (input: DeleteWebhookMutationVariables['input'], options: CallOptions = {}) =>
       deleteWebhook(client, input, options),
@@ -754,9 +766,6 @@ export function bindOperations(client: Operations) {
     /** A run; null when there is none for the caller. */
     runCheckpoints: (variables: RunCheckpointsQueryVariables, options: CallOptions = {}) =>
       runCheckpoints(client, variables, options),
-    /** What a dry run found. */
-    runDryRunPlan: (variables: RunDryRunPlanQueryVariables, options: CallOptions = {}) =>
-      runDryRunPlan(client, variables, options),
     /** A run’s events in order. The cursors are those of `runEvents`. */
     runEventLog: (variables: RunEventLogQueryVariables, options: CallOptions = {}) =>
       runEventLog(client, variables, options),

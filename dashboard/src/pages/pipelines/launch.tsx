@@ -1,151 +1,129 @@
 import { successOf } from '@flux-etl/sdk';
-import { type FormEvent, useState } from 'react';
+import { startRunInputFields } from '@flux-etl/sdk/inputs';
+import { type FormEvent, useId, useState } from 'react';
 
-import { Calls } from '../../components/calls.tsx';
+import { Calls, quoted, restChange } from '../../components/calls.tsx';
+import { InputFields, inputOf, type Typed } from '../../components/input-fields.tsx';
 import { Problem } from '../../components/problem.tsx';
-import { Status } from '../../components/status.tsx';
-import { Table } from '../../components/table.tsx';
-import { bytes, count } from '../../format.ts';
 import { navigate } from '../../router.tsx';
-import { useLoad } from '../../use-load.ts';
 import { useSession } from '../../use-session.ts';
+import { DryRun } from './dry-run.tsx';
 
-const stages = ['FULL', 'INGEST', 'TRANSFORM', 'EXPORT'] as const;
-type Stage = (typeof stages)[number];
+/** What the page knows itself, and what another way of starting takes. */
+const unasked = ['pipeline', 'payload', 'dryRun', 'idempotencyKey'];
+const order = ['stage', 'reason', 'priority', 'metadata'];
+/** The form is what the API's input is, what people fill in most first. */
+const fields = startRunInputFields
+  .filter(({ name }) => !unasked.includes(name))
+  .sort((a, b) => (order.indexOf(a.name) >>> 0) - (order.indexOf(b.name) >>> 0));
+
+type Input = Parameters<ReturnType<typeof useSession>['flux']['api']['startRun']>[0];
 
 /** Starts a pipeline. A dry run shows first what would be read, refused and written; it touches nothing. */
 export function Launch({ pipeline }: { pipeline: string }) {
   const { flux } = useSession();
-  const [stage, setStage] = useState<Stage>('FULL');
-  const [reason, setReason] = useState('');
-  const [priority, setPriority] = useState(0);
-  const [dryRun, setDryRun] = useState<string | null>(null);
+  const hint = useId();
+  const [typed, setTyped] = useState<Typed>({});
+  const [dryRun, setDryRun] = useState<{ runId: string; of: string; over: boolean } | null>(null);
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
-  const input = { pipeline, stage, priority, ...(reason === '' ? {} : { reason }) };
 
-  const start = (dry: boolean): void => {
+  const given = (): Input => ({ pipeline, ...inputOf(fields, typed) });
+  // Why it is started changes nothing of what a dry run shows.
+  const asked = JSON.stringify({ ...typed, reason: '' });
+  const seen = dryRun?.of === asked && dryRun.over;
+
+  const start = async (dry: boolean): Promise<void> => {
     setBusy(true);
     setError(null);
-    flux.api
-      .startRun(dry ? { ...input, dryRun: true } : input)
-      .then(
-        (result) => {
-          const { runId } = successOf(result);
-          if (dry) setDryRun(runId);
-          else navigate(`/runs/${runId}`);
-        },
-        (cause: unknown) => setError(cause),
-      )
-      .catch(setError)
-      .finally(() => setBusy(false));
+    try {
+      const { runId } = successOf(await flux.api.startRun(dry ? { ...given(), dryRun: true } : given()));
+      if (dry) setDryRun({ runId, of: asked, over: false });
+      else navigate(`/runs/${runId}`);
+    } catch (cause) {
+      setError(cause);
+    } finally {
+      setBusy(false);
+    }
   };
   const submit = (event: FormEvent): void => {
     event.preventDefault();
-    start(false);
+    void start(!seen);
   };
   return (
     <section aria-labelledby="launch-title" className="panel launch">
       <h2 id="launch-title">Start a run</h2>
-      <Problem error={error} title="It was not started" />
       <form onSubmit={submit}>
-        <label className="usa-label" htmlFor="stage">
-          Stage
-        </label>
-        <select
-          className="usa-select"
-          id="stage"
-          value={stage}
-          onChange={(event) => setStage(event.target.value as Stage)}
-        >
-          {stages.map((one) => (
-            <option key={one} value={one}>
-              {one.toLowerCase()}
-            </option>
-          ))}
-        </select>
-        <label className="usa-label" htmlFor="launch-reason">
-          Reason (may be left out)
-        </label>
-        <input
-          className="usa-input"
-          id="launch-reason"
-          maxLength={2000}
-          value={reason}
-          onChange={(event) => setReason(event.target.value)}
+        <InputFields
+          fields={fields}
+          typed={typed}
+          onType={(name, text) => setTyped((before) => ({ ...before, [name]: text }))}
         />
-        <label className="usa-label" htmlFor="priority">
-          Priority among the agency’s own runs
-        </label>
-        <input
-          className="usa-input"
-          id="priority"
-          type="number"
-          min={-100}
-          max={100}
-          value={priority}
-          onChange={(event) => setPriority(Number(event.target.value))}
-        />
+        <p className="usa-hint" id={hint}>
+          A dry run reads and checks, and shows what a start would do. It writes nothing.
+        </p>
         <div className="dialog-end">
-          <button type="button" className="usa-button usa-button--outline" disabled={busy} onClick={() => start(true)}>
+          <button
+            type={seen ? 'button' : 'submit'}
+            className={seen ? 'usa-button usa-button--outline' : 'usa-button'}
+            aria-describedby={hint}
+            disabled={busy}
+            onClick={seen ? () => void start(true) : undefined}
+          >
             Dry run
           </button>
-          <button type="submit" className="usa-button" disabled={busy}>
-            Start
-          </button>
+          {seen ? (
+            <button type="submit" className="usa-button" disabled={busy}>
+              Start
+            </button>
+          ) : (
+            <button
+              type="button"
+              className="usa-button usa-button--outline"
+              disabled={busy}
+              onClick={() => void start(false)}
+            >
+              Start without a dry run
+            </button>
+          )}
         </div>
       </form>
-      {dryRun !== null && <DryRun key={dryRun} runId={dryRun} />}
-      <Calls
-        cli={`flux runs start ${pipeline} --stage ${stage.toLowerCase()}`}
-        sdk={`await flux.api.startRun(${JSON.stringify(input)});`}
-        curl={`curl ${location.origin}/v1/graphql -H 'content-type: application/json' -H "authorization: Bearer $FLUX_TOKEN" \\\n  -d '${JSON.stringify({ query: 'mutation ($input: StartRunInput!) { startRun(input: $input) { __typename ... on Run { id } ... on Error { message } } }', variables: { input } })}'`}
-      />
+      <Problem error={error} title="It was not started" />
+      {dryRun && dryRun.of !== asked && <p>The dry run below is of another input than the form’s.</p>}
+      {dryRun && (
+        <DryRun
+          key={dryRun.runId}
+          runId={dryRun.runId}
+          onOver={() => setDryRun((before) => (before ? { ...before, over: true } : null))}
+        />
+      )}
+      <LaunchCalls pipeline={pipeline} typed={typed} />
     </section>
   );
 }
 
-/** What a dry run found, once it is over. */
-function DryRun({ runId }: { runId: string }) {
-  const { flux } = useSession();
-  const { data, error } = useLoad(runId, async (signal) => {
-    for await (const item of flux.runs.watch(runId, { signal })) if (item.__typename === 'StreamEnd') break;
-    return flux.api.runDryRunPlan({ id: runId }, { signal });
+function LaunchCalls({ pipeline, typed }: { pipeline: string; typed: Typed }) {
+  // What is no JSON yet is told when it is sent.
+  const valid = fields.filter((field) => {
+    try {
+      inputOf([field], typed);
+      return true;
+    } catch {
+      return false;
+    }
   });
-  if (!data)
-    return error ? (
-      <Problem error={error} title="The dry run could not be read" />
-    ) : (
-      <p role="status">The dry run is under way …</p>
-    );
-  const plan = data.dryRunPlan;
+  const input = { pipeline, ...inputOf(valid, typed) };
+  const { stage, priority, reason } = typed;
+  const flags = [
+    ...(stage ? [`--stage ${stage.toLowerCase()}`] : []),
+    ...(priority ? [`--priority ${priority}`] : []),
+    ...(reason ? [`--reason ${quoted(reason)}`] : []),
+  ];
   return (
-    <div className="dry-run">
-      <h3>Dry run</h3>
-      <p>
-        <Status value={data.status} /> {data.failure?.message}
-      </p>
-      {plan && (
-        <>
-          <p role="status">
-            It would read {count(plan.recordsTotal)} records ({bytes(plan.bytesTotal)}) in {plan.partitions.length}{' '}
-            partitions, and by the sample write about {count(plan.estimate.recordsWritten)} and reject about{' '}
-            {count(plan.estimate.recordsRejected)}.
-          </p>
-          {plan.destination && !plan.destination.fits && (
-            <p>The destination {plan.destination.dataset} does not fit.</p>
-          )}
-          <Table
-            caption="Columns"
-            rows={plan.columns}
-            keyOf={({ name }) => name}
-            columns={[
-              { title: 'Column', cell: ({ name }) => name },
-              { title: 'Type', cell: ({ type }) => type },
-            ]}
-          />
-        </>
-      )}
-    </div>
+    <Calls
+      cli={['flux runs start', pipeline, ...flags].join(' ')}
+      sdk={`await flux.api.startRun(${JSON.stringify(input)});`}
+      curl={restChange('/start-run', input)}
+    />
   );
 }

@@ -1,12 +1,15 @@
+import { Calls, restCall } from '../../components/calls.tsx';
 import { Page } from '../../components/page.tsx';
 import { Problem } from '../../components/problem.tsx';
 import { Status } from '../../components/status.tsx';
 import { Table } from '../../components/table.tsx';
+import { Versions } from '../../components/versions.tsx';
 import { moment, words } from '../../format.ts';
-import { Link } from '../../router.tsx';
+import { Link, useQuery } from '../../router.tsx';
 import { useLoad } from '../../use-load.ts';
 import { useSession } from '../../use-session.ts';
 import { DocumentView } from '../document-view.tsx';
+import { StartBackfill } from './backfill.tsx';
 import { Launch } from './launch.tsx';
 
 /** What the agency runs; one pipeline with its definition, and the form that starts it. */
@@ -38,19 +41,29 @@ function AllPipelines() {
           ]}
         />
       )}
+      <Calls
+        cli="flux pipelines list"
+        sdk="await flux.api.pipelines({ first: 200 });"
+        curl={restCall('/pipelines?first=200')}
+      />
     </Page>
   );
 }
 
 function OnePipeline({ name }: { name: string }) {
   const { flux, may } = useSession();
-  const { data, error } = useLoad(name, async (signal) => {
-    const pipeline = await flux.api.pipeline({ name }, { signal });
+  const [query, change] = useQuery();
+  const wanted = query.get('version');
+  const { data, error } = useLoad(`${name} ${wanted ?? ''}`, async (signal) => {
+    const [pipeline, newest] = await Promise.all([
+      flux.api.pipeline({ name, version: wanted === null ? null : Number(wanted) }, { signal }),
+      flux.api.pipeline({ name }, { signal }),
+    ]);
     const before =
       pipeline && pipeline.version > 1
         ? await flux.api.pipeline({ name, version: pipeline.version - 1 }, { signal })
         : null;
-    return { pipeline, before };
+    return { pipeline, before, newest: newest?.version ?? 1 };
   });
   const pipeline = data?.pipeline;
   return (
@@ -74,7 +87,17 @@ function OnePipeline({ name }: { name: string }) {
             )}
             {pipeline.connection && ` Source: connection ${pipeline.connection.name}.`}
           </p>
-          {may('run:write') ? <Launch pipeline={name} /> : <p>Starting it needs run:write.</p>}
+          <Versions newest={data.newest} shown={pipeline.version} onShow={(version) => change({ version })} />
+          {!may('run:write') && <p>Starting it needs run:write.</p>}
+          {may('run:write') &&
+            (pipeline.version === data.newest ? (
+              <>
+                <Launch pipeline={name} />
+                <StartBackfill pipeline={name} definition={pipeline.definition} />
+              </>
+            ) : (
+              <p>A start runs version {data.newest}; show it to start it.</p>
+            ))}
           {data.before && (
             <DocumentView
               title={`What changed from version ${String(data.before.version)}`}

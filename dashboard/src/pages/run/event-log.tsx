@@ -3,8 +3,10 @@ import { useDeferredValue, useLayoutEffect, useMemo, useRef, useState } from 're
 
 import { Icon } from '../../components/icon.tsx';
 import { Problem } from '../../components/problem.tsx';
-import { download } from '../../format.ts';
+import { count, download } from '../../format.ts';
+import { lineFile } from '../../line-file.ts';
 import { useSession } from '../../use-session.ts';
+import { growingFilter } from './event-window.ts';
 import type { EventLog, LoggedEvent } from './use-event-log.ts';
 
 const rowPx = 28;
@@ -35,9 +37,10 @@ export function EventLogView({ runId, log }: { runId: string; log: EventLog }) {
   const atEnd = useRef(true);
   const wanted = useDeferredValue(search.trim().toLowerCase());
 
+  const [filter] = useState(growingFilter<LoggedEvent>);
   const shown = useMemo(
-    () => log.events.filter((event) => fits(event, wanted, troubleOnly)),
-    [log.events, wanted, troubleOnly],
+    () => filter(log.events, `${String(troubleOnly)} ${wanted}`, (event) => fits(event, wanted, troubleOnly)),
+    [filter, log.events, wanted, troubleOnly],
   );
   const first = Math.max(0, Math.floor(top / rowPx) - spare);
   const rows = shown.slice(first, first + Math.ceil(windowPx / rowPx) + 2 * spare);
@@ -64,12 +67,14 @@ export function EventLogView({ runId, log }: { runId: string; log: EventLog }) {
   };
   const downloadAll = async (): Promise<void> => {
     setNote('Reading all events …');
-    const lines: string[] = [];
-    for await (const event of everyPage((after) => flux.api.runEventLog({ runId, first: 200, after }))) {
-      lines.push(JSON.stringify(event));
-    }
-    download(`run-${runId}.ndjson`, `${lines.join('\n')}\n`, 'application/x-ndjson');
-    setNote(`${String(lines.length)} events downloaded.`);
+    const events = everyPage((after) => flux.api.runEventLog({ runId, first: 200, after }));
+    const { content, lines } = await lineFile(
+      events,
+      (event) => `${JSON.stringify(event)}\n`,
+      (read) => setNote(`${count(read)} events read …`),
+    );
+    download(`run-${runId}.ndjson`, content, 'application/x-ndjson');
+    setNote(`${count(lines)} events downloaded.`);
   };
 
   return (

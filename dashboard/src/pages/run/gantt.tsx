@@ -1,8 +1,12 @@
 import type { RunQuery } from '@flux-etl/sdk';
+import { useMemo, useState } from 'react';
 
 import { Status } from '../../components/status.tsx';
 import { Table } from '../../components/table.tsx';
-import { count, csv, download, duration, moment, words } from '../../format.ts';
+import { csv } from '../../csv.ts';
+import { count, download, duration, moment, words } from '../../format.ts';
+import { growingFilter } from './event-window.ts';
+import type { LoggedEvent } from './use-event-log.ts';
 
 type Run = NonNullable<RunQuery['run']>;
 type Partition = Run['partitions'][number];
@@ -13,8 +17,19 @@ const row = 22;
 const axis = 20;
 const rowsMax = 60;
 
-/** When each partition waited and when it was worked on, from the server's own statistics: no event has to be read for it. */
-export function Gantt({ run, now }: { run: Run; now: number }) {
+interface GanttProps {
+  run: Run;
+  now: number;
+  /** Those that the page holds; of them come the marks alone. */
+  events: readonly LoggedEvent[];
+}
+
+/**
+ * When each partition waited and when it was worked on, from the server's own statistics: no event has to be read for it. Takeovers and
+ * new attempts are marked where the page holds their events.
+ */
+export function Gantt({ run, now, events }: GanttProps) {
+  const marks = useMarks(events);
   const partitions = [...run.partitions].sort((a, b) => a.partitionNo - b.partitionNo);
   if (partitions.length === 0) return null;
   const drawn = partitions.slice(0, rowsMax);
@@ -30,7 +45,10 @@ export function Gantt({ run, now }: { run: Run; now: number }) {
     <section aria-labelledby="gantt-title">
       <h2 id="gantt-title">Partitions</h2>
       <figure className="chart gantt">
-        <figcaption>Waiting (outlined) and working (filled), from when the run was asked for</figcaption>
+        <figcaption>
+          Waiting (outlined) and working (filled), from when the run was asked for. A triangle is a takeover or another
+          try, a dashed line a new attempt.
+        </figcaption>
         <svg viewBox={`0 0 ${String(width)} ${String(height)}`} aria-hidden="true" focusable="false">
           {[0, 0.25, 0.5, 0.75, 1].map((part) => (
             <g key={part}>
@@ -54,7 +72,20 @@ export function Gantt({ run, now }: { run: Run; now: number }) {
               x={x}
               start={start}
               now={now}
+              marks={marks.partitions.get(partition.partitionNo) ?? []}
             />
+          ))}
+          {marks.attempts.map(({ seq, at, message }) => (
+            <line
+              key={seq}
+              className="mark--attempt"
+              x1={x(Date.parse(at))}
+              x2={x(Date.parse(at))}
+              y1={axis - 4}
+              y2={height}
+            >
+              <title>{message}</title>
+            </line>
           ))}
         </svg>
       </figure>
@@ -72,8 +103,18 @@ export function Gantt({ run, now }: { run: Run; now: number }) {
           columns={[
             { title: 'Partition', cell: nameOf },
             { title: 'Status', cell: ({ status }) => <Status value={status} /> },
-            { title: 'Worker', cell: ({ worker }) => worker ?? '–' },
+            { title: 'Worker', cell: ({ worker }) => <span data-worker="">{worker ?? '–'}</span> },
             { title: 'Takings', numeric: true, cell: ({ epoch }) => String(epoch) },
+            {
+              title: 'Takeovers',
+              numeric: true,
+              cell: ({ partitionNo }) => <span data-takeovers="">{takeovers(marks, partitionNo)}</span>,
+            },
+            {
+              title: 'Waited',
+              numeric: true,
+              cell: (one) => duration((one.startedAt ? Date.parse(one.startedAt) : now) - start),
+            },
             { title: 'Read', numeric: true, cell: ({ recordsRead }) => count(recordsRead) },
             { title: 'Written', numeric: true, cell: ({ recordsWritten }) => count(recordsWritten) },
             { title: 'Rejected', numeric: true, cell: ({ recordsRejected }) => count(recordsRejected) },
@@ -88,7 +129,7 @@ export function Gantt({ run, now }: { run: Run; now: number }) {
         <button
           type="button"
           className="usa-button usa-button--outline"
-          onClick={() => download(`partitions-${run.runId}.csv`, csvOf(partitions), 'text/csv')}
+          onClick={() => download(`partitions-${run.runId}.csv`, csvOf(partitions, marks), 'text/csv')}
         >
           Partitions as CSV
         </button>
@@ -103,9 +144,10 @@ interface BarProps {
   x: (at: number) => number;
   start: number;
   now: number;
+  marks: readonly LoggedEvent[];
 }
 
-function Bar({ partition, y, x, start, now }: BarProps) {
+function Bar({ partition, y, x, start, now, marks }: BarProps) {
   const begun = partition.startedAt ? Date.parse(partition.startedAt) : now;
   const end = endOf(partition, now);
   return (
@@ -127,8 +169,40 @@ function Bar({ partition, y, x, start, now }: BarProps) {
           <title>{`${nameOf(partition)}: ${words(partition.status)}, ${duration(end - begun)}`}</title>
         </rect>
       )}
+      {marks.map(({ seq, at, name, message }) => (
+        <path
+          key={seq}
+          className={name === 'PartitionTakenOver' ? 'mark mark--takeover' : 'mark'}
+          d={`M${x(Date.parse(at)).toFixed(1)} ${String(y + 7)} l5 9 h-10 z`}
+        >
+          <title>{message}</title>
+        </path>
+      ))}
     </g>
   );
+}
+
+interface Marks {
+  partitions: ReadonlyMap<number, readonly LoggedEvent[]>;
+  attempts: readonly LoggedEvent[];
+}
+
+/** Only what is new is looked at when events come. */
+function useMarks(events: readonly LoggedEvent[]): Marks {
+  const [filter] = useState(growingFilter<LoggedEvent>);
+  const marked = filter(events, '', ({ name }) => /^(PartitionTakenOver|PartitionRetried|RunResumed)$/.test(name));
+  return useMemo(() => {
+    const partitions = Map.groupBy(
+      marked.filter(({ name }) => name !== 'RunResumed'),
+      ({ partitionNo }) => partitionNo ?? -1,
+    );
+    return { partitions, attempts: marked.filter(({ name }) => name === 'RunResumed') };
+  }, [marked]);
+}
+
+function takeovers({ partitions }: Marks, partitionNo: number): string {
+  const own = partitions.get(partitionNo) ?? [];
+  return String(own.filter(({ name }) => name === 'PartitionTakenOver').length);
 }
 
 function nameOf({ kind, stage, partitionNo }: Partition): string {
@@ -140,9 +214,12 @@ function endOf({ finishedAt, startedAt, updatedAt, status }: Partition, now: num
   return status === 'EXECUTING' ? now : Date.parse(updatedAt ?? startedAt);
 }
 
-function csvOf(partitions: readonly Partition[]): string {
+function csvOf(partitions: readonly Partition[], marks: Marks): string {
   return csv([
-    ['partition', 'kind', 'stage', 'status', 'worker', 'takings', 'read', 'written', 'rejected', 'started', 'finished'],
+    [
+      ...['partition', 'kind', 'stage', 'status', 'worker', 'takings', 'takeovers'],
+      ...['read', 'written', 'rejected', 'started', 'finished'],
+    ],
     ...partitions.map((one) => [
       String(one.partitionNo),
       one.kind,
@@ -150,6 +227,7 @@ function csvOf(partitions: readonly Partition[]): string {
       one.status,
       one.worker ?? '',
       String(one.epoch),
+      takeovers(marks, one.partitionNo),
       one.recordsRead,
       one.recordsWritten,
       one.recordsRejected,

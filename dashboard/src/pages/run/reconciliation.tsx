@@ -1,6 +1,7 @@
 import { Icon } from '../../components/icon.tsx';
 import { Table } from '../../components/table.tsx';
-import { count, csv, download, words } from '../../format.ts';
+import { csv } from '../../csv.ts';
+import { count, download, words } from '../../format.ts';
 import type { Run } from './use-run.ts';
 
 /** Whether every record that was read is accounted for, step by step, and what the destination itself counts. */

@@ -6,12 +6,21 @@ import { count } from '../../format.ts';
 import { useLoad } from '../../use-load.ts';
 import { useSession } from '../../use-session.ts';
 import { Pager } from './checkpoints.tsx';
-import type { Run } from './use-run.ts';
+import { Link } from '../../router.tsx';
+import type { Permissions, Run } from './use-run.ts';
+import { VerbDialog } from './verb-dialog.tsx';
 
-/** The records that the contract refused, each with its reasons, for those who may read data. */
-export function RejectedPanel({ run }: { run: Run }) {
+interface RejectedProps {
+  run: Run;
+  permissions: Permissions | null;
+  onDone: () => void;
+}
+
+/** The records that the contract refused, each with its reasons, for those who may read data; and the way to put them through again. */
+export function RejectedPanel({ run, permissions, onDone }: RejectedProps) {
   const { flux, may } = useSession();
   const [open, setOpen] = useState(false);
+  const [asking, setAsking] = useState(false);
   const [after, setAfter] = useState<string[]>([]);
   const allowed = may('data:read');
   const { data, error } = useLoad(
@@ -54,8 +63,34 @@ export function RejectedPanel({ run }: { run: Run }) {
               title: 'Contract',
               cell: ({ contractName, contractVersion }) => `${contractName} v${String(contractVersion)}`,
             },
+            {
+              title: 'Since',
+              cell: ({ landedBy }) =>
+                landedBy ? (
+                  <>
+                    landed with <Link href={`/runs/${landedBy}`}>{landedBy}</Link>
+                  </>
+                ) : (
+                  'rejected'
+                ),
+            },
             { title: 'As it came', cell: ({ raw }) => <code className="raw">{shown(raw)}</code> },
           ]}
+        />
+      )}
+      {open && permissions?.reprocess.allowed === true && (
+        <button type="button" className="usa-button usa-button--outline" onClick={() => setAsking(true)}>
+          Reprocess these records
+        </button>
+      )}
+      {asking && (
+        <VerbDialog
+          verb="reprocess"
+          run={run}
+          onClose={() => {
+            setAsking(false);
+            onDone();
+          }}
         />
       )}
       <Pager

@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react';
 
 import { Calls } from '../../components/calls.tsx';
+import { Fact } from '../../components/fact.tsx';
 import { Page } from '../../components/page.tsx';
 import { Problem } from '../../components/problem.tsx';
 import { Status } from '../../components/status.tsx';
@@ -10,9 +11,10 @@ import { useNow } from '../../use-load.ts';
 import { CheckpointsPanel } from './checkpoints.tsx';
 import { EventLogView } from './event-log.tsx';
 import { Gantt } from './gantt.tsx';
+import { Lineage } from './lineage.tsx';
 import { ReconciliationPanel } from './reconciliation.tsx';
 import { RejectedPanel } from './rejected.tsx';
-import { Fact, Throughput } from './throughput.tsx';
+import { Throughput } from './throughput.tsx';
 import { useEventLog } from './use-event-log.ts';
 import { type LoadedRun, type Run, useRun } from './use-run.ts';
 import { Verbs } from './verbs.tsx';
@@ -86,17 +88,22 @@ function Shown({ run, loaded }: { run: Run; loaded: LoadedRun }) {
         {run.load && (
           <Fact
             name="Dataset"
-            value={`${run.load.dataset}, load ${String(run.load.loadNo)} (${words(run.load.mode)}), ${words(run.load.status)}, ${count(run.load.recordCount)} records`}
+            value={
+              <>
+                <Link href={`/data/${run.load.dataset}`}>{run.load.dataset}</Link>
+                {`, load ${run.load.loadNo} (${words(run.load.mode)}), ${words(run.load.status)}, ${count(run.load.recordCount)} records`}
+              </>
+            }
           />
         )}
       </dl>
-      <Lineage run={run} />
       <Throughput runId={run.runId} attempt={run.attempt} now={now} />
       <ReconciliationPanel run={run} />
-      <Gantt run={run} now={now} />
+      <Gantt run={run} now={now} events={log.events} />
       <EventLogView runId={run.runId} log={log} />
       <CheckpointsPanel run={run} permissions={permissions} />
-      <RejectedPanel run={run} />
+      <RejectedPanel run={run} permissions={permissions} onDone={refresh} />
+      <Lineage run={run} />
       <Calls
         cli={`flux runs watch ${run.runId}`}
         sdk={`for await (const item of flux.runs.watch('${run.runId}')) console.log(item);`}
@@ -113,21 +120,5 @@ function Announcement({ text }: { text: string }) {
     <span className="usa-sr-only" role="status">
       {text === first ? '' : text}
     </span>
-  );
-}
-
-function Lineage({ run }: { run: Run }) {
-  const { forkedFrom, rerunOf, resumedFrom } = run.lineage;
-  const from = forkedFrom ?? rerunOf;
-  if (!from && !resumedFrom) return null;
-  return (
-    <p>
-      {from && (
-        <>
-          {forkedFrom ? 'Forked from' : 'A rerun of'} <Link href={`/runs/${from.runId}`}>{from.runId}</Link>.{' '}
-        </>
-      )}
-      {resumedFrom && `Resumed after event ${resumedFrom.seq}.`}
-    </p>
   );
 }

@@ -1,7 +1,10 @@
 import type { RunProgress } from '@flux-etl/sdk';
 import { useEffect, useState } from 'react';
 
-import { count, csv, download, duration, moment, percent } from '../../format.ts';
+import { Fact } from '../../components/fact.tsx';
+import { Table } from '../../components/table.tsx';
+import { csv } from '../../csv.ts';
+import { count, download, duration, moment, percent } from '../../format.ts';
 import { useSession } from '../../use-session.ts';
 
 interface Sample {
@@ -14,6 +17,8 @@ const width = 960;
 const height = 130;
 const inset = { left: 64, right: 8, top: 8, bottom: 20 };
 const samplesMax = 1_200;
+/** Of the chart's twin, which is drawn anew with each sample. */
+const rowsMax = 120;
 /** A run that has shown nothing for so long is marked. */
 const stalledAfterMs = 20_000;
 
@@ -69,16 +74,8 @@ export function Throughput({ runId, attempt, now }: { runId: string; attempt: nu
   );
 }
 
-export function Fact({ name, value }: { name: string; value: string }) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{value}</dd>
-    </div>
-  );
-}
-
 function Plot({ samples, runId }: { samples: readonly Sample[]; runId: string }) {
+  const [open, setOpen] = useState(false);
   const first = samples[0]?.at ?? 0;
   const span = Math.max(1, (samples.at(-1)?.at ?? 0) - first);
   const most = Math.max(1, ...samples.map(({ rate }) => rate));
@@ -117,6 +114,21 @@ function Plot({ samples, runId }: { samples: readonly Sample[]; runId: string })
         ))}
         <polyline className="line" points={line} />
       </svg>
+      <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+        <summary>Throughput as a table</summary>
+        {open && (
+          <Table
+            caption={`Records per second, the newest ${String(rowsMax)} of ${String(samples.length)}; the CSV has all`}
+            rows={samples.slice(-rowsMax).reverse()}
+            keyOf={({ at, read }) => `${String(at)} ${read}`}
+            columns={[
+              { title: 'At', cell: ({ at }) => moment(new Date(at).toISOString()) },
+              { title: 'Records per second', numeric: true, cell: ({ rate }) => count(Math.round(rate)) },
+              { title: 'Records read', numeric: true, cell: ({ read }) => count(read) },
+            ]}
+          />
+        )}
+      </details>
     </figure>
   );
 }

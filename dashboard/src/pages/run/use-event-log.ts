@@ -2,6 +2,7 @@ import type { RunEvent } from '@flux-etl/sdk';
 import { useCallback, useEffect, useRef, useState } from 'react';
 
 import { useSession } from '../../use-session.ts';
+import { append, type EventWindow, prepend } from './event-window.ts';
 
 /** A place in the log without events: what the server no longer has, or what this page let go. */
 export type LoggedEvent = Pick<
@@ -23,8 +24,8 @@ export interface EventLog {
 }
 
 const pageSize = 200;
-/** Events that are kept; the oldest go when more come, and can be loaded again. */
-const keptMax = 100_000;
+/** The oldest of so many events go when more come, and can be loaded again. */
+const nothing: EventWindow<LoggedEvent> = { events: [], hasEarlier: false, keptMax: 100_000 };
 const drawEveryMs = 250;
 
 /**
@@ -39,8 +40,7 @@ export function useEventLog(
   onEvents: (events: readonly LoggedEvent[]) => void,
 ): EventLog {
   const { flux } = useSession();
-  const [events, setEvents] = useState<readonly LoggedEvent[]>([]);
-  const [earlier, setEarlier] = useState<string | null>(null);
+  const [held, setHeld] = useState<EventWindow<LoggedEvent>>(nothing);
   const [ended, setEnded] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const [gaps, setGaps] = useState<readonly string[]>([]);
@@ -62,15 +62,14 @@ export function useEventLog(
       const batch = arrived;
       arrived = [];
       if (batch.length === 0 || stop.signal.aborted) return;
-      setEvents((before) => [...before, ...batch].slice(-keptMax));
+      setHeld((before) => append(before, batch));
       tell.current(batch);
     };
     const follow = async (): Promise<void> => {
       if (cursor.current === null) {
         const { edges, pageInfo } = await flux.api.runEventLog({ runId, last: pageSize }, { signal: stop.signal });
         cursor.current = edges.at(-1)?.cursor ?? null;
-        setEvents(edges.map(({ node }) => node));
-        setEarlier(pageInfo.hasPreviousPage ? (edges[0]?.cursor ?? null) : null);
+        setHeld({ ...nothing, events: edges.map(({ node }) => node), hasEarlier: pageInfo.hasPreviousPage });
       }
       for await (const item of flux.runs.watch(runId, { after: cursor.current, signal: stop.signal })) {
         cursor.current = item.cursor;
@@ -91,16 +90,17 @@ export function useEventLog(
     };
   }, [flux, runId, attempt]);
 
+  const first = held.events[0]?.cursor;
   const loadEarlier = useCallback(async () => {
-    if (earlier === null) return;
+    if (first === undefined) return;
     try {
-      const { edges, pageInfo } = await flux.api.runEventLog({ runId, last: pageSize, before: earlier });
-      setEvents((before) => [...edges.map(({ node }) => node), ...before]);
-      setEarlier(pageInfo.hasPreviousPage ? (edges[0]?.cursor ?? null) : null);
+      const { edges, pageInfo } = await flux.api.runEventLog({ runId, last: pageSize, before: first });
+      const page = { before: first, events: edges.map(({ node }) => node), hasEarlier: pageInfo.hasPreviousPage };
+      setHeld((before) => prepend(before, page));
     } catch (cause) {
       setError(cause);
     }
-  }, [flux, runId, earlier]);
+  }, [flux, runId, first]);
 
-  return { events, hasEarlier: earlier !== null, loadEarlier, ended, error, gaps };
+  return { events: held.events, hasEarlier: held.hasEarlier, loadEarlier, ended, error, gaps };
 }

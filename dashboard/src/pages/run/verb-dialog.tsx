@@ -1,8 +1,9 @@
 import { type Flux, successOf } from '@flux-etl/sdk';
 import { type FormEvent, useState } from 'react';
 
-import { Calls } from '../../components/calls.tsx';
+import { Calls, quoted, restChange } from '../../components/calls.tsx';
 import { Dialog } from '../../components/dialog.tsx';
+import { DialogEnd } from '../../components/dialog-end.tsx';
 import { Problem } from '../../components/problem.tsx';
 import { Table } from '../../components/table.tsx';
 import { count, words } from '../../format.ts';
@@ -29,9 +30,27 @@ interface VerbText {
   do: (flux: Flux, asked: Asked) => Promise<Outcome>;
   cli: (asked: Asked) => string;
   sdk: (asked: Asked) => string;
+  curl: (asked: Asked) => string;
 }
 
-const quoted = (text: string): string => JSON.stringify(text === '' ? 'why' : text);
+const whyOf = ({ reason }: Asked): string => (reason === '' ? 'why' : reason);
+/** A verb's command: `flux runs cancel ID --reason WHY`. */
+const cliOf =
+  (verb: string) =>
+  (asked: Asked): string =>
+    `flux runs ${verb} ${asked.checkpointId || asked.runId} --reason ${quoted(whyOf(asked))}`;
+const inputOf = (asked: Asked) => ({
+  ...(asked.checkpointId === '' ? { runId: asked.runId } : { checkpointId: asked.checkpointId }),
+  reason: whyOf(asked),
+});
+const sdkOf =
+  (method: string) =>
+  (asked: Asked): string =>
+    `await flux.api.${method}(${JSON.stringify(inputOf(asked))});`;
+const curlOf =
+  (path: string) =>
+  (asked: Asked): string =>
+    restChange(path, inputOf(asked));
 
 export const verbs: Readonly<Record<Verb, VerbText>> = {
   cancel: {
@@ -39,41 +58,45 @@ export const verbs: Readonly<Record<Verb, VerbText>> = {
     says: 'No batch commits from now on. It is cancelled when its workers have acknowledged, after 30 seconds by force. What is committed stays, and the run can be resumed.',
     reasonRequired: true,
     do: async (flux, { runId, reason }) => successOf(await flux.api.cancelRun({ runId, reason })),
-    cli: ({ runId, reason }) => `flux runs cancel ${runId} --reason ${quoted(reason)}`,
-    sdk: ({ runId, reason }) => `await flux.api.cancelRun({ runId: '${runId}', reason: ${quoted(reason)} });`,
+    cli: cliOf('cancel'),
+    sdk: sdkOf('cancelRun'),
+    curl: curlOf('/cancel-run'),
   },
   resume: {
     title: 'Resume',
     says: 'The next attempt goes on from the last checkpoints that verify.',
     reasonRequired: true,
     do: async (flux, { runId, reason }) => successOf(await flux.api.resumeRun({ runId, reason })),
-    cli: ({ runId, reason }) => `flux runs resume ${runId} --reason ${quoted(reason)}`,
-    sdk: ({ runId, reason }) => `await flux.api.resumeRun({ runId: '${runId}', reason: ${quoted(reason)} });`,
+    cli: cliOf('resume'),
+    sdk: sdkOf('resumeRun'),
+    curl: curlOf('/resume-run'),
   },
   rerun: {
     title: 'Rerun',
     says: 'A new run with the same request and the very bytes that this one pinned. All of the work is done again.',
     reasonRequired: false,
     do: async (flux, { runId, reason }) => successOf(await flux.api.rerunRun({ runId, ...given(reason) })),
-    cli: ({ runId, reason }) => `flux runs rerun ${runId} --reason ${quoted(reason)}`,
-    sdk: ({ runId, reason }) => `await flux.api.rerunRun({ runId: '${runId}', reason: ${quoted(reason)} });`,
+    cli: cliOf('rerun'),
+    sdk: sdkOf('rerunRun'),
+    curl: curlOf('/rerun-run'),
   },
   fork: {
     title: 'Fork',
     says: 'A new run that takes over what was committed when the checkpoint was saved, and does the rest anew.',
     reasonRequired: true,
     do: async (flux, { checkpointId, reason }) => successOf(await flux.api.forkRun({ checkpointId, reason })),
-    cli: ({ checkpointId, reason }) => `flux runs fork ${checkpointId} --reason ${quoted(reason)}`,
-    sdk: ({ checkpointId, reason }) =>
-      `await flux.api.forkRun({ checkpointId: '${checkpointId}', reason: ${quoted(reason)} });`,
+    cli: cliOf('fork'),
+    sdk: sdkOf('forkRun'),
+    curl: curlOf('/fork-run'),
   },
   reprocess: {
     title: 'Reprocess rejected',
     says: 'A new run puts the rejected records through the pipeline’s current version again.',
     reasonRequired: true,
     do: async (flux, { runId, reason }) => successOf(await flux.api.reprocessRejected({ runId, reason })),
-    cli: ({ runId, reason }) => `flux runs reprocess ${runId} --reason ${quoted(reason)}`,
-    sdk: ({ runId, reason }) => `await flux.api.reprocessRejected({ runId: '${runId}', reason: ${quoted(reason)} });`,
+    cli: cliOf('reprocess'),
+    sdk: sdkOf('reprocessRejected'),
+    curl: curlOf('/reprocess-rejected'),
   },
   replay: {
     title: 'Replay',
@@ -86,6 +109,7 @@ export const verbs: Readonly<Record<Verb, VerbText>> = {
     },
     cli: ({ runId }) => `flux runs replay ${runId}`,
     sdk: ({ runId }) => `await flux.api.replayRun({ runId: '${runId}' });`,
+    curl: ({ runId }) => restChange('/replay-run', { runId }),
   },
 };
 
@@ -103,7 +127,7 @@ export function VerbDialog({ verb, run, checkpointId = '', onClose }: VerbDialog
   const [error, setError] = useState<unknown>(null);
   const [said, setSaid] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
-  const { title, says, reasonRequired, do: perform, cli, sdk } = verbs[verb];
+  const { title, says, reasonRequired, do: perform, cli, sdk, curl } = verbs[verb];
   const asked = { runId: run.runId, checkpointId, reason };
   const submit = (event: FormEvent): void => {
     event.preventDefault();
@@ -146,16 +170,9 @@ export function VerbDialog({ verb, run, checkpointId = '', onClose }: VerbDialog
             />
           </>
         )}
-        <div className="dialog-end">
-          <button type="submit" className="usa-button" disabled={busy}>
-            {title}
-          </button>
-          <button type="button" className="usa-button usa-button--outline" onClick={onClose}>
-            Close
-          </button>
-        </div>
+        <DialogEnd does={title} busy={busy} onClose={onClose} />
       </form>
-      <Calls cli={cli(asked)} sdk={sdk(asked)} />
+      <Calls cli={cli(asked)} sdk={sdk(asked)} curl={curl(asked)} />
     </Dialog>
   );
 }

@@ -1,15 +1,25 @@
-import { Page } from '../components/page.tsx';
-import { Problem } from '../components/problem.tsx';
-import { Status } from '../components/status.tsx';
-import { Table } from '../components/table.tsx';
-import { count, moment, words } from '../format.ts';
-import { Link } from '../router.tsx';
-import { useLoad } from '../use-load.ts';
-import { useSession } from '../use-session.ts';
+import { useState } from 'react';
 
-/** What works and what waits: held partitions, waiting runs with their reasons, schedules, backfills. */
+import { Calls, restCall } from '../../components/calls.tsx';
+import { Page } from '../../components/page.tsx';
+import { Problem } from '../../components/problem.tsx';
+import { Status } from '../../components/status.tsx';
+import { Table } from '../../components/table.tsx';
+import { count, moment, words } from '../../format.ts';
+import { Link, useQuery } from '../../router.tsx';
+import { useLoad } from '../../use-load.ts';
+import { useSession } from '../../use-session.ts';
+import { BackfillView } from './backfill-grid.tsx';
+import { FairShare } from './fair-share.tsx';
+import { Health } from './health.tsx';
+import { Schedules } from './schedules.tsx';
+
+/** What works and what waits: the installation's health, held partitions, waiting runs with their reasons, schedules, backfills. */
 export default function QueuePage() {
   const { flux } = useSession();
+  const [query] = useQuery();
+  const backfill = query.get('backfill');
+  const [round, setRound] = useState(0);
   const held = useLoad('held', async (signal) => {
     const { edges } = await flux.api.runs({ filter: { status: ['IN_PROGRESS', 'CANCELLING'] }, first: 20 }, { signal });
     const runs = await Promise.all(edges.map(({ node }) => flux.api.run({ id: node.runId }, { signal })));
@@ -20,9 +30,11 @@ export default function QueuePage() {
   const waiting = useLoad('waiting', (signal) =>
     flux.api.runs({ filter: { status: ['PENDING'] }, first: 50 }, { signal }),
   );
-  const schedules = useLoad('schedules', (signal) => flux.api.schedules({ first: 50 }, { signal }));
   const backfills = useLoad('backfills', (signal) => flux.api.backfills({ first: 20 }, { signal }));
-  const reload = (): void => [held, waiting, schedules, backfills].forEach((one) => one.reload());
+  const reload = (): void => {
+    [held, waiting, backfills].forEach((one) => one.reload());
+    setRound((before) => before + 1);
+  };
   return (
     <Page
       title="Workers and queue"
@@ -32,7 +44,9 @@ export default function QueuePage() {
         </button>
       }
     >
-      <Problem error={held.error ?? waiting.error ?? schedules.error ?? backfills.error} />
+      <Problem error={held.error ?? waiting.error ?? backfills.error} />
+      <Health round={round} />
+      <FairShare executing={held.data?.length ?? 0} round={round} />
       <h2>Held by workers</h2>
       <Table
         caption="Partitions that a worker holds now"
@@ -49,6 +63,7 @@ export default function QueuePage() {
           { title: 'Takings', numeric: true, cell: ({ partition }) => String(partition.epoch) },
           { title: 'Read', numeric: true, cell: ({ partition }) => count(partition.recordsRead) },
           { title: 'Last sign', cell: ({ partition }) => moment(partition.updatedAt) },
+          { title: 'Lease until', cell: ({ partition }) => moment(partition.leaseExpiresAt) },
         ]}
       />
       <h2>Waiting</h2>
@@ -68,24 +83,7 @@ export default function QueuePage() {
           { title: 'Asked for', cell: ({ createdAt }) => moment(createdAt) },
         ]}
       />
-      <h2>Schedules</h2>
-      <Table
-        caption="Schedules"
-        rows={schedules.data?.edges.map(({ node }) => node) ?? []}
-        keyOf={({ id }) => id}
-        empty="There is no schedule: flux schedules create."
-        columns={[
-          { title: 'Schedule', cell: ({ name }) => name },
-          {
-            title: 'Pipeline',
-            cell: ({ pipelineName }) => <Link href={`/pipelines/${pipelineName}`}>{pipelineName}</Link>,
-          },
-          { title: 'Status', cell: ({ status }) => <Status value={status} /> },
-          { title: 'When', cell: ({ cron, timeZone }) => `${cron} (${timeZone})` },
-          { title: 'Next', cell: ({ nextTickAt }) => moment(nextTickAt) },
-          { title: 'Overlap', cell: ({ overlap }) => words(overlap) },
-        ]}
-      />
+      <Schedules round={round} />
       <h2>Backfills</h2>
       <Table
         caption="Backfills"
@@ -93,9 +91,15 @@ export default function QueuePage() {
         keyOf={({ id }) => id}
         empty="There is no backfill."
         columns={[
-          { title: 'Pipeline', cell: ({ pipelineName }) => pipelineName },
+          {
+            title: 'Backfill',
+            cell: ({ backfillId, pipelineName, firstDate, lastDate }) => (
+              <Link href={`/queue?backfill=${backfillId}`} aria-current={backfill === backfillId ? 'true' : undefined}>
+                {pipelineName}, {firstDate} to {lastDate}
+              </Link>
+            ),
+          },
           { title: 'Status', cell: ({ status }) => <Status value={status} /> },
-          { title: 'Dates', cell: ({ firstDate, lastDate }) => `${firstDate} to ${lastDate}` },
           {
             title: 'Done',
             numeric: true,
@@ -104,6 +108,14 @@ export default function QueuePage() {
           { title: 'Failed', numeric: true, cell: ({ progress }) => String(progress.failed) },
           { title: 'By', cell: ({ requestedBy }) => requestedBy },
         ]}
+      />
+      {backfill !== null && <BackfillView key={backfill} id={backfill} />}
+      <Calls
+        cli={'flux runs list --status IN_PROGRESS\nflux schedules list\nflux backfills list'}
+        sdk={
+          "await flux.api.runs({ filter: { status: ['IN_PROGRESS'] } });\nawait flux.api.schedules();\nawait flux.api.backfills();"
+        }
+        curl={['/runs?status=IN_PROGRESS', '/schedules', '/backfills'].map(restCall).join('\n')}
       />
     </Page>
   );
