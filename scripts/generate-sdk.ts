@@ -6,10 +6,24 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 
 import { type CodegenConfig, generate } from '@graphql-codegen/cli';
-import { buildSchema, type GraphQLSchema, Kind, OperationTypeNode, parse, print } from 'graphql';
+import {
+  buildSchema,
+  getNamedType,
+  type GraphQLInputObjectType,
+  type GraphQLSchema,
+  isEnumType,
+  isNonNullType,
+  Kind,
+  OperationTypeNode,
+  parse,
+  print,
+  stripIgnoredCharacters,
+  visit,
+} from 'graphql';
 import prettier from 'prettier';
 import { parse as parseYaml } from 'yaml';
 
+import { sha256Hex } from '../src/crypto/hash.ts';
 import { errorCodes } from '../src/errors.ts';
 import { rootDocument } from '../src/server/rest/root-document.ts';
 
@@ -29,7 +43,15 @@ const files = (await generate({ ...config, silent: true, errorsOnly: true }, fal
   content: string;
 }[];
 const written = new Map(files.map(({ filename, content }) => [filename, content]));
-const manifest = JSON.parse(contentOf(`${sources}persisted-documents.json`)) as Record<string, string>;
+/** By the hash that codegen gave: the text that is sent, and its own. */
+const sent = new Map(
+  Object.entries(JSON.parse(contentOf(`${sources}persisted-documents.json`)) as Record<string, string>).map(
+    ([hash, text]) => {
+      const short = compact(text);
+      return [hash, { text: short, hash: `sha256:${sha256Hex(short)}` }] as const;
+    },
+  ),
+);
 
 rmSync(new URL(sources, root), { recursive: true, force: true });
 mkdirSync(new URL(sources, root), { recursive: true });
@@ -37,7 +59,10 @@ mkdirSync(new URL('sdk/generated/', root), { recursive: true });
 await save(`${sources}graphql.ts`, plainDocuments(contentOf(`${sources}graphql.ts`)));
 await save(`${sources}operations.ts`, contentOf(`${sources}operations.ts`));
 await save(`${sources}errors.ts`, errorTypes(schema));
-const sorted = Object.entries(manifest).sort(([, a], [, b]) => (operationName(a) < operationName(b) ? -1 : 1));
+await save(`${sources}inputs.ts`, inputFields(schema, ['StartRunInput', 'StartBackfillInput']));
+const sorted = [...sent.values()]
+  .map(({ hash, text }) => [hash, text] as const)
+  .sort(([, a], [, b]) => (operationName(a) < operationName(b) ? -1 : 1));
 writeFileSync(manifestFile, `${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`);
 
 function contentOf(name: string): string {
@@ -66,13 +91,21 @@ function plainDocuments(content: string): string {
     .replace(/export class TypedDocumentString[\s\S]*?\n\}\n/, '')
     .replace(/export const \w+FragmentDoc = new TypedDocumentString\(`[^`]*`, \{.*?\}\) as unknown as [^;]+;\n/g, '')
     .replace(documents, (_all, name: string, meta: string, result: string, variables: string) => {
-      const { hash } = JSON.parse(meta) as { hash: string };
-      const text = manifest[hash];
-      if (text === undefined) throw new Error(`${name} is not in the manifest.`);
-      return `export const ${name}Document = /*#__PURE__*/ typedDocument<${result}, ${variables}>(${JSON.stringify(text)}, '${hash}');`;
+      const document = sent.get((JSON.parse(meta) as { hash: string }).hash);
+      if (!document) throw new Error(`${name} is not in the manifest.`);
+      return `export const ${name}Document = /*#__PURE__*/ typedDocument<${result}, ${variables}>(${JSON.stringify(document.text)}, '${document.hash}');`;
     });
   if (body.includes('TypedDocumentString')) throw new Error('client-preset writes its documents in another way now.');
   return body;
+}
+
+/** What is for people and not for the server, descriptions and spaces, is not sent: a bundle holds every text. */
+function compact(text: string): string {
+  const described = visit(parse(text), {
+    OperationDefinition: (node) => ({ ...node, description: undefined }),
+    FragmentDefinition: (node) => ({ ...node, description: undefined }),
+  });
+  return stripIgnoredCharacters(print(described));
 }
 
 /** The codes that the API names, and the types that a mutation's result may be instead of what was asked for. */
@@ -83,6 +116,36 @@ function errorTypes(sdl: GraphQLSchema): string {
     .map(({ name }) => `'${name}'`);
   const codes = Object.entries(errorCodes).map(([code, [, meaning]]) => `  /** ${meaning} */\n  | '${code}'`);
   return `/** The codes of docs/errors.md. */\nexport type ErrorCode =\n${codes.join('\n')};\n\n/** What a mutation's result may be instead of what was asked for. */\nexport type ErrorTypename = ${names.join(' | ')};\n`;
+}
+
+/** The fields of inputs that forms are made of: what a page asks for is what the API takes, in its words. */
+function inputFields(sdl: GraphQLSchema, names: readonly string[]): string {
+  const lists = names.map((name) => {
+    const fields = Object.values((sdl.getType(name) as GraphQLInputObjectType).getFields()).map((field) => {
+      const type = getNamedType(field.type);
+      return {
+        name: field.name,
+        type: isEnumType(type) ? 'ENUM' : type.name,
+        required: isNonNullType(field.type),
+        description: field.description ?? '',
+        ...(isEnumType(type) ? { values: type.getValues().map((value) => value.name) } : {}),
+      };
+    });
+    return `/** The fields of \`${name}\`. */\nexport const ${name.charAt(0).toLowerCase()}${name.slice(1)}Fields: readonly InputField[] = ${JSON.stringify(fields)};`;
+  });
+  return [
+    '/** A field of an input, for whoever makes a form of it. */',
+    'export interface InputField {',
+    '  readonly name: string;',
+    '  /** The scalar’s name, or ENUM. */',
+    '  readonly type: string;',
+    '  readonly required: boolean;',
+    '  readonly description: string;',
+    '  /** Of an ENUM. */',
+    '  readonly values?: readonly string[];',
+    '}\n',
+    ...lists,
+  ].join('\n');
 }
 
 function deriveOperations(sdl: GraphQLSchema): string {

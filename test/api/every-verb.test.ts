@@ -1,7 +1,5 @@
-/**
- * The verbs on runs are mutations, commands and REST calls, and all three leave the same behind. Dry runs, whose command waits for
- * the plan, are in test/flow/dry-run.test.ts.
- */
+/** The verbs on runs are mutations, commands and REST calls, and all three leave the same behind; a dry run, nothing but itself. */
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -17,6 +15,8 @@ import { type ApiServer, startApiServer } from '../support/api-server.ts';
 import { useDatabase } from '../support/database.ts';
 import { fakeEngine, type FakeSource } from '../support/fake-engine.ts';
 import { flux } from '../support/flux.ts';
+import { until } from '../support/runs.ts';
+import { allRows, changedRows } from '../support/table-rows.ts';
 import { type PipelineOptions, useWorkerBench } from '../support/worker.ts';
 
 const database = useDatabase();
@@ -223,6 +223,66 @@ it.each(verbs)(
       expect.objectContaining({ action: verb.action, success: true }),
     );
     for (const other of others) expect(other).toEqual(first);
+  },
+);
+
+const dryRun: Verb = {
+  mutation: 'startRun',
+  action: 'run.start',
+  prepare: completed,
+  // The command gives a key in any case.
+  input: ({ pipeline }) => Promise.resolve({ pipeline, dryRun: true, idempotencyKey: randomUUID() }),
+  command: ({ pipeline, idempotencyKey }) => [
+    ...['start', text(pipeline), '--dry-run'],
+    ...['--idempotency-key', text(idempotencyKey)],
+  ],
+};
+
+/** The command waits for the plan, so somebody has to work beside it. */
+async function performAndWork(perform: Transport, input: Record<string, unknown>): Promise<void> {
+  const deps = await bench.deps(fakeEngine(source));
+  let asked = false;
+  const performing = perform(dryRun, input).finally(() => (asked = true));
+  performing.catch(() => undefined);
+  await until(async () => {
+    const outcomes = await bench.drain(deps);
+    return outcomes.length > 0 || asked;
+  });
+  await performing;
+  await bench.drain(deps);
+}
+
+it.each(Object.entries(transports))(
+  'startRun as a dry run, as a %s, plans the run and writes nothing but itself',
+  { timeout: 180_000 },
+  async (_name, perform) => {
+    const run = await dryRun.prepare();
+    const { pipeline } = run;
+    const before = await allRows(database);
+    await performAndWork(perform, await dryRun.input(run));
+    const changes = changedRows(before, await allRows(database));
+    // The run's row, its partition, its history from RunQueued to RunCompleted, the entries of request, taking and end, the request's
+    // key, and whose turn it is: one row of an account, written anew.
+    expect(changes).toEqual({
+      'flux.runs': { added: 1, gone: 0 },
+      'flux.run_partitions': { added: 1, gone: 0 },
+      'flux.run_events': { added: 4, gone: 0 },
+      'flux.audit_inbox': { added: 3, gone: 0 },
+      'flux.idempotency_keys': { added: 1, gone: 0 },
+      'flux.agency_turns': { added: 1, gone: 1 },
+    });
+    const { rows } = await database.admin().query<{ id: string }>(sql`
+      select run_id as id from flux.runs where pipeline_name = ${pipeline} order by run_id desc limit 1
+    `);
+    const query = `query ($id: ID!) { run(id: $id) { status dryRun dryRunPlan { recordsTotal destination { dataset exists } } } }`;
+    const { data } = await post(graphqlPath, { query, variables: { id: rows[0]?.id } });
+    expect(data).toMatchObject({
+      run: {
+        status: 'COMPLETED',
+        dryRun: true,
+        dryRunPlan: { recordsTotal: '6', destination: { dataset: pipeline, exists: true } },
+      },
+    });
   },
 );
 

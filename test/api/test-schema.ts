@@ -17,6 +17,8 @@ export function tick(): void {
   for (const go of waiting) go();
 }
 
+const gathered = new WeakMap<object, Promise<string>>();
+
 const Loop = builder.objectRef<object>('Loop');
 Loop.implement({
   description: 'Goes as deep as one likes.',
@@ -54,6 +56,27 @@ builder.queryFields((t) => ({
           resolve('ended');
         });
       }),
+  }),
+  late: t.string({
+    auth: 'authenticated',
+    description: 'Fails when its signal ends it; counts in `subscriptions`.',
+    resolve: (_root, _args, ctx) =>
+      new Promise<string>((_resolve, reject) => {
+        subscriptions.opened += 1;
+        ctx.signal.addEventListener('abort', () => {
+          subscriptions.closed += 1;
+          reject(new Error('canceling statement due to user request'));
+        });
+      }),
+  }),
+  together: t.string({
+    auth: 'authenticated',
+    description: 'Fails for one cause that all who ask in the same operation wait for.',
+    resolve: (_root, _args, ctx) => {
+      const failing = gathered.get(ctx) ?? Promise.reject(new Error('the gathered read failed'));
+      gathered.set(ctx, failing);
+      return failing;
+    },
   }),
   numbers: t.intList({
     auth: 'authenticated',

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createFlux, type Flux, type RunEventItem, successOf } from '#sdk';
 import { localIssuer } from '../../src/auth/local-issuer.ts';
 import { channels, notify } from '../../src/db/notify.ts';
+import { sql } from '../../src/db/sql.ts';
 import { ensureKeys } from '../../src/domain/manage-keys.ts';
 import { localKeyEncryption } from '../../src/keys/key-encryption.ts';
 import { useDatabase } from '../support/database.ts';
@@ -14,6 +15,7 @@ import { testDataKey } from '../support/encryption.ts';
 import { type FluxProcess, freePort, startFlux, temporaryFolder } from '../support/flux.ts';
 import { definitions, history, storedSeqs } from '../support/served-api.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { useWorkerBench } from '../support/worker.ts';
 
 interface Api {
   port: number;
@@ -22,6 +24,7 @@ interface Api {
 }
 
 const database = useDatabase();
+const bench = useWorkerBench(database);
 let home: Awaited<ReturnType<typeof temporaryFolder>>;
 let one: Api;
 let other: Api;
@@ -189,3 +192,63 @@ it('find by their polls what no notification told, and count it', { timeout: 120
   const stored = await storedSeqs(database, runId);
   for (const { items } of watchers) expect(seqs(items)).toEqual(stored);
 });
+
+/** Kills the process that works an operation on many runs, in the middle of it. @returns how many runs were done by then */
+async function killTheOneThatWorks(operationId: string): Promise<number> {
+  const progress = async (): Promise<{ holder: string | null; done: number }> => {
+    const { rows } = await database.admin().query<{ holder: string | null; done: number }>(sql`
+      select o.leased_by as holder, count(i.*) filter (where i.status <> 'PENDING')::int as done
+      from flux.bulk_operations o join flux.bulk_items i using (agency_id, operation_id)
+      where o.operation_id = ${operationId}
+      group by o.leased_by
+    `);
+    return rows[0] as { holder: string | null; done: number };
+  };
+  await expect.poll(async () => (await progress()).done, { ...patiently, interval: 5 }).toBeGreaterThanOrEqual(3);
+  const { holder } = await progress();
+  const victim = [one, other].find(({ server }) => holder?.includes(`-${String(server.pid)}-`) === true);
+  if (!victim) throw new Error(`expected one of the two API processes to hold the operation, found ${String(holder)}`);
+  await kill(victim);
+  const { done } = await progress();
+  if (victim === one) one = await start(one.port);
+  else other = await start(other.port);
+  return done;
+}
+
+it(
+  'finish an operation on many runs whose process is killed in the middle of it: each run is cancelled once, and resumed once',
+  { timeout: 240_000 },
+  async () => {
+    const count = 150;
+    await bench.addPipeline({ agency: 'nasa', name: 'many', dataset: 'many' });
+    const runs: string[] = [];
+    for (let i = 0; i < count; i += 1) runs.push(await bench.queueRun('nasa', 'many'));
+    for (const [verb, event, status] of [
+      ['cancelRuns', 'CancelRequested', 'CANCELLED'],
+      ['resumeRuns', 'RunResumed', 'PENDING'],
+    ] as const) {
+      const flux = client(urlOf(one));
+      const asked = { filter: { pipeline: 'many' }, reason: 'wrong day' };
+      const operation = successOf(await flux.api[verb](asked));
+      expect(operation.total).toBe(count);
+      const done = await killTheOneThatWorks(operation.operationId);
+      expect(done).toBeLessThan(count);
+      const look = async () => {
+        const { rows } = await database.admin().query(sql`
+          select o.status, count(*) filter (where i.status = 'DONE')::int as done
+          from flux.bulk_operations o join flux.bulk_items i using (agency_id, operation_id)
+          where o.operation_id = ${operation.operationId}
+          group by o.status
+        `);
+        return rows[0];
+      };
+      await expect.poll(look, patiently).toEqual({ status: 'COMPLETED', done: count });
+      const { rows } = await database.admin().query(sql`
+        select count(*)::int as events, count(distinct e.run_id)::int as runs, count(distinct r.run_id)::int as there
+        from flux.runs r left join flux.run_events e on e.run_id = r.run_id and e.name = ${event}
+        where r.run_id = any (${runs}::uuid[]) and r.status = ${status}
+      `);
+      expect(rows).toEqual([{ events: count, runs: count, there: count }]);
+    }
+  },
+);

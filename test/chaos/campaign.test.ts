@@ -3,11 +3,13 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Campaign, openCampaign } from './campaign.ts';
 import { inWords, reportOn } from './report.ts';
 import { scenariosOf } from './scenarios.ts';
+import { inTime, OutOfTime, suiteMs } from './suite-clock.ts';
 
 /** Printed, so that the chances of a failure can be had again: FLUX_CHAOS_SEED. */
 const seed = Number(process.env.FLUX_CHAOS_SEED ?? Date.now() % 2 ** 31);
 let campaign: Campaign;
 const skipped: string[] = [];
+const told: string[] = [];
 
 // The machine does not lose power in a test, and what a SIGKILL of ours loses is in the kernel's cache.
 beforeAll(async () => {
@@ -17,21 +19,30 @@ afterAll(() => campaign.close());
 
 it.each(scenariosOf((why) => skipped.push(why)))(
   'keeps every invariant when $name',
-  { timeout: 400_000 },
-  async (scenario) => {
-    const wrong = [...(await scenario.run(campaign)), ...(await campaign.settle())];
-    expect(wrong, `seed ${String(seed)}`).toEqual([]);
+  { timeout: suiteMs + 30_000 },
+  async ({ name, run }) => {
+    const startedAt = performance.now();
+    let how = 'BROKEN';
+    try {
+      const wrong = await inTime(name, async () => [...(await run(campaign)), ...(await campaign.settle())]);
+      if (wrong.length === 0) how = 'holds';
+      expect(wrong, `seed ${String(seed)}`).toEqual([]);
+    } catch (cause) {
+      if (cause instanceof OutOfTime) how = cause.message.split(':')[0] as string;
+      throw cause;
+    } finally {
+      told.push(`${((performance.now() - startedAt) / 1_000).toFixed(0).padStart(5)} s  ${how}  ${name}`);
+    }
   },
 );
 
-it('loses nothing, and takes over soon', { timeout: 60_000 }, async (context) => {
-  const report = await reportOn(campaign);
-  process.stdout.write(`chaos, seed ${String(seed)}\n${inWords(report, campaign.faults)}\n`);
+it('loses nothing, and takes over soon', { timeout: suiteMs + 30_000 }, async (context) => {
+  process.stdout.write(`chaos, seed ${String(seed)}\n${told.join('\n')}\n`);
+  const report = await inTime('the report', () => reportOn(campaign));
+  process.stdout.write(`${inWords(report, campaign.faults)}\n`);
   expect(report.faults).toBeGreaterThanOrEqual(60);
   expect(report.takeovers.count).toBeGreaterThanOrEqual(20);
-  expect(report.takeovers.p50).toBeLessThanOrEqual(10);
-  // The promise is 10 s, and the report prints what was seen; a machine that does other things meanwhile may take longer.
-  expect(report.takeovers.max).toBeLessThanOrEqual(30);
+  expect(report.takeovers.max, report.takeovers.slowest).toBeLessThanOrEqual(10);
   expect(report.checkpoints.acknowledged).toBeGreaterThan(500);
   expect(report.checkpoints.verified).toBe(report.checkpoints.acknowledged);
   expect(report.saves.succeeded / report.saves.attempted).toBeGreaterThanOrEqual(0.9999);

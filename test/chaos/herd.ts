@@ -12,6 +12,7 @@ import type { WorkerProcessConfig } from './worker-process.ts';
 /** A partition that a worker held when something was done to it. */
 export interface Lost {
   fault: string;
+  worker: string;
   /** Milliseconds since 1970, by the clock that the server shares. */
   at: number;
   runId: string;
@@ -108,7 +109,7 @@ export function createHerd(arena: Arena): Herd {
         from flux.run_partitions
         where leased_by = ${member.id} and status = 'EXECUTING'
       `);
-      for (const row of rows) losses.push({ fault, at, ...row });
+      for (const row of rows) losses.push({ fault, worker: member.id, at, ...row });
     },
     async journals() {
       return (await Promise.all(all.map((member) => member.journal()))).flat();

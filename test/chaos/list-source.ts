@@ -50,6 +50,7 @@ export function listEngine(reach: (point: string) => void): EtlEngine {
     planSource: (request) => of(request.definition).planSource(request),
     describeOutput: () => Promise.reject(new Error('a list is never reprocessed')),
     dryRun: () => Promise.reject(new Error('a list has no dry run')),
+    storeReference: () => Promise.reject(new Error('a list joins nothing')),
     cutRecords: () => [],
     openBatches: (request) => of(request.definition).openBatches(request),
   };

@@ -67,8 +67,6 @@ export async function killAtRandom(campaign: Campaign, kills: number): Promise<v
 
 /** Freezes a worker, waits until another has its partition, and lets it go on. @returns whether it came so far */
 async function freezeAt(campaign: Campaign, point: string, skip: number): Promise<boolean> {
-  await campaign.keepWorkers(1);
-  await campaign.queue(3, { count: 96 });
   const zombie = await campaign.herd.sacrifice(point, 'stop', { skip });
   if (zombie === null) return false;
   campaign.fault(`SIGSTOP ${point}, then SIGCONT`);
@@ -82,28 +80,36 @@ async function freezeAt(campaign: Campaign, point: string, skip: number): Promis
   return taken;
 }
 
-/** Zombies: frozen past their lease between two statements of a batch, and inside COPY. */
+/**
+ * Zombies: frozen past their lease between two statements of a batch, and inside COPY. All at once, with one worker beside them that
+ * wants the rows of their runs.
+ */
 export async function freezePastTheLease(campaign: Campaign): Promise<string[]> {
-  const failed: string[] = [];
-  for (const [point, skip] of [
+  await campaign.keepWorkers(1);
+  const filled = new AbortController();
+  const filling = keepQueueFilled(campaign, filled.signal, { count: 96 });
+  const points = [
     ['after fence', 3],
     ['sent insert rows', 1],
     ['before COMMIT', 3],
     ['sent insert rows', 4],
-  ] as const) {
-    if (!(await freezeAt(campaign, point, skip))) failed.push(`nobody took over after SIGSTOP ${point}`);
-  }
-  return failed;
+  ] as const;
+  const taken = await Promise.all(points.map(([point, skip]) => freezeAt(campaign, point, skip)));
+  filled.abort();
+  await filling;
+  return points.flatMap(([point], i) => (taken[i] === true ? [] : [`nobody took over after SIGSTOP ${point}`]));
 }
 
-async function busyWorker(campaign: Campaign): Promise<Member | null> {
+async function busyWorker(campaign: Campaign, besides: Member[] = []): Promise<Member | null> {
   let found: Member | undefined;
   await eventually(async () => {
     const rows = await campaign.arena.ask<{ id: string }>(sql`
       select leased_by as id from flux.run_partitions
       where status = 'EXECUTING' and kind = 'BATCHES' and records_read > 0 and lease_expires_at > clock_timestamp()
     `);
-    found = campaign.herd.members().find(({ id }) => rows.some((row) => row.id === id));
+    found = campaign.herd
+      .members()
+      .find((member) => !besides.includes(member) && rows.some(({ id }) => id === member.id));
     return found !== undefined;
   });
   return found ?? null;
@@ -111,16 +117,18 @@ async function busyWorker(campaign: Campaign): Promise<Member | null> {
 
 /** An event loop that stands still beyond the lease: no heartbeat, no answer, and then everything at once. */
 export async function blockEventLoop(campaign: Campaign): Promise<void> {
-  await campaign.keepWorkers(2);
-  await campaign.queue(3, { count: 240, batchMs: 60 });
+  await campaign.keepWorkers(3);
+  await campaign.queue(4, { count: 240, batchMs: 60 });
+  const blocked: Member[] = [];
   for (let i = 0; i < 2; i += 1) {
-    const worker = await busyWorker(campaign);
+    const worker = await busyWorker(campaign, blocked);
     if (worker === null) return;
     await campaign.herd.noteLoss('blocked event loop', worker);
     worker.command({ block: 8_000 });
     campaign.fault('event loop blocked for 8 s');
-    await wait(8_500);
+    blocked.push(worker);
   }
+  await wait(8_500);
 }
 
 /** @returns what it changed: it must be nothing, for the database's clock decides */
@@ -160,19 +168,25 @@ const damages = [
   ['bytes of another digest', sql`hash = sha256(c.body || c.body)`],
 ] as const;
 
-/** Kills a worker after some batches and damages the newest checkpoint before anybody has taken over. */
+/** Kills workers after some batches and damages the newest checkpoint of each before anybody has taken over. */
 export async function damageCheckpoints(campaign: Campaign): Promise<string[]> {
   const { arena, herd } = campaign;
   const failed: string[] = [];
-  for (const [name, change] of damages) {
-    await campaign.keepWorkers(1);
-    await campaign.queue(3, { count: 96 });
-    const known = herd.losses.length;
-    if ((await herd.sacrifice('after COMMIT', 'kill', { skip: 8 })) === null) {
+  await campaign.keepWorkers(1);
+  const filled = new AbortController();
+  const filling = keepQueueFilled(campaign, filled.signal, { count: 96 });
+  await Promise.all(damages.map((damage) => killAndDamage(damage)));
+  filled.abort();
+  await filling;
+  return failed;
+
+  async function killAndDamage([name, change]: (typeof damages)[number]): Promise<void> {
+    const victim = await herd.sacrifice('after COMMIT', 'kill', { skip: 8 });
+    if (victim === null) {
       failed.push(`no worker came so far (${name})`);
-      continue;
+      return;
     }
-    for (const { runId, partition } of herd.losses.slice(known)) {
+    for (const { runId, partition } of herd.losses.filter(({ worker }) => worker === victim.id)) {
       const changed = await arena.ask<{ version: number }>(sql`
         update flux.checkpoints c set ${change}
         from flux.checkpoints p
@@ -195,7 +209,6 @@ export async function damageCheckpoints(campaign: Campaign): Promise<string[]> {
       if (!noticed) failed.push(`nobody noticed ${name}`);
     }
   }
-  return failed;
 }
 
 /** Cancels runs, some of whose workers cannot acknowledge, and resumes them. */

@@ -52,21 +52,27 @@ export async function loseCommits(campaign: Campaign, times: number): Promise<st
   });
 }
 
-/** A slow network, one that tears messages apart, one that resets, and one that is silent. */
+/** A slow network, one that tears messages apart and resets; and beside it one that is silent. */
 export async function badNetwork(campaign: Campaign): Promise<string[]> {
   await campaign.keepWorkers(1);
+  const wrong = await Promise.all([tornNetwork(campaign), silentNetwork(campaign)]);
+  return wrong.flat();
+}
+
+const more = (campaign: Campaign): Promise<unknown> => campaign.queue(4, { count: 96, batchMs: 60 });
+const busy = (campaign: Campaign, worker: Member): Promise<boolean> =>
+  eventually(async () => {
+    const held = await campaign.arena.ask(sql`
+      select from flux.run_partitions where leased_by = ${worker.id} and status = 'EXECUTING' and holder_pid is not null
+    `);
+    return held.length > 0;
+  }, 30_000);
+
+function tornNetwork(campaign: Campaign): Promise<string[]> {
   return withProxy(campaign, async (proxy, worker) => {
-    const busy = (): Promise<boolean> =>
-      eventually(async () => {
-        const held = await campaign.arena.ask(sql`
-          select from flux.run_partitions where leased_by = ${worker.id} and status = 'EXECUTING' and holder_pid is not null
-        `);
-        return held.length > 0;
-      }, 30_000);
-    const more = (): Promise<unknown> => campaign.queue(4, { count: 96, batchMs: 60 });
-    await more();
+    await more(campaign);
     proxy.slice(7);
-    await busy();
+    await busy(campaign, worker);
     await wait(2_000);
     campaign.fault('messages in pieces of 7 bytes');
     proxy.slice(0);
@@ -75,13 +81,19 @@ export async function badNetwork(campaign: Campaign): Promise<string[]> {
     campaign.fault('latency of 300 ms each way');
     proxy.delay(0);
     for (let i = 0; i < 3; i += 1) {
-      await more();
-      if (!(await busy())) return ['the worker behind the proxy got no work'];
+      await more(campaign);
+      if (!(await busy(campaign, worker))) return ['the worker behind the proxy got no work'];
       proxy.reset();
       campaign.fault('connections reset');
     }
-    await more();
-    await busy();
+    return [];
+  });
+}
+
+function silentNetwork(campaign: Campaign): Promise<string[]> {
+  return withProxy(campaign, async (proxy, worker) => {
+    await more(campaign);
+    if (!(await busy(campaign, worker))) return ['the worker behind the silent proxy got no work'];
     const at = Date.now();
     proxy.blackhole(true);
     await campaign.herd.noteLoss('half-open connections', worker, at);
@@ -200,7 +212,7 @@ export async function fullObjectStore(campaign: Campaign): Promise<string | null
 async function writeSource({ arena }: Campaign): Promise<{ sources: string; values: number[] }> {
   const sources = path.join(arena.folder, 'sources');
   await mkdir(sources, { recursive: true });
-  const values = Array.from({ length: 4_000 }, (_, i) => 50_000_000 + i);
+  const values = Array.from({ length: 1_000 }, (_, i) => 50_000_000 + i);
   await writeFile(
     path.join(sources, 'rows.csv'),
     `id,value\n${values.map((value, i) => `${String(i)},${String(value)}\n`).join('')}`,

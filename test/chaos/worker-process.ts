@@ -44,7 +44,10 @@ const worker = startWorker(
     workFolder: config.workFolder,
     id: config.id,
   },
-  { engine: withFailpoints(engine), log: { info: say('info'), warn: say('warn'), error: say('error') } },
+  {
+    engine: withFailpoints(engine),
+    log: { debug: () => undefined, info: say('info'), warn: say('warn'), error: say('error') },
+  },
 );
 process.on('SIGTERM', () => void worker.stop({ graceMs: 8_000 }).then(() => process.exit(0)));
 // A worker whose parent has gone must not stay.

@@ -76,3 +76,28 @@ it('does not work a partition again whose last COMMIT succeeded although its rep
   expect(outcomes).toEqual(['completed', 'abandoned', 'completed']);
   await expectExactlyOnce(runId, 'cutlast');
 });
+
+it('knows its own end although a beat finds it before the reply to its COMMIT comes', async () => {
+  await bench.addPipeline({ agency: 'bts', name: 'late', dataset: 'late' });
+  const runId = await bench.queueRun('bts', 'late');
+  // Beats take the direct way, and there are several of them between a COMMIT and its reply.
+  const direct = await bench.deps(fakeEngine({ values, partitions: 1, batchRecords: 6 }), {
+    times: { heartbeatMs: 5 },
+  });
+  const deps: WorkerDeps = {
+    ...direct,
+    config: { ...direct.config, databaseUrl: cutter.url(direct.config.databaseUrl) },
+  };
+  cutter.delay(30);
+  try {
+    const outcomes = [];
+    for (let taking = 0; taking < 3; taking += 1) {
+      outcomes.push(await executePartition(deps, await bench.claim(), new AbortController().signal));
+    }
+    expect(outcomes).toEqual(['completed', 'completed', 'completed']);
+  } finally {
+    cutter.delay(0);
+  }
+  const { rows: runs } = await database.admin().query(sql`select status from flux.runs where run_id = ${runId}`);
+  expect(runs).toEqual([{ status: 'COMPLETED' }]);
+});

@@ -84,6 +84,28 @@ describe('flux.save_checkpoint', () => {
     expect(await load()).toMatchObject({ version: 3, corrupted: [], body: chain[2]?.body });
   });
 
+  test('finds the predecessor without reading the checkpoints before it, also where nothing was ever analysed', async () => {
+    const count = 60;
+    const read = await nasa.withConnection((session) =>
+      inTransaction(session, async (tx) => {
+        let previousHash: string | null = null;
+        for (let version = 1; version <= count; version += 1) {
+          const { body, hash } = checkpointBytes({ ...run, partition: 0, version, epoch: 1, previousHash });
+          await tx.query(
+            sql`select flux.save_checkpoint(${run.runId}, 0, ${version}, 1, 'IN_PROGRESS', 'write', ${body}, ${hash})`,
+          );
+          previousHash = hash.toString('hex');
+        }
+        const { rows } = await tx.query<{ fetched: number }>(sql`
+          select (seq_tup_read + idx_tup_fetch)::int as fetched from pg_stat_xact_all_tables where relid = 'flux.checkpoints'::regclass
+        `);
+        return rows[0]?.fetched;
+      }),
+    );
+    // Read one by one it were 1,770.
+    expect(read).toBeLessThan(2 * count);
+  });
+
   test('refuses bytes that do not have the digest', async () => {
     const { body } = checkpointBytes({ ...run, partition: 0, version: 1, epoch: 1, previousHash: null });
     const wrong = { body, hash: Buffer.alloc(32, 7) };

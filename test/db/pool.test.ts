@@ -1,9 +1,13 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import pgCopyStreams from 'pg-copy-streams';
+import { describe, expect, test, vi } from 'vitest';
 
 import { connect, createPool } from '../../src/db/pool.ts';
 import { ident, literal, sql } from '../../src/db/sql.ts';
-import { inTransaction } from '../../src/db/transaction.ts';
+import { inTransaction, together } from '../../src/db/transaction.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
@@ -49,6 +53,115 @@ describe('values', () => {
         counts: expect.anything(),
       },
     ]);
+  });
+});
+
+describe('a prepared connection', () => {
+  test('prepares each text once, and copies in between', async () => {
+    const session = await connect({ url: database.adminUrl, applicationName: 'prepared', prepared: true });
+    try {
+      expect(session.pipelined).toBe(false);
+      const insert = (n: number): Promise<unknown> =>
+        session.query(sql`insert into pg_temp.counted (n) values (${n}::int) /* once */`);
+      await session.query(sql`create temporary table counted (n int)`);
+      await inTransaction(session, async (tx) => {
+        await insert(1);
+        await pipeline(Readable.from(['2\n']), tx.client.query(pgCopyStreams.from('copy pg_temp.counted from stdin')));
+        await insert(3);
+      });
+      const { rows: counted } = await session.query(sql`select n from pg_temp.counted order by n`);
+      expect(counted).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }]);
+      const { rows: prepared } = await session.query(sql`
+        select generic_plans + custom_plans as runs from pg_prepared_statements where statement like '%/* once */'
+      `);
+      expect(prepared).toEqual([{ runs: 2n }]);
+    } finally {
+      await session.end();
+    }
+  });
+
+  test('sends what is asked for together in one packet, and copies and fails in between', async () => {
+    const session = await connect({ url: database.adminUrl, applicationName: 'prepared', prepared: true });
+    const echo = (n: number) => async (): Promise<number | undefined> =>
+      (await session.query<{ n: number }>(sql`select ${n}::int as n`)).rows[0]?.n;
+    // The end of a statement in the extended protocol; one that waited for the answer before it would not have come yet.
+    const { connection } = session.client as unknown as { connection: { sync(): void } };
+    const sync = vi.spyOn(connection, 'sync');
+    try {
+      const burst = together(session, echo(1), echo(2), echo(3));
+      expect(sync).toHaveBeenCalledTimes(3);
+      expect(await burst).toEqual([1, 2, 3]);
+      await session.query(sql`create temporary table counted (n int)`);
+      await inTransaction(
+        session,
+        async (tx) => {
+          await pipeline(
+            Readable.from(['2\n']),
+            tx.client.query(pgCopyStreams.from('copy pg_temp.counted from stdin')),
+          );
+        },
+        async (tx) => {
+          await tx.query(sql`insert into pg_temp.counted (n) values (${1}::int)`);
+        },
+      );
+      const failing = together(session, echo(4), () => session.query(sql`select 1 / ${0}::int`), echo(5));
+      await expect(failing).rejects.toMatchObject({ code: '22012' });
+      expect((await session.query(sql`select n from pg_temp.counted order by n`)).rows).toEqual([{ n: 1 }, { n: 2 }]);
+      expect(session.pipelined).toBe(false);
+    } finally {
+      await session.end();
+    }
+  });
+
+  test('ends also while a burst is under way that nobody answers', async () => {
+    const session = await connect({ url: database.adminUrl, applicationName: 'prepared', prepared: true });
+    const burst = together(
+      session,
+      () => session.query(sql`select pg_sleep(${600}::int)`),
+      () => session.query(sql`select 1`),
+    );
+    const failed = expect(burst).rejects.toThrow(/terminated/);
+    await session.end();
+    await failed;
+    await database
+      .admin()
+      .query(
+        sql`select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(%' and pid <> pg_backend_pid()`,
+      );
+  });
+
+  test('rolls back what stands behind an opening that failed', async () => {
+    const session = await connect({ url: database.adminUrl, applicationName: 'prepared', prepared: true });
+    try {
+      await session.query(sql`create temporary table counted (n int)`);
+      const opened = inTransaction(
+        session,
+        () => session.query(sql`insert into pg_temp.counted (n) values (${1}::int)`),
+        () => Promise.reject(new Error('not ours')),
+      );
+      await expect(opened).rejects.toThrow('not ours');
+      expect((await session.query(sql`select n from pg_temp.counted`)).rows).toEqual([]);
+      expect((await session.query(sql`select now() = statement_timestamp() as alone`)).rows).toEqual([{ alone: true }]);
+    } finally {
+      await session.end();
+    }
+  });
+
+  test('goes on after a failed statement, and after the table that one names has changed', async () => {
+    const session = await connect({ url: database.adminUrl, applicationName: 'prepared', prepared: true });
+    try {
+      await session.query(sql`create temporary table changing (n int)`);
+      const divide = (by: number): Promise<unknown> => session.query(sql`select 1 / ${by}::int`);
+      const insert = (): Promise<unknown> => session.query(sql`insert into pg_temp.changing (n) values (${1}::int)`);
+      await insert();
+      await expect(divide(0)).rejects.toMatchObject({ code: '22012' });
+      await divide(1);
+      await session.query(sql`alter table pg_temp.changing add column m int`);
+      await insert();
+      expect((await session.query(sql`select n, m from pg_temp.changing`)).rows).toHaveLength(2);
+    } finally {
+      await session.end();
+    }
   });
 });
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { migrate } from '../../src/db/migrate.ts';
 import { connect, type Connection } from '../../src/db/pool.ts';
 import { agencyRole, lakeSchema, rolePassword } from '../../src/db/roles.ts';
-import { ident, literal, sql } from '../../src/db/sql.ts';
+import { ident, sql } from '../../src/db/sql.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import {
   addAgency,
@@ -16,6 +16,7 @@ import {
 } from '../../src/domain/provision-agency.ts';
 import { auditBodies } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
+import { withManagedDatabase } from '../support/managed-database.ts';
 
 const database = useDatabase();
 const deps = (): Provisioning => ({
@@ -224,35 +225,19 @@ test('a migration under another context key gives the logins the passwords of th
   await (await connect({ url: url.href, applicationName: 'test' })).end();
 });
 
-test('an admin that is no superuser, as on a managed server, can migrate and provision', async () => {
-  const name = `${database.name}_managed`;
-  const admin = ident(`${name}_admin`);
-  await database.admin().query(sql`create role ${admin} with login createrole password ${literal('managed')}`);
-  await database.admin().query(sql`create database ${ident(name)} owner ${admin}`);
-  const url = new URL(database.adminUrl);
-  url.pathname = `/${name}`;
-  url.username = `${name}_admin`;
-  url.password = 'managed';
-  try {
-    const provisioning = { adminUrl: url.href, contextKey: database.contextKey, actor: 'operator:test' };
-    await migrate(url.href, provisioning);
+test('an admin that is no superuser, as on a managed server, can migrate and provision', () =>
+  withManagedDatabase(database, async ({ name, adminUrl }) => {
+    const provisioning = { adminUrl, contextKey: database.contextKey, actor: 'operator:test' };
+    await migrate(adminUrl, provisioning);
     await addAgency(provisioning, manifest('managed'));
     await updateAgency(provisioning, manifest('managed', { name: 'Managed' }));
-    await migrate(url.href, provisioning);
-    expect(await listAgencies(url.href)).toMatchObject([{ slug: 'managed', name: 'Managed', open: true }]);
+    await migrate(adminUrl, provisioning);
+    expect(await listAgencies(adminUrl)).toMatchObject([{ slug: 'managed', name: 'Managed', open: true }]);
     const role = agencyRole(name, 'managed', 'rw');
+    const url = new URL(adminUrl);
     url.username = role;
     url.password = rolePassword(database.contextKey, role);
     const session = await connect({ url: url.href, applicationName: 'test' });
     await session.query(sql`create table ${ident(lakeSchema('managed'), 't')} (x int)`);
     await session.end();
-  } finally {
-    await database.admin().query(sql`drop database ${ident(name)} with (force)`);
-    const { rows } = await database
-      .admin()
-      .query<{ role: string }>(
-        sql`select rolname as role from pg_roles where starts_with(rolname, ${`flux_${name}_`}) or rolname = ${`${name}_admin`} order by rolname desc`,
-      );
-    for (const { role } of rows) await database.admin().query(sql`drop role ${ident(role)}`);
-  }
-});
+  }));

@@ -186,11 +186,7 @@ describe('registering a pipeline', () => {
     ['a content type that the agency does not support', { contentType: 'images' }, /supported: text/],
     ['a classification that the agency does not hold', { classification: 'S' }, /supported: U, CUI, C/],
     ['a use case that does not exist', { useCase: 'fun' }, /useCase/],
-    [
-      'a format that is not offered',
-      { source: { connection: 'files', path: 'x', format: { type: 'xlsx' } } },
-      /offered are csv/,
-    ],
+    ['a format that does not exist', { source: { connection: 'files', path: 'x', format: { type: 'orc' } } }, /format/],
     ['a transform that is not offered', { transforms: [{ type: 'deduplicate', columns: ['a'] }] }, /./],
     ['a schedule', { schedule: '0 * * * *' }, /offered/],
     [

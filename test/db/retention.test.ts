@@ -12,7 +12,6 @@ import { verifyAll } from '../../src/audit/verify-all.ts';
 import { type Connection } from '../../src/db/pool.ts';
 import { ident, sql } from '../../src/db/sql.ts';
 import { createFileStore } from '../../src/objects/file-store.ts';
-import { removeObject } from '../../src/objects/remove-object.ts';
 import { encodeEventCursor } from '../../src/events/cursor.ts';
 import { expireAll, type Expired } from '../../src/worker/retention.ts';
 import { apiDeps, auditOf, contextOf } from '../support/api.ts';
@@ -46,7 +45,7 @@ const expire = (graceMs = 0): Promise<Expired[]> =>
   expireAll({
     databaseUrl: database.workerUrl,
     contextKey: database.contextKey,
-    objects: { remove: removeObject.bind(null, store) },
+    objects: store,
     log: { info: () => undefined, warn: (fields) => expect.fail(JSON.stringify(fields)) },
     graceMs,
   });

@@ -1,11 +1,21 @@
+import type { Duplex } from 'node:stream';
+
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 
 import { createPool, type Pool } from '../../src/db/pool.ts';
-import { sql } from '../../src/db/sql.ts';
-import { inTenant } from '../../src/db/transaction.ts';
+import { type Sql, sql } from '../../src/db/sql.ts';
+import { inTenant, inTenantToEnd } from '../../src/db/transaction.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
+
+async function isAsleep(pid: number | undefined): Promise<boolean> {
+  const { rowCount } = await database.admin().query(sql`
+    select from pg_stat_activity where pid = ${pid} and wait_event = 'PgSleep'
+  `);
+  return rowCount === 1;
+}
+
 const readName = sql`select name from flux.agencies`;
 let pool: Pool | undefined;
 
@@ -51,6 +61,38 @@ describe.each([
     await expect(work).rejects.toMatchObject({ code: '22012' });
     expect(api.stats()).toEqual({ total: 1, idle: 1, waiting: 0 });
     expect((await inTenant(api, database.tenant('nasa'), (tx) => tx.query(readName))).rows).toHaveLength(1);
+  });
+
+  test('commits its last statements with their answers, and rolls all of it back when the server refuses one', async () => {
+    const api = open();
+    const renamed = (name: string) => sql`update flux.agencies set name = ${name} returning name`;
+    const end = (...statements: readonly Sql[]) =>
+      inTenantToEnd(api, database.tenant('nasa'), async (tx) => {
+        await tx.query(readName);
+        return { statements, values: (answers) => answers.flatMap(({ rows }) => rows) };
+      });
+    expect(await end(renamed('one'), readName)).toEqual({ committed: [{ name: 'one' }, { name: 'one' }] });
+    await expect(end(renamed('two'), sql`select 1 / 0`, renamed('three'))).rejects.toMatchObject({ code: '22012' });
+    // What could fail while it is sent must not let the commit behind it go alone.
+    await expect(end(renamed('four'), sql`select ${{ toJSON: () => 0 }}`)).rejects.toThrow(/found an object/);
+    expect((await inTenant(api, database.tenant('nasa'), (tx) => tx.query(readName))).rows).toEqual([{ name: 'one' }]);
+    expect(api.stats()).toEqual({ total: 1, idle: 1, waiting: 0 });
+  });
+
+  test('says whether it was rolled back when the connection is lost in front of the answers', async () => {
+    const api = open();
+    const [client, pid] = await api.withConnection(async (connection) => {
+      const { rows } = await connection.query<{ pid: number }>(sql`select pg_backend_pid() as pid`);
+      return [connection.client, rows[0]?.pid] as const;
+    });
+    const ended = inTenantToEnd(api, database.tenant('nasa'), () =>
+      Promise.resolve({ statements: [sql`select pg_sleep(600)`], values: () => [] }),
+    ).catch((thrown: unknown) => ({ thrown }));
+    await expect.poll(() => isAsleep(pid), { timeout: 60_000 }).toBe(true);
+    (client as unknown as { connection: { stream: Duplex } }).connection.stream.destroy();
+    // Where the commit is sent behind the statement's answer it was not sent; where it travels along, who knows.
+    expect(Object.keys((await ended) ?? {})).toEqual([pipeline ? 'unknown' : 'thrown']);
+    await database.admin().query(sql`select pg_terminate_backend(${pid})`);
   });
 
   test('is refused with a forged seal, and the next tenant is not', async () => {

@@ -22,7 +22,7 @@ import { useWorkerBench } from '../support/worker.ts';
 const database = useDatabase();
 const bench = useWorkerBench(database);
 const alive = new AbortController().signal;
-const taking = { draining: alive, closing: alive, turn: { batches: 0, charged: 1 } };
+const taking = { draining: alive, closing: alive, turn: { batches: 0, charged: 1, traceId: null } };
 
 beforeAll(() => database.addAgency('faa'));
 // A run that a test leaves behind must not be claimed by the next.

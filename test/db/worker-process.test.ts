@@ -130,7 +130,7 @@ describe('startWorker', () => {
       if (message === 'no work can be claimed now') misses += 1;
       if (misses === 2) twice();
     };
-    const log = { info: () => undefined, warn, error: () => undefined };
+    const log = { debug: () => undefined, info: () => undefined, warn, error: () => undefined };
     const worker = startWorker(
       {
         databaseUrl: 'postgres://nobody@127.0.0.1:1/none',

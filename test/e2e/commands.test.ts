@@ -86,7 +86,9 @@ describe('flux token', () => {
 describe('flux validate', () => {
   test('knows every sample document for what it is', async () => {
     const entries = await readdir(samples, { recursive: true });
-    const files = entries.filter((name) => name.endsWith('.json')).map((name) => path.join(samples, name));
+    // What a folder `data` holds is read by pipelines and is no document of Flux.
+    const documents = entries.filter((name) => name.endsWith('.json') && !name.split(path.sep).includes('data'));
+    const files = documents.map((name) => path.join(samples, name));
     const { code, stdout, stderr } = await flux(['validate', '--json', ...files], { home });
     expect(stderr).toBe('');
     expect(code).toBe(0);

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connectionDocument, contractDocument, pipelineDocument } from '../support/api.ts';
 import { flux, type FluxProcess, freePort, startFlux, temporaryFolder } from '../support/flux.ts';
 import { installSdk } from '../support/sdk-package.ts';
+import { alphaManifest } from '../support/alpha.ts';
 
 const checkout = path.join(import.meta.dirname, '..', '..');
 let home: string;
@@ -37,14 +38,6 @@ for (const page of ['api.md', 'sdk.md']) {
 const has = (program: string): boolean => spawnSync(program, ['--version']).status === 0;
 const missing = (program: string): string | undefined =>
   has(program) ? undefined : `${program} is not installed here; apt-get install ${program}`;
-
-const manifest = {
-  slug: 'alpha',
-  name: 'Agency Alpha',
-  abbreviation: 'AA',
-  supported_content_types: ['text'],
-  supported_use_cases: ['research'],
-};
 
 async function run(args: string[], token = ''): Promise<string> {
   const ended = await flux(args, { home, env: { FLUX_TOKEN: token } });
@@ -76,7 +69,7 @@ beforeAll(async () => {
   });
   installSdk(folder);
   await up.says(/Flux is up/);
-  await run(['agencies', 'add', await write('alpha.json', manifest)]);
+  await run(['agencies', 'add', await write('alpha.json', alphaManifest)]);
   const admin = await tokenOf('admin');
   const pipeline = pipelineDocument('readings', { contract: { name: 'reading', version: 1, maxRejectedRatio: 0.5 } });
   for (const [kind, file] of Object.entries({

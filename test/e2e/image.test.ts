@@ -9,6 +9,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 
+import { publicKeyOf } from '../../src/audit/signed-note.ts';
 import { eventually, freePort, temporaryFolder } from '../support/flux.ts';
 import { buildImage, type Image } from '../support/image.ts';
 import { withEmptyDatabase } from '../support/scratch.ts';
@@ -128,17 +129,22 @@ test('migration, API, worker and sealer run from it as an unprivileged user with
       FLUX_HOST: '127.0.0.1',
       FLUX_CONTEXT_KEY: '11'.repeat(32),
       FLUX_DATA_KEY: '22'.repeat(32),
-      FLUX_AUDIT_KEY: '33'.repeat(32),
       FLUX_ISSUERS: '[]',
       DATABASE_URL: adminUrl,
     };
     const migration = start(['migrate'], shared);
     expect(await migration.ended, migration.said()).toBe(0);
 
+    // As the manifests have it: the key that signs is the sealer's alone.
+    const auditKey = '33'.repeat(32);
+    const own: Record<string, Record<string, string>> = {
+      serve: { FLUX_AUDIT_PUBLIC_KEY: publicKeyOf(Buffer.from(auditKey, 'hex')).toString('hex') },
+      sealer: { FLUX_AUDIT_KEY: auditKey },
+    };
     const services = await Promise.all(
       (['serve', 'worker', 'sealer'] as const).map(async (name) => {
         const [port, metrics] = [await freePort(), await freePort()];
-        const env = { ...shared, FLUX_PORT: String(port), FLUX_METRICS_PORT: String(metrics) };
+        const env = { ...shared, ...own[name], FLUX_PORT: String(port), FLUX_METRICS_PORT: String(metrics) };
         return {
           name,
           ...start([name], env),

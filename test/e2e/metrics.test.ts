@@ -1,6 +1,5 @@
 /** The numbers of a real installation while a real run happens: API and worker are processes of `flux up`. */
 import { globSync, readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -12,76 +11,28 @@ import { installedRoles } from '../../src/db/installation.ts';
 import { roleUrl } from '../../src/db/roles.ts';
 import { sql } from '../../src/db/sql.ts';
 
+import { type Alpha, startAlpha } from '../support/alpha.ts';
 import { connectionDocument, contractDocument, pipelineDocument } from '../support/api.ts';
-import {
-  eventually,
-  flux,
-  type FluxProcess,
-  freePort,
-  readRunFile,
-  startFlux,
-  temporaryFolder,
-} from '../support/flux.ts';
+import { eventually, readRunFile } from '../support/flux.ts';
 
 let home: string;
-let remove: () => Promise<void>;
-let up: FluxProcess;
+let alpha: Alpha;
 let apiMetrics: string;
 let text: { api: string; worker: string };
 
-const manifest = {
-  slug: 'alpha',
-  name: 'Agency Alpha',
-  abbreviation: 'AA',
-  supported_content_types: ['text'],
-  supported_use_cases: ['research'],
-};
-
 beforeAll(async () => {
-  const temporary = await temporaryFolder('metrics');
-  remove = temporary.remove;
-  home = path.join(temporary.folder, 'home');
-  const files = path.join(temporary.folder, 'files');
-  await mkdir(files, { mode: 0o755 });
-  const write = async (name: string, content: unknown): Promise<string> => {
-    const file = path.join(files, name);
-    await writeFile(file, typeof content === 'string' ? content : JSON.stringify(content));
-    return file;
-  };
-  await write('readings.csv', 'year\n2001\n2002\nnever\n');
-  const [port, metricsPort] = [await freePort(), await freePort()];
-  up = startFlux(['up', '--workers', '1'], {
-    home,
-    env: {
-      FLUX_PORT: String(port),
-      FLUX_METRICS_PORT: String(metricsPort),
-      FLUX_SOURCE_ROOTS: JSON.stringify({ alpha: [files] }),
-      LOG_LEVEL: 'warn',
-    },
-  });
-  await up.says(/Flux is up/);
-  apiMetrics = `http://127.0.0.1:${String(metricsPort)}/metrics`;
+  alpha = await startAlpha('metrics', { readings: ['2001', '2002', 'never'], env: { LOG_LEVEL: 'warn' } });
+  ({ home } = alpha);
+  apiMetrics = alpha.metrics;
   const { metricsUrls = [] } = (await readRunFile(home)) as { metricsUrls?: string[] };
   expect(metricsUrls).toHaveLength(2);
   expect(metricsUrls[0]).toBe(apiMetrics);
 
-  const run = async (args: string[], token = ''): Promise<string> => {
-    const ended = await flux(args, { home, env: { FLUX_TOKEN: token } });
-    expect(ended, args.join(' ')).toMatchObject({ code: 0 });
-    return ended.stdout;
-  };
-  await run(['agencies', 'add', await write('alpha.json', manifest)]);
-  const token = (await run(['token', '--agency', 'alpha', '--role', 'admin', '--sub', 'pat@example.gov'])).trim();
-  const documents = {
-    connections: await write('files.json', connectionDocument),
-    contracts: await write('reading.json', contractDocument),
-    pipelines: await write(
-      'readings.json',
-      pipelineDocument('readings', { contract: { name: 'reading', version: 1, maxRejectedRatio: 0.5 } }),
-    ),
-  };
-  for (const [kind, file] of Object.entries(documents)) await run([kind, 'register', file], token);
-  await run(['runs', 'start', 'readings', '--watch'], token);
+  await alpha.register('connections', 'files', connectionDocument);
+  await alpha.register('contracts', 'reading', contractDocument);
+  const contract = { name: 'reading', version: 1, maxRejectedRatio: 0.5 };
+  await alpha.register('pipelines', 'readings', pipelineDocument('readings', { contract }));
+  await alpha.run(['runs', 'start', 'readings', '--watch'], { FLUX_TOKEN: alpha.token });
 
   const scrape = async (url = ''): Promise<string> => (await fetch(url)).text();
   text = {
@@ -94,9 +45,8 @@ beforeAll(async () => {
 }, 120_000);
 
 afterAll(async () => {
-  up.kill('SIGTERM');
-  await up.ended;
-  await remove();
+  await alpha.stop();
+  await alpha.remove();
 });
 
 /** The value of a series, undefined when it is not there. */

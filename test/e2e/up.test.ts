@@ -18,6 +18,7 @@ import {
   startFlux,
   temporaryFolder,
 } from '../support/flux.ts';
+import { alphaManifest } from '../support/alpha.ts';
 
 let home: string;
 let port: number;
@@ -64,17 +65,9 @@ async function upAndReady(...args: string[]): Promise<FluxProcess> {
 const ready = async (): Promise<boolean> =>
   (await fetch(`http://127.0.0.1:${String(port)}/health/ready`).catch(() => undefined))?.ok ?? false;
 
-const manifest = {
-  slug: 'alpha',
-  name: 'Agency Alpha',
-  abbreviation: 'AA',
-  supported_content_types: ['text'],
-  supported_use_cases: ['research'],
-};
-
 async function addAgency(): Promise<void> {
   const file = path.join(path.dirname(home), 'alpha.json');
-  await writeFile(file, JSON.stringify(manifest));
+  await writeFile(file, JSON.stringify(alphaManifest));
   expect(await flux(['agencies', 'add', file], { home })).toMatchObject({ code: 0 });
 }
 

@@ -11,6 +11,7 @@ import { createFileStore } from '../../src/objects/file-store.ts';
 import { useDatabase } from '../support/database.ts';
 import { useWorkerBench } from '../support/worker.ts';
 import { ebcdic, packed } from '../unit/etl/mainframe/encode.ts';
+import { codeFolder } from '../support/code-folder.ts';
 
 const database = useDatabase();
 const bench = useWorkerBench(database);
@@ -94,6 +95,7 @@ async function register(): Promise<void> {
 it('a mainframe file goes from bytes to the lake, batch by batch, and its counts are reconciled', async () => {
   await writeFile(path.join(folder, 'payments.ebc'), payments());
   const engine = createEtlEngine({
+    ...codeFolder,
     objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey: Buffer.alloc(32, 7) }),
     sourceRoots: { [agency]: [folder] },
   });

@@ -17,7 +17,7 @@ const database = useDatabase();
 const bench = useSealedBench(database, ['nasa', 'noaa']);
 const mark = 'FLUX-CANARY-44c0';
 
-const objects = () => agencyObjects(bench.objects, createFileStore({ folder: bench.objects, dataKey: testDataKey }));
+const objects = () => agencyObjects(createFileStore({ folder: bench.objects, dataKey: testDataKey }));
 
 const remove = (agency: string, reason = 'contract ended'): Promise<OffBoarded> =>
   offBoardAgency(bench.operator, objects(), { agency, reason });
@@ -80,7 +80,7 @@ test('off-boarding shreds, drops and proves it, refuses under a legal hold, and 
   expect(await bench.objectFiles('nasa')).toEqual([]);
 
   // Nothing opens any more, not even with a copy of the store and the key encryption key.
-  const stolen = agencyObjects(copy, createFileStore({ folder: copy, dataKey: testDataKey }));
+  const stolen = agencyObjects(createFileStore({ folder: copy, dataKey: testDataKey }));
   const ring = bench.keyRing();
   let unreadable = 0;
   for await (const address of stolen.addresses('nasa')) {

@@ -35,7 +35,7 @@ const connectionWithSecret = {
 const webhookId = '01890000-0000-7000-8000-000000000001';
 const runs: Record<'full' | 'plain' | 'staged' | 'other', string> = { full: '', plain: '', staged: '', other: '' };
 
-const objects = () => agencyObjects(bench.objects, createFileStore({ folder: bench.objects, dataKey: testDataKey }));
+const objects = () => agencyObjects(createFileStore({ folder: bench.objects, dataKey: testDataKey }));
 const reencrypt = (more: Partial<Reencryption> = {}, store = objects()): Promise<Reencrypted> =>
   reencryptAgency(bench.operator, store, { agency: 'nasa', plain: true, dataKeys: [testDataKey], ...more });
 const retire = (options: { keptMs?: number } = { keptMs: 0 }) =>

@@ -6,8 +6,7 @@ import { replayRun } from '../../src/domain/replay-run.ts';
 import { reprocessRejected } from '../../src/domain/reprocess-rejected.ts';
 import { rerunRun } from '../../src/domain/rerun-run.ts';
 import { resumeRun } from '../../src/domain/resume-run.ts';
-import { FluxError } from '../../src/errors.ts';
-import type { EtlEngine } from '../../src/etl/engine-types.ts';
+import { breaksAt } from '../support/broken-engine.ts';
 import { useDatabase } from '../support/database.ts';
 import { useField } from '../support/field.ts';
 import { readRun } from '../support/runs.ts';
@@ -245,18 +244,3 @@ describe('reprocessing the rejected records of a run', () => {
     await expect(reprocess(clean.id)).rejects.toMatchObject({ code: 'INVALID_INPUT', message: /nothing to reprocess/ });
   });
 });
-
-/** Fails before the given batch of all that are read. */
-function breaksAt(engine: EtlEngine, number: number): EtlEngine {
-  return {
-    ...engine,
-    async *openBatches(request) {
-      let seen = 0;
-      for await (const batch of engine.openBatches(request)) {
-        seen += 1;
-        if (seen === number) throw new FluxError('TRANSFORM_FAILED', 'broken on purpose');
-        yield batch;
-      }
-    },
-  };
-}

@@ -7,8 +7,7 @@ import { replayRun } from '../../src/domain/replay-run.ts';
 import { rerunRun } from '../../src/domain/rerun-run.ts';
 import { resumeRun } from '../../src/domain/resume-run.ts';
 import { forkRun } from '../../src/domain/fork-run.ts';
-import { FluxError } from '../../src/errors.ts';
-import type { EtlEngine } from '../../src/etl/engine-types.ts';
+import { breaksAt } from '../support/broken-engine.ts';
 import { useDatabase } from '../support/database.ts';
 import { useField } from '../support/field.ts';
 import { readRun } from '../support/runs.ts';
@@ -245,19 +244,6 @@ describe('the stages of a pipeline, each alone', () => {
 });
 
 describe('a single stage that breaks off', () => {
-  /** Fails before the given batch of all that are read. */
-  const breaksAt = (engine: EtlEngine, number: number): EtlEngine => ({
-    ...engine,
-    async *openBatches(request) {
-      let count = 0;
-      for await (const batch of engine.openBatches(request)) {
-        count += 1;
-        if (count === number) throw new FluxError('TRANSFORM_FAILED', 'broken on purpose');
-        yield batch;
-      }
-    },
-  });
-
   it.each(['INGEST', 'TRANSFORM', 'EXPORT'] as const)('%s: goes on, also from an older checkpoint', async (stage) => {
     const name = `broken-${stage.toLowerCase()}`;
     await pipeline(name, { batch: { records: 300 } });

@@ -6,13 +6,14 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { ident, sql } from '../../src/db/sql.ts';
-import { inTenant } from '../../src/db/transaction.ts';
 import { createEtlEngine } from '../../src/etl/engine.ts';
 import type { EtlEngine, PipelineDefinition } from '../../src/etl/engine-types.ts';
 import { createFileStore } from '../../src/objects/file-store.ts';
 import { useDatabase } from '../support/database.ts';
+import { registerPipeline } from '../support/register-pipeline.ts';
 import { sampleContract, sampleDataFolder, samplePipelineDefinition, samplePipelines } from '../support/samples.ts';
 import { useWorkerBench } from '../support/worker.ts';
+import { codeFolder } from '../support/code-folder.ts';
 
 const database = useDatabase();
 const bench = useWorkerBench(database);
@@ -23,6 +24,7 @@ let engine: EtlEngine;
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'flux flow '));
   engine = createEtlEngine({
+    ...codeFolder,
     objects: createFileStore({ folder, dataKey: Buffer.alloc(32, 7) }),
     sourceRoots: Object.fromEntries(agencies.map((agency) => [agency, [sampleDataFolder]])),
   });
@@ -30,35 +32,17 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function register(agency: string, definition: PipelineDefinition, contract: unknown): Promise<void> {
-  const { name, source } = definition;
-  const { name: contractName, version } = definition.contract as { name: string; version: number };
-  await inTenant(database.apiPool(), database.tenant(agency), async (tx) => {
-    await tx.query(sql`
-      insert into flux.connections (agency_id, name, kind, config, created_by)
-      values (${agency}, ${source.connection}, 'file', '{"roots": ["."]}', 'test')
-      on conflict do nothing
-    `);
-    await tx.query(sql`
-      insert into flux.contracts (agency_id, name, version, document, sha256, created_by)
-      values (${agency}, ${contractName}, ${version}, ${JSON.stringify(contract)}, ${Buffer.alloc(32)}, 'test')
-    `);
-    await tx.query(sql`
-      insert into flux.pipelines (agency_id, name, version, title, content_type, use_case, classification, contract_name,
-        contract_version, connection_name, definition, sha256, created_by)
-      values (${agency}, ${name}, 1, ${name}, 'text', 'research', 0, ${contractName}, ${version}, ${source.connection},
-        ${JSON.stringify(definition)}, ${Buffer.alloc(32)}, 'test')
-    `);
-  });
-}
-
 describe('the sample pipelines, from file to lake', () => {
   it.for(samplePipelines)(
     '$agency/$pipeline completes with the counts of an independent reader',
     async (sample, { skip }) => {
       const definition = samplePipelineDefinition(sample.agency, sample.pipeline) as PipelineDefinition;
       if (!existsSync(path.join(sampleDataFolder, definition.source.path))) skip('vega-datasets is not installed');
-      await register(sample.agency, definition, sampleContract(sample.agency, sample.contract));
+      await registerPipeline(database, {
+        agency: sample.agency,
+        definition,
+        contract: sampleContract(sample.agency, sample.contract),
+      });
       const runId = await bench.queueRun(sample.agency, definition.name);
       await bench.drain(await bench.deps(engine));
 

@@ -9,15 +9,13 @@ import path from 'node:path';
 import type { Page } from 'playwright-core';
 
 import { browserMissing, launchBrowser } from '../support/browser.ts';
-import { signIn, startDashboardStack } from '../support/dashboard.ts';
+import { signIn, startDashboardStack, startRunFromPage } from '../support/dashboard.ts';
 
 const folder = path.join(import.meta.dirname, '..', '..', 'docs', 'screenshots');
 const viewport = { width: 1280, height: 860 };
 
 async function start(page: Page, url: string, pipeline: string, status: string): Promise<void> {
-  await page.goto(`${url}/pipelines/${pipeline}`);
-  await page.getByLabel('Reason (may be left out)').fill('quarterly load');
-  await page.getByRole('button', { name: 'Start', exact: true }).click();
+  await startRunFromPage(page, url, pipeline, 'quarterly load');
   await page.locator(`.run-state [data-status="${status}"]`).waitFor();
 }
 
@@ -62,6 +60,12 @@ async function main(): Promise<void> {
     await page.goto(`${stack.url}/contracts/reading`);
     await page.getByRole('region', { name: /JSON Schema/ }).waitFor();
     await shoot('contract');
+    await page.goto(`${stack.url}/data`);
+    await page.getByRole('region', { name: 'Datasets' }).waitFor();
+    await shoot('data');
+    await page.goto(`${stack.url}/data/readings`);
+    await page.getByRole('region', { name: /^Records of load/ }).waitFor();
+    await shoot('dataset');
     await page.goto(`${stack.url}/audit`);
     await page.getByRole('button', { name: 'Verify the log' }).click();
     await page.getByText('The log holds').waitFor();

@@ -44,7 +44,7 @@ interface Actor {
 /** idle_in_transaction_session_timeout of every session. */
 const idleInTransactionMs = 10_000;
 /** lock_timeout of every session. */
-const lockTimeoutMs = 5_000;
+const lockTimeoutMs = 8_000;
 const lockRetryMs = 25;
 
 /** Everything that a schedule consists of. Nothing in it reads a real clock or real chance. */

@@ -5,6 +5,7 @@ import type { ActivityLog } from '../../src/audit/activity-log.ts';
 import type { Clearance, Principal } from '../../src/auth/principal.ts';
 import { createRequestContext } from '../../src/auth/request-context.ts';
 import { type Role, scopesOf } from '../../src/auth/roles.ts';
+import { createLakeReader } from '../../src/db/lake-reader.ts';
 import { sealKey } from '../../src/db/migrate.ts';
 import { sql } from '../../src/db/sql.ts';
 import { inTenant, inTransaction } from '../../src/db/transaction.ts';
@@ -75,6 +76,7 @@ export function apiDeps(database: TestDatabase, more: Partial<ApiDeps> = {}): Ap
     hints: silentHints(),
     logger: quiet,
     activity: rememberActivity(),
+    lake: createLakeReader({ databaseUrl: database.apiUrl, contextKey: database.contextKey }),
     pollMs: 50,
     ...more,
   };

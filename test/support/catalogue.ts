@@ -84,10 +84,12 @@ const definerFunctions = {
   queue_outlook: 'watchers',
   heartbeat: 'worker',
   rescue_partitions: 'worker',
+  takeover_waits: 'worker',
   queue_depth: 'worker',
   operation_counts: 'watchers',
   append_audit: 'writers',
   append_audit_batch: 'api',
+  sealer_state: 'processes',
   lead_audit: 'sealer',
   audit_state: 'sealer',
   audit_tile: 'sealer',
@@ -370,6 +372,7 @@ function codeRules({ definer, api, worker, sealer, owner }: PlatformRoles): Sql[
         and (f.name = any (${callableBy('nobody')})
           or (f.name = any (${callableBy('worker')}) and g.rolname <> ${worker})
           or (f.name = any (${callableBy('watchers')}) and g.rolname not in (${api}, ${worker}))
+          or (f.name = any (${callableBy('processes')}) and g.rolname not in (${api}, ${worker}, ${sealer}))
           or (f.name = any (${callableBy('api')}) and g.rolname <> ${api})
           or (f.name = any (${callableBy('sealer')}) and g.rolname <> ${sealer})
           or (f.name = any (${callableBy('owner')}) and g.rolname <> ${owner})

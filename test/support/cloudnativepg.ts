@@ -1,6 +1,6 @@
 /**
  * What of CloudNativePG 1.26 and of its Barman Cloud plugin the manifests may use, after their API references
- * (cloudnative-pg.io, documentation, cloudnative-pg.v1 and plugin-barman-cloud); no npm package holds their schemas.
+ * (cloudnative-pg.io, documentation, cloudnative-pg.v1 and plugin-barman-cloud). Narrower than their own schemas, which crd-schemas.ts asks.
  */
 import type { ResourceRequirements } from 'kubernetes-models/v1/ResourceRequirements';
 

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { appendFile, mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -10,6 +9,7 @@ import { createFileSource } from '../../src/connectors/file-source.ts';
 import { createHttpsSource } from '../../src/connectors/https/https-source.ts';
 import { createS3Source } from '../../src/connectors/s3/s3-source.ts';
 import type { SourceConnector, SourceRequest } from '../../src/connectors/source.ts';
+import { startBreakingNetwork } from './breaking-network.ts';
 import { startS3Server } from './s3-server.ts';
 import { startWebServer } from './web-server.ts';
 
@@ -77,7 +77,7 @@ export async function httpsBench(): Promise<ConnectorBench> {
 export async function s3Bench(program: string): Promise<ConnectorBench> {
   const server = await startS3Server(program);
   const network = await startBreakingNetwork(Number(new URL(server.url).port));
-  const credentials = { accessKeyId: 'AKIAEXAMPLE', secretAccessKey: 's3cr3t-key' };
+  const { credentials } = server;
   const admin = new S3Client({
     endpoint: server.url,
     forcePathStyle: true,
@@ -96,7 +96,7 @@ export async function s3Bench(program: string): Promise<ConnectorBench> {
     put: (name, content) => put(`landing/${name}`, content),
     // A key is a text: what climbs in a path is a name here, below the prefix.
     escapes: ['../other/secret.csv', '/other/secret.csv'],
-    secrets: ['s3cr3t-key'],
+    secrets: [credentials.secretAccessKey],
     breakAfter: (bytes, then) => network.breakAfter(bytes, then),
     limited: (maxBytes) => ({ name: 'bucket', kind: 's3', config: { ...config, maxBytes }, secret: credentials }),
     async close() {
@@ -104,40 +104,6 @@ export async function s3Bench(program: string): Promise<ConnectorBench> {
       await network.close();
       await server.close();
     },
-  };
-}
-
-/** Passes everything on, until it is told to break a connection off. */
-async function startBreakingNetwork(port: number) {
-  let breaking: { bytes: number; then: (() => Promise<void>) | undefined } | null = null;
-  const server = createServer((client) => {
-    const upstream = connect(port, '127.0.0.1');
-    let passed = 0;
-    client.on('error', () => upstream.destroy());
-    upstream.on('error', () => client.destroy());
-    client.on('close', () => upstream.destroy());
-    upstream.on('close', () => client.destroy());
-    client.pipe(upstream);
-    upstream.on('data', (piece) => {
-      passed += piece.length;
-      client.write(piece);
-      if (breaking === null || passed < breaking.bytes) return;
-      const { then } = breaking;
-      breaking = null;
-      upstream.pause();
-      void (then?.() ?? Promise.resolve()).then(() => {
-        client.resetAndDestroy();
-        upstream.destroy();
-      });
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`,
-    breakAfter(bytes: number, then?: () => Promise<void>) {
-      breaking = { bytes, then };
-    },
-    close: () => new Promise<void>((resolve) => server.close(() => resolve())),
   };
 }
 

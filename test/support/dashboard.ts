@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Page } from 'playwright-core';
 
 import { connectionDocument, contractDocument, pipelineDocument } from './api.ts';
-import { flux, type FluxProcess, freePort, startFlux, temporaryFolder } from './flux.ts';
+import { flux, type FluxProcess, freePort, readRunFile, startFlux, temporaryFolder } from './flux.ts';
 
 export const dashboardFolder = path.join(import.meta.dirname, '..', '..', 'dashboard');
 
@@ -18,6 +18,14 @@ export function buildDashboard(): void {
 
 export interface DashboardStack {
   url: string;
+  /** The worker processes that are ready now. */
+  workers(): Promise<{ id: string; pid: number }[]>;
+  /** Registers a document as the agency's admin. A contract is called as its file is. */
+  register(kind: 'connections' | 'contracts' | 'pipelines', name: string, document: unknown): Promise<void>;
+  /** Writes a file that the pipelines may read. */
+  put(name: string, content: string): Promise<void>;
+  /** Another API of the same database, a process of its own. */
+  serve(port: number): Promise<FluxProcess>;
   stop(): Promise<void>;
 }
 
@@ -46,16 +54,17 @@ export async function startDashboardStack(options: { workers: number; records: n
   );
   await writeFile(path.join(files, 'readings.csv'), `year\n${rows.join('\n')}\n`);
   const port = await freePort();
+  const env = {
+    FLUX_METRICS_PORT: '0',
+    FLUX_SOURCE_ROOTS: JSON.stringify({ nasa: [files] }),
+    LOG_LEVEL: 'warn',
+  };
   const up: FluxProcess = startFlux(['up', '--workers', String(options.workers)], {
     home,
-    env: {
-      FLUX_PORT: String(port),
-      FLUX_METRICS_PORT: '0',
-      FLUX_SOURCE_ROOTS: JSON.stringify({ nasa: [files] }),
-      LOG_LEVEL: 'warn',
-    },
+    env: { ...env, FLUX_PORT: String(port) },
   });
   await up.says(/Flux is up/);
+  const apis: FluxProcess[] = [];
   const run = async (args: string[], token = ''): Promise<string> => {
     const ended = await flux(args, { home, env: { FLUX_TOKEN: token } });
     if (ended.code !== 0) throw new Error(`flux ${args.join(' ')}: ${ended.stderr}`);
@@ -68,8 +77,7 @@ export async function startDashboardStack(options: { workers: number; records: n
   };
   await run(['agencies', 'add', await write('agency.json', manifest)]);
   const admin = await run(['token', '--agency', 'nasa', '--role', 'admin', '--sub', 'pat@example.gov']);
-  // A contract is called as its file is.
-  const register = async (kind: 'connections' | 'contracts' | 'pipelines', name: string, document: unknown) => {
+  const register: DashboardStack['register'] = async (kind, name, document) => {
     await run([kind, 'register', await write(`${name}.json`, document)], admin);
   };
   await register('connections', 'files', connectionDocument);
@@ -88,9 +96,20 @@ export async function startDashboardStack(options: { workers: number; records: n
   );
   return {
     url: `http://127.0.0.1:${String(port)}`,
+    workers: async () => (await readRunFile(home)).workers,
+    register,
+    put: (name, content) => writeFile(path.join(files, name), content),
+    async serve(ownPort) {
+      const api = startFlux(['serve'], { home, env: { ...env, LOG_LEVEL: 'info', FLUX_PORT: String(ownPort) } });
+      apis.push(api);
+      await api.says(/API is ready/);
+      return api;
+    },
     async stop() {
-      up.kill('SIGTERM');
-      await up.ended;
+      for (const process of [...apis, up]) {
+        process.kill('SIGTERM');
+        await process.ended;
+      }
       await remove();
     },
   };
@@ -107,4 +126,13 @@ export async function signIn(page: Page, url: string, agency: string, role: stri
   await page.locator(`label[for="role-${role}"]`).click();
   await enter.click();
   await leave.waitFor();
+}
+
+/** Starts a pipeline with its form, without the dry run; ends on the run's page. */
+export async function startRunFromPage(page: Page, url: string, pipeline: string, reason = ''): Promise<void> {
+  await page.goto(`${url}/pipelines/${pipeline}`);
+  const form = page.getByRole('region', { name: 'Start a run' });
+  await form.getByLabel(/^Reason/).fill(reason);
+  await form.getByRole('button', { name: 'Start without a dry run' }).click();
+  await page.locator('.run-state').waitFor();
 }

@@ -21,6 +21,7 @@ import { createFileStore } from '../../src/objects/file-store.ts';
 import { apiDeps, type CallerOptions, connectionDocument, contextOf, pipelineDocument } from './api.ts';
 import type { TestDatabase } from './database.ts';
 import { useWorkerBench } from './worker.ts';
+import { codeFolder } from './code-folder.ts';
 
 export const testDataKey = Buffer.alloc(32, 0x5a);
 
@@ -95,6 +96,7 @@ export function useSealedBench(database: TestDatabase, agencies: readonly string
       createKeyRing(other, { seals, cacheMs }),
     engine: (options = {}) =>
       createEtlEngine({
+        ...codeFolder,
         objects: createFileStore({ folder: bench.objects, dataKey: testDataKey, ...options }),
         sourceRoots: Object.fromEntries(agencies.map((agency) => [agency, [path.join(folder, 'sources', agency)]])),
         sourcePrivateHosts: Object.fromEntries(agencies.map((agency) => [agency, ['127.0.0.1']])),

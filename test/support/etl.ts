@@ -14,6 +14,7 @@ import type {
   StepCount,
 } from '../../src/etl/engine-types.ts';
 import { createFileStore } from '../../src/objects/file-store.ts';
+import { codeFolder } from './code-folder.ts';
 
 type Contract = BatchesRequest['contract'];
 
@@ -52,7 +53,7 @@ export async function etlBench(options: { root?: string; agency?: string } & Par
   await mkdir(sources, { recursive: true });
   await mkdir(workFolder);
   const objects = createFileStore({ folder: join(folder, 'objects'), dataKey: Buffer.alloc(32, 7) });
-  const engine = createEtlEngine({ objects, sourceRoots: { test: [sources] }, ...options });
+  const engine = createEtlEngine({ ...codeFolder, objects, sourceRoots: { test: [sources] }, ...options });
   const { signal } = new AbortController();
   const files: SourceAccess = { name: 'files', kind: 'file', config: { roots: ['.'] } };
   const pin = (definition: PipelineDefinition, connection = files): Promise<PinnedObject> =>

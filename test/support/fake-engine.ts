@@ -4,6 +4,7 @@ import path from 'node:path';
 import type {
   Batch,
   BatchesRequest,
+  DryRunReport,
   EtlEngine,
   OutputColumn,
   RejectedRecord,
@@ -50,7 +51,8 @@ export function fakeEngine(source: FakeSource): EtlEngine {
     },
     planSource: () => Promise.resolve(planOf(source)),
     describeOutput: () => Promise.resolve(planOf(source)),
-    dryRun: () => Promise.reject(new Error('a list has no dry run')),
+    dryRun: () => Promise.resolve(dryRunOf(source)),
+    storeReference: () => Promise.reject(new Error('a list joins nothing')),
     cutRecords: () => {
       throw new Error('a list has no places');
     },
@@ -70,6 +72,33 @@ function planOf(source: FakeSource): SourcePlan {
       from: i * size,
       to: Math.min((i + 1) * size, source.values.length),
     })),
+  };
+}
+
+/** All of the list is its sample. */
+function dryRunOf(source: FakeSource): DryRunReport {
+  const { recordsTotal, bytesTotal, columns: output, steps, ranges } = planOf(source);
+  const counts = stepsOf(source.values);
+  const [rejected, filtered] = (['recordsRejected', 'recordsFiltered'] as const).map((name) =>
+    counts.reduce((sum, step) => sum + step[name], 0),
+  ) as [number, number];
+  const recordsRead = source.values.length;
+  const recordsGood = recordsRead - rejected - filtered;
+  return {
+    origin: 'fake:list',
+    sha256: 'ab'.repeat(32),
+    recordsTotal,
+    bytesTotal,
+    columns: output,
+    steps,
+    partitions: ranges.map((range) => {
+      const { from, to } = range as { from: number; to: number };
+      return { record: from, records: to - from };
+    }),
+    sample: {
+      ...{ recordsRead, recordsGood, recordsRejected: rejected, recordsFiltered: filtered },
+      ...{ findings: [], personalData: [] },
+    },
   };
 }
 

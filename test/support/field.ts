@@ -18,9 +18,11 @@ import { localKeyEncryption } from '../../src/keys/key-encryption.ts';
 import { createKeyRing, type KeyRing } from '../../src/keys/key-ring.ts';
 import { createFileStore } from '../../src/objects/file-store.ts';
 import type { Outcome } from '../../src/worker/work.ts';
+import type { AgencyOverrides } from './agency.ts';
 import { apiDeps, contextOf } from './api.ts';
 import type { TestDatabase } from './database.ts';
 import type { WorkerBench } from './worker.ts';
+import { codeFolder } from './code-folder.ts';
 
 const asked = { reason: null, idempotencyKey: null };
 
@@ -44,7 +46,12 @@ export interface Field {
   objects(): Promise<string[]>;
 }
 
-export function useField(database: TestDatabase, bench: WorkerBench, agency: string): Field {
+export function useField(
+  database: TestDatabase,
+  bench: WorkerBench,
+  agency: string,
+  overrides: AgencyOverrides = {},
+): Field {
   let folder: string;
   let engine: EtlEngine;
   const dataKey = Buffer.alloc(32, 7);
@@ -57,10 +64,11 @@ export function useField(database: TestDatabase, bench: WorkerBench, agency: str
     folder = await mkdtemp(path.join(tmpdir(), 'flux field '));
     await mkdir(path.join(folder, 'sources'));
     engine = createEtlEngine({
+      ...codeFolder,
       objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey }),
       sourceRoots: { [agency]: [path.join(folder, 'sources')] },
     });
-    await database.addAgency(agency);
+    await database.addAgency(agency, overrides);
     const { adminUrl, contextKey } = database;
     await ensureKeys({ adminUrl, contextKey, actor: 'operator:test', encryption });
     const definition = { name: 'files', kind: 'file', title: 'Files', config: { roots: ['.'] } };

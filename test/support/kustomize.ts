@@ -6,7 +6,14 @@ import type { TestContext } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 
 export const checkout = path.join(import.meta.dirname, '..', '..');
-export const overlays = ['dev', 'production', 'production-hpa', 'observability', 'production-observed'] as const;
+export const overlays = [
+  'dev',
+  'production',
+  'production-hpa',
+  'production-bucket',
+  'observability',
+  'production-observed',
+] as const;
 export type Overlay = (typeof overlays)[number];
 
 export interface Container {

@@ -57,8 +57,36 @@ export async function layOutRestore(options: {
   home: string;
   moment: string;
 }): Promise<void> {
-  const { from, backup, archive, home, moment } = options;
-  const { uid, gid } = await stat(archive);
+  const { archive, moment } = options;
+  await layOut(options, await stat(archive), 'recovery.signal', [
+    `restore_command = 'cp "${archive}/%f" "%p"'`,
+    `recovery_target_time = '${moment}'`,
+    `recovery_target_action = 'promote'`,
+  ]);
+}
+
+/** Lays out a new server's home from the backup; it follows the server of `of`, an admin's URL, through its slot. */
+export async function layOutReplica(options: {
+  from: string;
+  backup: string;
+  home: string;
+  of: string;
+  slot: string;
+}): Promise<void> {
+  const { hostname, port, username, password } = new URL(options.of);
+  const primary = `host=${hostname} port=${port} user=${username} password=${decodeURIComponent(password)}`;
+  await layOut(options, await stat(await dataFolder(options.from)), 'standby.signal', [
+    `primary_conninfo = '${primary}'`,
+    `primary_slot_name = '${options.slot}'`,
+  ]);
+}
+
+async function layOut(
+  { from, backup, home }: { from: string; backup: string; home: string },
+  owner: { uid: number; gid: number },
+  signal: string,
+  settings: string[],
+): Promise<void> {
   const target = path.join(home, 'postgres', 'data');
   await mkdir(path.dirname(target), { recursive: true });
   await chmod(home, 0o711);
@@ -70,17 +98,9 @@ export async function layOutRestore(options: {
     { mode: 0o600 },
   );
   await cp(backup, target, { recursive: true });
-  await writeFile(path.join(target, 'recovery.signal'), '');
-  await writeFile(
-    path.join(target, 'postgresql.auto.conf'),
-    [
-      `restore_command = 'cp "${archive}/%f" "%p"'`,
-      `recovery_target_time = '${moment}'`,
-      `recovery_target_action = 'promote'`,
-      '',
-    ].join('\n'),
-  );
-  await ownAll(target, uid, gid);
+  await writeFile(path.join(target, signal), '');
+  await writeFile(path.join(target, 'postgresql.auto.conf'), [...settings, ''].join('\n'));
+  await ownAll(target, owner.uid, owner.gid);
   await chmod(target, 0o700);
 }
 

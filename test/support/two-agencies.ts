@@ -5,6 +5,8 @@ import { graphql } from 'graphql';
 import { schema } from '../../schema/schema.ts';
 import type { ApiDeps } from '../../resolvers/context.ts';
 import { encodeCursor, encodeEventCursor } from '../../src/events/cursor.ts';
+import { attachLoad, createDatasetTable, createLoadTable, type LoadTable } from '../../src/db/lake.ts';
+import { lakeSchema } from '../../src/db/roles.ts';
 import { ident, sql } from '../../src/db/sql.ts';
 import { append, completes, contextOf, connectionDocument, contractDocument, pipelineDocument, starts } from './api.ts';
 import { scratchAnchor, sealAll } from './audit.ts';
@@ -185,9 +187,10 @@ async function fillRun(
     sql`insert into flux.source_objects
         (agency_id, run_id, sha256, byte_count, address, connection_name, origin, media_type)
       values (${slug}, ${runId}, ${Buffer.alloc(32)}, 1, ${canary}, ${`${slug}-files`}, ${canary}, 'text/csv')`,
-    sql`insert into flux.datasets (agency_id, name, columns) values (${slug}, ${dataset}, '[]') on conflict do nothing`,
-    sql`insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns)
-      values (${slug}, ${dataset}, ${loadNo}, ${runId}, 'append', '[]')`,
+    sql`insert into flux.datasets (agency_id, name, columns)
+      values (${slug}, ${dataset}, ${JSON.stringify([{ name: canary, type: 'text' }])}) on conflict do nothing`,
+    sql`insert into flux.loads (agency_id, dataset, load_no, run_id, mode, columns, status, record_count, published_at)
+      values (${slug}, ${dataset}, ${loadNo}, ${runId}, 'append', '[]', 'PUBLISHED', 1, clock_timestamp())`,
     sql`insert into flux.live_subscriptions (agency_id, subscription_id, server_id, subject, issuer, role, token_id,
         token_expires_at, transport, field, ip, user_agent, request_id, opened_at, seen_at)
       values (${slug}, flux.uuid_v7(), flux.uuid_v7(), ${canary}, ${canary}, 'viewer', ${canary}, clock_timestamp(), 'sse',
@@ -195,6 +198,21 @@ async function fillRun(
   ]) {
     await admin.query(statement);
   }
+  await fillLake(database, { slug, canary, load: { schema: lakeSchema(slug), dataset, loadNo: BigInt(loadNo) } });
+}
+
+/** A record of the load, as a worker would have left it. */
+async function fillLake(
+  database: TestDatabase,
+  { slug, canary, load }: { slug: string; canary: string; load: LoadTable },
+): Promise<void> {
+  const lake = database.agencyPool(slug);
+  await createDatasetTable(lake, load, [{ name: canary, type: 'text' }]);
+  await createLoadTable(lake, load);
+  await attachLoad(lake, load);
+  await lake.query(sql`
+    insert into ${ident(load.schema, load.dataset)} values (${load.loadNo}, 1, ${`record of ${canary}`})
+  `);
 }
 
 async function idsOf(database: TestDatabase, slug: string, table: string, column: string): Promise<string[]> {
@@ -241,6 +259,11 @@ export function namingFor(
       foreign: `${foreign.slug}-${suffix}`,
       unknown: `${nobody}-${suffix}`,
     });
+    const datasets = {
+      own: `d_${own.canary}`,
+      foreign: `d_${foreign.canary}`,
+      unknown: `d_canary${randomBytes(6).toString('hex')}`,
+    };
     const anyNode = (): Record<Whose, string> =>
       random.pick([
         asGlobal('Run', runs),
@@ -266,6 +289,7 @@ export function namingFor(
         ),
         asGlobal('Agency', { own: own.slug, foreign: foreign.slug, unknown: nobody }),
         asGlobal('SourceConnection', named('files')),
+        asGlobal('Dataset', datasets),
         asGlobal(
           'Contract',
           mapped(named('reading'), (text) => `${text}@1`),
@@ -324,6 +348,7 @@ export function namingFor(
     if (name === 'pipeline' && !place.startsWith('RerunRunInput')) return named(random.pick(['open', 'secret']));
     if (place === 'Query.pipeline.name') return named('open');
     if (place === 'Query.connection.name') return named('files');
+    if (place === 'Query.dataset.name') return datasets;
     if (place === 'Query.contract.name') return named('reading');
     if (name === 'resourceId') return runs;
     if (name === 'payload') {

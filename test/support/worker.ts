@@ -20,7 +20,7 @@ import type { Outcome, WorkerDeps, WorkerTimes } from '../../src/worker/work.ts'
 import type { TestDatabase } from './database.ts';
 
 /** A lease is long: a test that is not about its end must not lose it because the machine stood still for a moment. */
-const times: WorkerTimes = { leaseMs: 60_000, heartbeatMs: 300, pollMs: 50, drainMs: 1_000 };
+const times: WorkerTimes = { leaseMs: 60_000, heartbeatMs: 300, pollMs: 50, watchMs: 50, drainMs: 1_000 };
 
 export interface LogLine {
   level: string;
@@ -61,7 +61,7 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
   const log: LogLine[] = [];
   const level = (name: string) => (fields: object, message: string) =>
     log.push({ level: name, fields: { ...fields }, message });
-  const logger = { info: level('info'), warn: level('warn'), error: level('error') };
+  const logger = { debug: level('debug'), info: level('info'), warn: level('warn'), error: level('error') };
 
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();

@@ -77,7 +77,7 @@ test('every problem is said at once, each with its name', () => {
     FLUX_ISSUERS: '{',
     FLUX_CONTEXT_KEY: 'short',
     FLUX_SOURCE_ROOTS: '{"Not A Slug":["/data"]}',
-    FLUX_OBJECT_STORE: 's3://bucket',
+    FLUX_OBJECT_STORE: 'ftp://bucket',
     LOG_LEVEL: 'loud',
     FLUX_TRUSTED_DOCUMENTS: '/documents',
   });
@@ -163,6 +163,54 @@ test('source roots and the object store become absolute folders', () => {
   });
   expect(config.sourceRoots).toEqual({ nasa: [path.resolve('data'), '/abs'] });
   expect(config.objectStoreFolder).toBe('/var/objects');
+});
+
+test('the object store may be a bucket, entered with keys of its own or the machine’s', () => {
+  const url = 's3://flux-objects/some/where?region=us-gov-west-1';
+  const { objectStoreFolder, objectStoreBucket } = loadConfig({ FLUX_HOME: home, FLUX_OBJECT_STORE: url });
+  expect(objectStoreFolder).toBe(path.join(home, 'object-copies'));
+  expect(objectStoreBucket).toEqual({
+    bucket: 'flux-objects',
+    prefix: 'some/where/',
+    region: 'us-gov-west-1',
+    cacheBytesMax: 20 * 2 ** 30,
+  });
+  const endpoint = encodeURIComponent('https://objects.example.gov:9000');
+  const given = loadConfig({
+    FLUX_HOME: home,
+    FLUX_OBJECT_STORE: `s3://flux-objects?region=any-1&endpoint=${endpoint}`,
+    FLUX_OBJECT_STORE_KEY_ID: 'id',
+    FLUX_OBJECT_STORE_KEY: 'secret',
+    FLUX_OBJECT_CACHE_BYTES: '1048576',
+  });
+  expect(given.objectStoreBucket).toEqual({
+    bucket: 'flux-objects',
+    prefix: '',
+    region: 'any-1',
+    endpoint: 'https://objects.example.gov:9000',
+    credentials: { accessKeyId: 'id', secretAccessKey: 'secret' },
+    cacheBytesMax: 1_048_576,
+  });
+});
+
+test.each([
+  ['no region', { FLUX_OBJECT_STORE: 's3://flux-objects/x' }, /names no region/],
+  ['an unknown part', { FLUX_OBJECT_STORE: 's3://flux-objects/x?region=us-east-1&acl=public' }, /should be s3:/],
+  ['no bucket', { FLUX_OBJECT_STORE: 's3://?region=us-east-1' }, /should be s3:/],
+  [
+    'an endpoint that is none',
+    { FLUX_OBJECT_STORE: 's3://flux-objects?region=us-east-1&endpoint=ftp://x' },
+    /endpoint/,
+  ],
+  ['half a key', { FLUX_OBJECT_STORE_KEY_ID: 'id' }, /FLUX_OBJECT_STORE_KEY is missing/],
+  ['the other half', { FLUX_OBJECT_STORE_KEY: 'secret' }, /FLUX_OBJECT_STORE_KEY_ID is missing/],
+  [
+    'a plain endpoint in production',
+    { ...production, FLUX_OBJECT_STORE: 's3://flux-objects?region=us-east-1&endpoint=http://10.0.0.1:9000' },
+    /leaves this machine without TLS/,
+  ],
+])('an object store with %s is refused', (_name, settings, expected) => {
+  expect(problemsOf({ FLUX_HOME: home, ...settings })).toEqual([expect.stringMatching(expected)]);
 });
 
 test('a name that looks like ours and is not is a warning, because it has no effect', () => {

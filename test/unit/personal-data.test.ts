@@ -16,12 +16,17 @@ describe('maskText', () => {
     ['"ssn":"078051120"', '"ssn":"[ssn]"'],
     ['social security number is 078051120', 'social security number is [ssn]'],
     ['ITIN 912-34-5678', 'ITIN [ssn]'],
+    ['of-078-05-1120.csv and ssn_078-05-1120_1.csv', 'of-[ssn].csv and ssn_[ssn]_1.csv'],
+    ['part 12-078-05-1120 of it', 'part 12-078-05-1120 of it'],
     ['EIN 12-3456789,', 'EIN [ein],'],
     ['4111 1111 1111 1111 and 4111-1111-1111-1111 and 378282246310005', '[card] and [card] and [card]'],
     ['(202) 456-1111, 202-456-1111, 202.456.1111, 1-202-456-1111', '[phone], [phone], [phone], [phone]'],
     ['+1 202 456 1111 and +442079460958', '[phone] and [phone]'],
     ['write to jo.o\u2019neil+x@mail.example.gov!', 'write to jo.o\u2019[email]!'],
     ['<jos\u00e9@example.org>', '<[email]>'],
+    ['routing number 021000021, ABA: 121000248', 'routing number [routing number], ABA: [routing number]'],
+    ['NPI 1234567893; npi: 1245319599', 'NPI [npi]; npi: [npi]'],
+    ['30569309025904 and 3056 930902 5904', '[card] and [card]'],
     ['DOB: 07/04/1976', 'DOB: [date of birth]'],
     ['date of birth 1976-07-04; born on July 4, 1976', 'date of birth [date of birth]; born on [date of birth]'],
     ['"date_of_birth": "1976-07-04"', '"date_of_birth": "[date of birth]"'],
@@ -37,6 +42,8 @@ describe('maskText', () => {
     'a flight on 07/04/1976',
     '0.4111111111111111',
     'faa-12-3456789-x',
+    'routing 021000022, NPI 1234567890', // no check digits
+    '021000021 bytes of 1234567893',
   ])('leaves %j', (text) => expect(maskText(text)).toBe(text));
 
   it('leaves who acts, where that is told', () => {

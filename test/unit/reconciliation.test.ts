@@ -27,6 +27,7 @@ function load(recordCount: bigint | null): LoadOfRun {
     mode: 'append',
     status: 'PUBLISHED',
     recordCount,
+    replacedCount: 0n,
     openedAt: new Date(),
     publishedAt: null,
   };

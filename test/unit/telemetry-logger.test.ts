@@ -57,6 +57,22 @@ describe('a log line', () => {
     expect(JSON.stringify(lines)).toContain('postgres://flux:***@db:5432/flux');
   });
 
+  it.each(
+    'apiKey api_key x-api-key accessKey secretAccessKey auditKey FLUX_AUDIT_KEY sealKey FLUX_CONTEXT_KEY dataKey privateKey credential credentials passphrase passwd refreshToken'.split(
+      ' ',
+    ),
+  )('hides what is called %s', (name) => {
+    const lines: Record<string, unknown>[] = [];
+    logInto(lines).info({ [name]: 's3cret', inside: { [name]: { deeper: 's3cret' } } }, 'seen');
+    expect(JSON.stringify(lines)).not.toContain('s3cret');
+  });
+
+  it.each(['key', 'keyId', 'primaryKey', 'tokens', 'accessKeyless'])('shows what is called %s', (name) => {
+    const lines: Record<string, unknown>[] = [];
+    logInto(lines).info({ [name]: 'plain' }, 'seen');
+    expect(lines[0]?.['fields']).toEqual({ [name]: 'plain' });
+  });
+
   it('tells an error’s chain of causes, and not the values in a driver’s detail', () => {
     const lines: Record<string, unknown>[] = [];
     const driver = Object.assign(new Error('duplicate key'), {

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SourceRequest, SourceStream, SourceUnchanged } from '../../../src/connectors/source.ts';
 import { isFluxError } from '../../../src/errors.ts';
 import { appendTo, type ConnectorBench, fileBench, httpsBench, s3Bench, sha256Of } from '../../support/connectors.ts';
-import { findS3Server } from '../../support/s3-server.ts';
+import { findS3Server, noS3Server } from '../../support/s3-server.ts';
 
 /** What every kind of source promises, held against a real system of each. */
 const kinds: { kind: string; start: () => Promise<ConnectorBench | null>; missing: string }[] = [
@@ -17,7 +17,7 @@ const kinds: { kind: string; start: () => Promise<ConnectorBench | null>; missin
       const program = findS3Server();
       return program === null ? Promise.resolve(null) : s3Bench(program);
     },
-    missing: 'gofakes3 is not installed (go install github.com/johannesboyne/gofakes3/cmd/gofakes3@v1.2.0)',
+    missing: noS3Server,
   },
 ];
 

@@ -106,6 +106,37 @@ describe('a delimited source', () => {
     ]);
   });
 
+  test('reads quotes behind an escape, and skips comments, with the numbers and places of the source', async () => {
+    const dialect = definitionOf('a.csv', { type: 'csv', escape: '\\', comment: '#' });
+    const lines = [
+      '# of 2026, "unfinished',
+      '"id","na\\"me"',
+      '1,"a\\"b,\\\\"',
+      '#,"',
+      '2,a\\b',
+      '3,"c\\d"',
+      'x,"e\\"f"',
+      '4,"g""h"',
+      '5,"#\n# no comment"',
+      '# the end',
+    ];
+    const text = `${lines.join('\n')}\n`;
+    const named = contractOf({ id: { type: 'integer' }, 'na"me': { type: 'string' } });
+    const result = await runSession(text, dialect, named);
+    expect(result.rows).toEqual([
+      ['1', '1', 'a"b,\\'],
+      ['2', '2', 'a\\b'],
+      ['3', '3', 'c\\d'],
+      ['6', '5', '#\n# no comment'],
+    ]);
+    expect(
+      result.rejected.map(({ recordNo, byteOffset, reasons, raw }) => [recordNo, byteOffset, reasons[0]?.rule, raw]),
+    ).toEqual([
+      [4, text.indexOf('x,'), 'type', 'x,"e\\"f"'],
+      [5, text.indexOf('4,'), 'quote', '4,"g""h"'],
+    ]);
+  });
+
   test('reads a single column and a contract with optional columns that are not there', async () => {
     const result = await runSession('id\n1\n2\n', csv, contract);
     expect(result.rows).toEqual([

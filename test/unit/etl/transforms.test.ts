@@ -144,7 +144,7 @@ describe('transforms', () => {
     ['a rename onto another column', { type: 'rename', columns: { cost: 'state' } }],
     ['a zone out of nowhere', { type: 'cast', column: 'Flight Date', to: 'timestamptz' }],
     ['a format for a number', { type: 'cast', column: 'cost', to: 'date', format: '%Y' }],
-    ['a transform that is not offered', { type: 'join', dataset: 'x', on: {}, columns: [] }],
+    ['a join of what the run has no records of', { type: 'join', dataset: 'x', on: {}, columns: [] }],
     ['a column of Flux’s own', { type: 'derive', column: '_flux_load', sql: '1' }],
   ] as const)('refuse %s', async ([, transform]) => {
     await expect(run([transform])).rejects.toMatchObject({ code: 'INVALID_INPUT' });

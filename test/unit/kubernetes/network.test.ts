@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest';
 
 import { type Manifest, type Overlay, overlays, rendered } from '../../support/kustomize.ts';
 
-// Five overlays are rendered first.
+// Six overlays are rendered first.
 vi.setConfig({ testTimeout: 120_000 });
 
 interface Selector {
@@ -142,6 +142,7 @@ const keda = { out: [], in: ['flux: keda -> database:5432'] };
 const expected: Record<Overlay, { out: string[]; in: string[] }> = {
   dev: expectedFlux,
   production: join(expectedFlux, expectedCluster, keda),
+  'production-bucket': join(expectedFlux, expectedCluster, keda),
   'production-hpa': join(expectedFlux, expectedCluster),
   observability: expectedMonitoring,
   'production-observed': join(expectedFlux, expectedCluster, keda, expectedMonitoring, { out: traces, in: [] }),

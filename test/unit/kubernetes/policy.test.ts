@@ -4,7 +4,7 @@ import { expect, test, type TestContext, vi } from 'vitest';
 import { workerDrainMs } from '../../../src/main.ts';
 import { type Container, type Manifest, type Overlay, overlays, rendered } from '../../support/kustomize.ts';
 
-// Five overlays are rendered first.
+// Six overlays are rendered first.
 vi.setConfig({ testTimeout: 120_000 });
 
 const workloadKinds = ['Deployment', 'StatefulSet', 'Job'];
@@ -365,4 +365,26 @@ test('what watches is there when it is asked for, and not otherwise', (context) 
   expect(named(rendered(context, 'production-observed'), 'ConfigMap', 'flux')?.data).toMatchObject({
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://jaeger.monitoring.svc:4318',
   });
+});
+
+test('with a bucket no pod shares a volume for objects, and its keys come from a secret', (context) => {
+  const manifests = rendered(context, 'production-bucket');
+  expect(named(manifests, 'PersistentVolumeClaim', 'flux-objects')).toBeUndefined();
+  expect(named(manifests, 'ConfigMap', 'flux')?.data?.['FLUX_OBJECT_STORE']).toMatch(/^s3:/);
+  for (const service of ['flux-api', 'flux-worker']) {
+    const pod = named(manifests, 'Deployment', service)?.spec.template.spec;
+    expect(
+      pod?.volumes?.map(({ name }) => name),
+      service,
+    ).not.toContain('objects');
+    const [container] = pod?.containers ?? [];
+    expect(
+      container?.volumeMounts?.map(({ mountPath }) => mountPath),
+      service,
+    ).not.toContain('/objects');
+    for (const name of ['FLUX_OBJECT_STORE_KEY_ID', 'FLUX_OBJECT_STORE_KEY'])
+      expect(container?.env?.find((it) => it.name === name)?.valueFrom?.secretKeyRef?.name, service).toBe(
+        'flux-objects',
+      );
+  }
 });

@@ -1,12 +1,13 @@
 /**
  * Every rendered manifest against the schemas of what it is: Kubernetes, KEDA and External Secrets from their packages,
- * CloudNativePG from ours. A literal of the package's type tells of a misspelled field, which an API server would drop.
+ * CloudNativePG from its own definitions. A literal of the package's type tells of a misspelled field, which an API server would drop.
  */
 import path from 'node:path';
 
 import ts from 'typescript';
 import { expect, test } from 'vitest';
 
+import { crdMisfits } from '../../support/crd-schemas.ts';
 import { checkout, type Manifest, overlays, rendered } from '../../support/kustomize.ts';
 
 /** Where the model of a manifest is: its TypeScript interface, and but for CloudNativePG a class that validates. */
@@ -83,7 +84,10 @@ test('every field of every manifest is one that its type has, and others are tol
 test.for(overlays)('the values of %s are valid for their schemas', { timeout: 60_000 }, async (overlay, context) => {
   for (const manifest of rendered(context, overlay)) {
     const { model } = moduleOf(manifest);
-    if (model === undefined) continue;
+    if (model === undefined) {
+      expect(crdMisfits(manifest), `${manifest.kind} ${manifest.metadata.name}`).toEqual([]);
+      continue;
+    }
     const loaded = (await import(/* @vite-ignore */ model)) as Record<
       string,
       new (data: Manifest) => { validate(): void }
@@ -92,4 +96,28 @@ test.for(overlays)('the values of %s are valid for their schemas', { timeout: 60
     expect(Model, `${manifest.apiVersion} ${manifest.kind}`).toBeDefined();
     expect(() => Model && new Model(manifest).validate(), `${manifest.kind} ${manifest.metadata.name}`).not.toThrow();
   }
+});
+
+test('the schemas of CloudNativePG tell of a wrong value, a field that is missing and one that is not theirs', (context) => {
+  const broken = (kind: string, change: (spec: Record<string, unknown>) => void): string[] => {
+    const found = overlays.flatMap((overlay) => rendered(context, overlay)).find((it) => it.kind === kind);
+    const copy = structuredClone(found) as unknown as { kind: string; spec: Record<string, unknown> };
+    change(copy.spec);
+    return crdMisfits(copy);
+  };
+  expect(broken('Cluster', (spec) => (spec['instances'] = 0))).toEqual([
+    expect.stringMatching(/^\/spec\/instances must be >= 1/),
+  ]);
+  expect(broken('Cluster', (spec) => (spec['primaryUpdateStrategy'] = 'soon'))).toEqual([
+    expect.stringMatching(/^\/spec\/primaryUpdateStrategy must be equal to one of/),
+  ]);
+  expect(broken('Cluster', (spec) => (spec['backups'] = {}))).toEqual([
+    expect.stringMatching(/^\/spec must NOT have additional.*backups/),
+  ]);
+  expect(broken('ScheduledBackup', (spec) => delete spec['schedule'])).toEqual([
+    expect.stringMatching(/^\/spec must have required.*schedule/),
+  ]);
+  expect(broken('ObjectStore', (spec) => (spec['retentionPolicy'] = 'a month'))).toEqual([
+    expect.stringMatching(/^\/spec\/retentionPolicy must match pattern/),
+  ]);
 });

@@ -8,8 +8,9 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 import { isFluxError } from '../../../src/errors.ts';
-import { createFileStore, type DataKey, type ObjectStore, readSealed } from '../../../src/objects/file-store.ts';
-import { openSealedFile } from '../../../src/objects/sealed-file.ts';
+import { createFileStore } from '../../../src/objects/file-store.ts';
+import type { DataKey, ObjectStore } from '../../../src/objects/object-store.ts';
+import { openSealedFile, readSealed } from '../../../src/objects/sealed-file.ts';
 import { headerByteCount } from '../../../src/objects/sealed-format.ts';
 
 const segmentBytes = 64;

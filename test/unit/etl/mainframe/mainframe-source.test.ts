@@ -224,3 +224,90 @@ describe('records of variable length', () => {
     });
   });
 });
+
+describe('records in blocks', () => {
+  const copybook = '01 R. 05 K PIC 9(3). 05 T PIC X(5).';
+  const inBlocks = (records: 'blocked' | 'spanned') => definitionOf('a', { type: 'mainframe', records, copybook });
+  /** A record, or a part of one: 1 the first, 3 one between, 2 the last. */
+  const segment = (text: string, part = 0): Buffer => {
+    const found = withDescriptor(ebcdic(text));
+    found[2] = part;
+    return found;
+  };
+  const block = (...segments: Buffer[]): Buffer => withDescriptor(Buffer.concat(segments));
+  const large = (...segments: Buffer[]): Buffer => {
+    const content = Buffer.concat(segments);
+    const word = Buffer.alloc(4);
+    word.writeUInt32BE(0x80_00_00_00 + content.length + 4);
+    return Buffer.concat([word, content]);
+  };
+  const three = [block(segment('001aaaaa'), segment('002bbbbb')), large(segment('003ccccc'))];
+
+  test('are read whole, whatever batch and block they fall in', async () => {
+    for (const records of [1, 2, 100]) {
+      const { rows, survey, batches } = await runSession(
+        Buffer.concat(three),
+        { ...inBlocks('blocked'), batch: { records } },
+        null,
+      );
+      expect(rows).toEqual([
+        ['1', '1', 'aaaaa'],
+        ['2', '2', 'bbbbb'],
+        ['3', '3', 'ccccc'],
+      ]);
+      expect(survey.recordsTotal).toBe(3);
+      expect(batches.reduce((sum, { bytesRead }) => sum + bytesRead, 0)).toBeGreaterThan(0);
+    }
+  });
+
+  test('may be spanned, and are rejected by the place of their own bytes', async () => {
+    const source = Buffer.concat([
+      block(segment('001aaaaa'), segment('00', 1)),
+      block(segment('2b', 3)),
+      block(segment('bbbb', 2), segment('x', 1)),
+      block(segment('03ccccc', 2), segment('004ddddd')),
+    ]);
+    for (const records of [1, 2, 100]) {
+      const { rows, rejected } = await runSession(source, { ...inBlocks('spanned'), batch: { records } }, null);
+      expect(rows).toEqual([
+        ['1', '1', 'aaaaa'],
+        ['2', '2', 'bbbbb'],
+        ['4', '4', 'ddddd'],
+      ]);
+      expect(rejected.map(({ recordNo, byteOffset, raw }) => [recordNo, byteOffset, raw])).toEqual([
+        [3, 44, 'x03ccccc'],
+      ]);
+      expect(rejected[0]?.reasons[0]?.message).toMatch(/byte 48/);
+    }
+  });
+
+  test.each([
+    [
+      'a block that promises more than there is',
+      'blocked',
+      '00200000',
+      /promises 32 bytes, but the source ends before/,
+    ],
+    ['half a block descriptor word', 'blocked', '0006', /ends within a block descriptor word/],
+    ['a block of nothing', 'blocked', '00040000', /expected a block of more than 4 bytes, found 4/],
+    ['a block that is no block', 'blocked', '00080001c1c1c1c1', /ends with two zero bytes/],
+    ['a block that is too large', 'blocked', 'ff000000', /is longer than 16777216 bytes/],
+    [
+      'a record that leaves its block',
+      'blocked',
+      '000a00000020000000f1',
+      /promises 32 bytes, but its block ends before/,
+    ],
+    ['an empty record', 'blocked', '0008000000040000', /a length of 5 or more, found 4/],
+    ['half a record descriptor word', 'blocked', '000600000006', /the block ends within a record descriptor word/],
+    ['a part where none may be', 'blocked', '0009000000050100f0', /records in parts are "spanned"/],
+    ['a part that is none', 'spanned', '0009000000050400f0', /a part of 0 to 3 and a zero byte/],
+    ['a last part without a first', 'spanned', '0009000000050200f0', /found a later part of one/],
+    ['a first part without a last', 'spanned', '0009000000050100f0', /ends before the last part/],
+    ['a first part after a first', 'spanned', '000e000000050100f000050000f0', /found the beginning of another/],
+  ] as const)('%s ends the run', async (_what, records, hex, message) => {
+    await expect(
+      runSession(Buffer.concat([...three, Buffer.from(hex, 'hex')]), inBlocks(records), null),
+    ).rejects.toMatchObject({ code: 'SOURCE_INVALID', message: expect.stringMatching(message) as string });
+  });
+});

@@ -1,0 +1,5 @@
+/** A compilation that would never come to an end. */
+process.on('message', () => {
+  for (;;);
+});
+process.send?.({ ready: true });

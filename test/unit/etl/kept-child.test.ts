@@ -1,0 +1,108 @@
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { BatchesRequest, PlanRequest, SourcePlan } from '../../../src/etl/engine-types.ts';
+import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+
+const numbers = (count: number): string => `id\n${Array.from({ length: count }, (_each, at) => at + 1).join('\n')}\n`;
+const childrenOf = (): string[] =>
+  readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+
+let bench: EtlBench;
+let keepFolder: string;
+beforeEach(async () => {
+  keepFolder = await mkdtemp(join(tmpdir(), 'flux kept-'));
+  bench = await etlBench({ keepFolder });
+  await bench.put('a.csv', numbers(100));
+});
+afterEach(async () => {
+  await nothingKept();
+  await Promise.all([bench.remove(), rm(keepFolder, { recursive: true, force: true })]);
+});
+
+/** What is kept goes by itself, with its folder. */
+async function nothingKept(): Promise<void> {
+  await vi.waitFor(() => expect([childrenOf(), readdirSync(keepFolder)]).toEqual([[], []]), { timeout: 30_000 });
+}
+
+const definition = definitionOf('a.csv', { type: 'csv' }, { batch: { records: 10 } });
+
+async function planOf(more: Partial<PlanRequest> = {}): Promise<{ plan: SourcePlan; request: PlanRequest }> {
+  const request: PlanRequest = {
+    runId: 'one',
+    definition,
+    contract: contractOf({ id: { type: 'integer' } }),
+    object: await bench.pin(definition),
+    workFolder: bench.workFolder,
+    signal: new AbortController().signal,
+    ...more,
+  };
+  return { plan: await bench.engine.planSource(request), request };
+}
+
+/** @returns the processes that worked, and the records */
+async function readRange(
+  request: PlanRequest,
+  range: BatchesRequest['range'],
+): Promise<{ pids: string[]; read: number }> {
+  const pids = new Set<string>();
+  // As a worker has it: a folder for each taking, which goes with it, and a signal that is aborted at the end.
+  const workFolder = join(bench.workFolder, 'taking');
+  mkdirSync(workFolder);
+  const reading = new AbortController();
+  let read = 0;
+  for await (const batch of bench.engine.openBatches({
+    ...request,
+    workFolder,
+    signal: reading.signal,
+    range,
+    cursor: null,
+  })) {
+    for (const pid of childrenOf()) pids.add(pid);
+    read += batch.recordsRead - batch.rejected.length;
+    await batch.release();
+    if (batch.last) reading.abort();
+  }
+  await rm(workFolder, { recursive: true });
+  return { pids: [...pids], read };
+}
+
+describe('a child that has finished its range', () => {
+  test('serves the plan and every range of its run', async () => {
+    const { plan, request } = await planOf();
+    expect(plan.ranges.length).toBe(2);
+    const kept = childrenOf();
+    expect(kept.length).toBe(1);
+    for (const range of plan.ranges) expect(await readRange(request, range)).toEqual({ pids: kept, read: 50 });
+  });
+
+  test('serves no other run, contract or source', async () => {
+    const { plan, request } = await planOf();
+    const [range = {}] = plan.ranges;
+    await bench.put('b.csv', numbers(99));
+    const other = { ...definition, source: { ...definition.source, path: 'b.csv' } };
+    const differing: Partial<PlanRequest>[] = [
+      { runId: 'two' },
+      { contract: contractOf({ id: { type: 'integer', maximum: 40 } }) },
+      { definition: other, object: await bench.pin(other) },
+    ];
+    for (const more of differing) {
+      const [kept = ''] = (await readRange(request, range)).pids;
+      const { pids, read } = await readRange({ ...request, ...more }, range);
+      expect(pids).not.toContain(kept);
+      expect(read).toBe('contract' in more ? 40 : 50);
+      await nothingKept();
+    }
+  });
+
+  test('is not kept when its reader stops early, or fails', async () => {
+    const { plan, request } = await planOf();
+    for await (const batch of bench.engine.openBatches({ ...request, range: plan.ranges[0] ?? {}, cursor: null })) {
+      await batch.release();
+      break;
+    }
+    expect([childrenOf(), readdirSync(keepFolder)]).toEqual([[], []]);
+  });
+});

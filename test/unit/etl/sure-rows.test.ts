@@ -1,0 +1,266 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { patternAutomaton } from '../../../src/etl/sure/pattern-automaton.ts';
+import { contractOf, definitionOf } from '../../support/etl.ts';
+import { runSession, type SessionResult } from './session.ts';
+
+type Format = Parameters<typeof definitionOf>[1];
+
+/** A step that leaves every record as it is, and that nothing can be sure behind: DuckDB prints each row. */
+const through = [{ type: 'filter', sql: 'true' }] as const;
+
+/** The same source by the short way and by DuckDB; a number counts by its value, since the short way leaves it as it was written. */
+async function bothWays(
+  content: string | Uint8Array,
+  format: Format,
+  contract: Record<string, unknown> | null,
+): Promise<{ sure: SessionResult; long: SessionResult }> {
+  const definition = definitionOf('a', format);
+  const sure = await runSession(content, definition, contract);
+  const long = await runSession(content, { ...definition, transforms: [...through] }, contract);
+  expect(sure.rows.map(valuesOf(sure))).toEqual(long.rows.map(valuesOf(long)));
+  expect(sure.rejected).toEqual(long.rejected);
+  expect(sure.batches.map(({ goodCount }) => goodCount)).toEqual(long.batches.map(({ goodCount }) => goodCount));
+  return { sure, long };
+}
+
+const valuesOf =
+  ({ survey }: SessionResult) =>
+  ([record, ...cells]: (string | null)[]): unknown[] => [
+    Number(record),
+    ...cells.map((cell, at) => {
+      const type = survey.columns[at]?.type;
+      if (cell === null) return null;
+      if (type === 'double precision' || type === 'bigint') return Number(cell);
+      return type === 'timestamp' || type === 'timestamptz' ? cell.replace('T', ' ').replace('Z', '+00') : cell;
+    }),
+  ];
+
+const wide = contractOf(
+  {
+    id: { type: 'integer', minimum: -5, exclusiveMaximum: 1000 },
+    amount: { type: 'number', minimum: 0.1, maximum: 1e6 },
+    kind: { type: 'string', enum: ['new', 'old', 'très'] },
+    code: { type: ['string', 'null'], pattern: '^[A-Z]{2}-\\d+$' },
+    day: { type: 'string', format: 'date' },
+    at: { type: 'string', format: 'date-time' },
+    local: { type: 'string', format: 'local-date-time' },
+    flag: { type: 'boolean' },
+    note: { type: 'string', minLength: 2, maxLength: 6 },
+  },
+  { required: ['id', 'amount'], additionalProperties: false },
+);
+
+const torture: Record<string, readonly string[]> = {
+  id: ['0', '-5', '-6', '999', '1000', '007', '-0', '+1', '1.0', '1e2', '', ' 1', '99999999999999999999', '½', 'x'],
+  amount: [
+    '0.1',
+    '.1',
+    '0.10',
+    '1000000',
+    '1000000.0000001',
+    '123456789012345678',
+    '1e3',
+    '0.',
+    '-0.0',
+    '5',
+    'NaN',
+    '',
+  ],
+  kind: ['new', 'old', 'très', 'New', 'ne', 'newer', ''],
+  code: ['AB-1', 'AB-12345', 'ab-1', 'AB-', 'AB-1 ', 'AB-١', ''],
+  day: [
+    '2024-02-29',
+    '2023-02-29',
+    '1900-02-29',
+    '2000-02-29',
+    '0001-01-01',
+    '9999-12-31',
+    '2024-13-01',
+    '2024-1-1',
+    '',
+  ],
+  at: [
+    '2024-01-01T00:00:00Z',
+    '2024-01-01T23:59:60Z',
+    '2024-01-01T00:00:00.123456Z',
+    '2024-01-01t00:00:00z',
+    '2024-01-01T00:00:00+05:30',
+    '',
+  ],
+  local: [
+    '2024-01-01T00:00:00',
+    '2024-01-01T00:00:00.5',
+    '2024-01-01T24:00:00',
+    '2024-01-01 00:00:00',
+    '2024-01-01T00:00:00.1234567',
+    '',
+  ],
+  flag: ['true', 'false', 'TRUE', '1', 'truee', ''],
+  note: ['ab', 'a', 'abcdef', 'abcdefg', 'é', 'éé', '😀', '😀😀', 'ééééééé', 'a b', ' ', ''],
+};
+const usual: Record<string, string> = {
+  id: '1',
+  amount: '2.50',
+  kind: 'new',
+  code: 'AB-1',
+  day: '2024-01-31',
+  at: '2024-01-01T00:00:00Z',
+  local: '2024-01-01T00:00:00',
+  flag: 'true',
+  note: 'text',
+};
+const names = Object.keys(usual);
+/** A usual record with one value after the other in place of its own. */
+const records = names.flatMap((name) => (torture[name] ?? []).map((value) => ({ ...usual, [name]: value })));
+
+describe('records that are surely good', () => {
+  test('of delimited text are those that SQL accepts, with the same values, in their order', async () => {
+    const lines = records.map((record: Record<string, string>) => names.map((name) => record[name]).join(','));
+    const quoted = lines.map((line) => `${line.slice(0, line.lastIndexOf(','))},"a ""b"""`);
+    const content = [names.join(','), ...lines.flatMap((line, at) => [line, quoted[at] as string])].join('\r\n');
+    const { sure, long } = await bothWays(content, { type: 'csv' }, wide);
+    expect(sure.rows.length).toBeGreaterThan(lines.length);
+    // As it was written: this record did not pass through DuckDB.
+    expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
+    expect(long.rows.some(([, , amount]) => amount === '2.50')).toBe(false);
+  });
+
+  test.each([
+    [
+      'columns in another order, and columns that the contract leaves open',
+      'note,x,id\nab,1,5\n"a,b",2,6\nabcdefgh,3,7\n,,8\n',
+      { type: 'csv' },
+    ],
+    [
+      'other delimiters, with commas and quotes that are text',
+      'id;note\n1;a,b\n2;"a;b"\n3;ab\n4;abcdefg\n',
+      { type: 'csv', delimiter: ';' },
+    ],
+    ['no quotes at all', 'id\tnote\n1\ta"b\n2\ta,b\n3\t"ab"\n', { type: 'tsv', quote: null }],
+    ['no quotes between commas', 'id,note\n1,a"b\n2,"ab"\n3,a"b"\n4,ab\n', { type: 'csv', quote: null }],
+    ['another quote', 'id,note\n1,a"b\n2,\'a,b\'\n3,"ab"\n4,ab\n', { type: 'csv', quote: "'" }],
+    ['escaped quotes', 'id,note\n1,"a\\"b"\n2,ab\n', { type: 'csv', escape: '\\' }],
+    ['fields too many and too few', 'id,note\n1,ab\n2\n3,ab,c\n4,ab\n', { type: 'csv' }],
+    [
+      'bytes that are no UTF-8, and NUL',
+      Buffer.from(`id,note\n${'0,text\n'.repeat(1_500)}1,\xff\xff\n2,\xc3\xa9\xc3\xa9\n3,a\0b\n4,ab`, 'latin1'),
+      { type: 'csv' },
+    ],
+  ] as const)('of delimited text with %s are the same as by SQL', async (_case, content, format) => {
+    const open = contractOf({ id: { type: 'integer' }, note: { type: 'string', minLength: 2, maxLength: 6 } }, {});
+    await bothWays(content, format, open);
+  });
+
+  test('without a contract are the text that stands there', async () => {
+    const { sure } = await bothWays('a,b\n1,\n,"x\n""y"""\n\\.,é\n', { type: 'csv' }, null);
+    expect(sure.rows).toEqual([
+      ['1', '1', null],
+      ['2', null, 'x\n"y"'],
+      ['3', '\\.', 'é'],
+    ]);
+  });
+
+  test('of JSON are those that Ajv and SQL accept, with the same values', async () => {
+    const bare = new Set(['id', 'amount', 'flag']);
+    const line = (record: Record<string, string>): string =>
+      `{${names.map((name) => `"${name}": ${bare.has(name) && record[name] !== '' ? record[name] : JSON.stringify(record[name])}`).join(', ')}}`;
+    const flat = '{"id":1,"amount":2.50';
+    const others = [
+      ...[`${flat}}`, `${flat},"note":null}`, `${flat},"code":null}`, `${flat},"code":nul}`, `${flat},"code":nullx}`],
+      ...[
+        `${flat},"note":"a\\u0062"}`,
+        `${flat},"note":"a\\tb"}`,
+        `${flat},"note":"a\\"b"}`,
+        `${flat},"note":"a\tb"}`,
+        `${flat},"note":"a,b"}`,
+        `${flat},"note":7}`,
+      ],
+      ...[
+        `${flat},"id":2}`,
+        `${flat},"more":1}`,
+        `${flat},}`,
+        `${flat}`,
+        `${flat}} x`,
+        `{"id":1}`,
+        '{}',
+        '[]',
+        '7',
+        'null',
+      ],
+      ...[`${flat},"note":{"a":1}}`, `${flat},"note":["ab"]}`, `${flat},"flag":"true"}`, '{"amount":2.50,"id":"1"}'],
+      ...[
+        `{ "note" :"ab" , "amount":2.50,\t"id" : 3 } `,
+        '{"amount":1E2,"id":1}',
+        '{"amount":01,"id":1}',
+        '{"id":1,"amount":2.5"note":"ab"}',
+      ],
+    ];
+    const content = Buffer.concat([
+      Buffer.from([...records.map(line), ...others, ''].join('\n')),
+      Buffer.from(`${flat},"note":"\xff\xff"}\n${flat},"note":"\xc3\xa9\xc3\xa9"}\n`, 'latin1'),
+    ]);
+    const { sure, long } = await bothWays(content, { type: 'ndjson' }, wide);
+    expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
+    expect(long.rows.some(([, , amount]) => amount === '2.50')).toBe(false);
+  });
+
+  test('are none where a rule of the whole record, or an unknown one, might refuse them', async () => {
+    const whole = { ...wide, minProperties: 4 };
+    const { sure } = await bothWays(
+      '{"id":1,"amount":2.50}\n{"id":1,"amount":2.50,"note":"ab","flag":true}\n',
+      { type: 'ndjson' },
+      whole,
+    );
+    expect(sure.rejected.map(({ recordNo }) => recordNo)).toEqual([1]);
+    const mail = contractOf({ id: { type: 'integer' }, mail: { type: 'string', format: 'email' } }, {});
+    const { sure: mails } = await bothWays('id,mail\n1,a@example.gov\n2,nobody\n', { type: 'csv' }, mail);
+    expect(mails.rejected.map(({ recordNo }) => recordNo)).toEqual([2]);
+  });
+});
+
+describe('an automaton of a pattern', () => {
+  const patterns = [
+    ...['^[A-Z]{2}-[0-9]{6}$', 'ab', '^a*b+c?$', 'a|^b|c$', '^(?:ab|cd){1,3}$', '(a|b)*abb', '^[^a-c]+$', '^.{2,}$'],
+    ...[
+      '\\d{3}-\\d{2}-\\d{4}',
+      '^\\w+$',
+      '\\W',
+      '^[a\\-z]$',
+      '^[-a]+$',
+      '',
+      '^$',
+      '(a+)+$',
+      '^[\\d.]+$',
+      'a{0}b',
+      '^(|a)b',
+    ],
+  ];
+
+  test('accepts the texts that the pattern matches, and no others', () => {
+    const texts = fc.string({ unit: fc.constantFrom(...'abcdzABZ019-._ \n'), maxLength: 12 });
+    fc.assert(
+      fc.property(fc.constantFrom(...patterns), texts, (pattern, text) => {
+        const automaton = patternAutomaton(pattern);
+        expect(automaton).not.toBeNull();
+        expect(automaton?.accepts(Buffer.from(text), 0, text.length)).toBe(new RegExp(pattern, 'u').test(text));
+      }),
+      { numRuns: 1_500 },
+    );
+  });
+
+  test.each(['(?=a)', '\\bx', '(a)\\1', 'a^b', '(?:a$)b', '[\\s]', '\\p{L}', '[', 'é', '(?:[ab]{900}){900}'])(
+    'is not made of %s',
+    (pattern) => {
+      expect(patternAutomaton(pattern)).toBeNull();
+    },
+  );
+
+  test('is not made where it would be large', () => {
+    expect(patternAutomaton('[ab]*a[ab]{20}$')).toBeNull();
+  });
+
+  test('knows nothing of text beyond ASCII', () => {
+    expect(patternAutomaton('.')?.accepts(Buffer.from('é'), 0, 2)).toBe(false);
+  });
+});
