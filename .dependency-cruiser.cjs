@@ -267,7 +267,11 @@ module.exports = {
     room(
       'config-reads-the-environment-only',
       '^src/config[.]ts$',
-      ['^src/auth/', '^src/contracts/', '^src/(config-keys|config-settings|config-transport|home|salts)[.]ts$'],
+      [
+        '^src/auth/',
+        '^src/contracts/',
+        '^src/(config-keys|config-object-store|config-settings|config-transport|home|salts)[.]ts$',
+      ],
       'Every process reads its configuration first, before any room is loaded.',
     ),
     room(

@@ -1,4 +1,6 @@
-import { availableParallelism } from 'node:os';
+import { rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 const withDatabase = ['./test/support/server.ts'];
@@ -38,12 +40,22 @@ const projects = [
 const guardedRooms = ['domain', 'queue', 'worker', 'checkpoint', 'events', 'audit', 'auth', 'contracts'];
 const enough = { lines: 80, branches: 80 };
 
+/** In which the first file of the chaos suite writes when it began, for the others: test/chaos/suite-clock.ts. */
+const chaosClock = path.join(tmpdir(), `flux-chaos-clock-${String(process.pid)}-${String(Date.now())}`);
+/** In which children of the tests find what earlier ones compiled: test/support/code-folder.ts. */
+const codeFolder = path.join(tmpdir(), `flux-test-code-${String(process.pid)}-${String(Date.now())}`);
+process.once('exit', () => {
+  rmSync(chaosClock, { force: true });
+  rmSync(codeFolder, { recursive: true, force: true });
+});
+
 export default defineConfig({
   resolve: {
     // Vite would take graphql's module entry while Node's own imports take index.js: two realms, and graphql refuses both.
     alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }],
   },
   test: {
+    env: { FLUX_CHAOS_CLOCK: chaosClock, FLUX_TEST_CODE_FOLDER: codeFolder },
     // A condition that a test polls for comes when the machine gets to it; the time bounds of a shared machine prove nothing.
     expect: { poll: { timeout: 20_000 } },
     coverage: {
