@@ -101,7 +101,7 @@ export async function verifyAuditLog(ctx: Context): Promise<AuditVerification> {
   }
   const anchored = await audit.anchored();
   const keys = [audit.publicKey, ...(audit.earlierKeys ?? [])].map((publicKey) => ({ publicKey }));
-  return read(ctx, async (tx) => {
+  return ctx.readSnapshot(async (tx) => {
     const source = await databaseSource(tx, ctx.principal.agency);
     const { agencies } = await verifyAll(source, anchored, keys);
     const checkpoint = source.logs[0]?.notes.at(-1) ?? null;

@@ -6,6 +6,7 @@ import { gatherReads, type TenantRead } from '../src/db/gathered-reads.ts';
 import type { LakeReader } from '../src/db/lake-reader.ts';
 import type { SendHint } from '../src/db/notify.ts';
 import type { Connection, Pool } from '../src/db/pool.ts';
+import { inTenantSnapshot } from '../src/db/transaction.ts';
 import { recordRefusal } from '../src/domain/perform.ts';
 import type { WebhookDeps } from '../src/domain/webhooks.ts';
 import { FluxError } from '../src/errors.ts';
@@ -51,6 +52,8 @@ export interface Context extends RequestContext {
   readonly loaders: Loaders;
   /** Reads under the caller's tenant context; what is read at once shares a transaction. */
   readonly read: TenantRead;
+  /** Reads in a transaction of its own that sees one moment. */
+  readonly readSnapshot: TenantRead;
   /** What this operation reads, for the audit log. */
   readonly trace: OperationTrace;
   recorded(): void;
@@ -65,6 +68,7 @@ export function createContext(api: ApiDeps, request: RequestContext): Context {
     ...request,
     api,
     read,
+    readSnapshot: (work) => inTenantSnapshot(api.pool, request.sealed(), work, request.signal),
     loaders: createLoaders(read),
     trace: new OperationTrace(request, api.activity),
     onDenied: (denial) => auditDenial(context, denial),

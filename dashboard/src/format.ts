@@ -59,5 +59,6 @@ export function download(name: string, content: string | Blob, type: string): vo
   link.href = url;
   link.download = name;
   link.click();
-  URL.revokeObjectURL(url);
+  // The browser reads it after the click: gone at once, a download may fail.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -58,8 +58,31 @@ export function inTenant<T>(
   work: (tx: Connection) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
+  return inTenantFrom(sql`begin`, pool, sealedContext, work, signal);
+}
+
+/**
+ * As `inTenant`, for what several statements read of one moment, whatever is committed between them; `work` can write nothing.
+ * (Each statement of a transaction of `inTenant` sees what was committed before that statement: read committed.)
+ */
+export function inTenantSnapshot<T>(
+  pool: Pool,
+  sealedContext: string,
+  work: (tx: Connection) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  return inTenantFrom(sql`begin isolation level repeatable read, read only`, pool, sealedContext, work, signal);
+}
+
+function inTenantFrom<T>(
+  begin: Sql,
+  pool: Pool,
+  sealedContext: string,
+  work: (tx: Connection) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   return pool.withConnection(async (connection) => {
-    const worked = await begun(connection, sealedContext, work);
+    const worked = await begun(connection, begin, sealedContext, work);
     await connection.query(sql`commit`);
     return worked;
   }, signal);
@@ -68,13 +91,14 @@ export function inTenant<T>(
 /** Opens the transaction, on a pipelined connection together with the first statements of `work`; has rolled back when it throws. */
 async function begun<T>(
   connection: Connection,
+  begin: Sql,
   sealedContext: string,
   work: (tx: Connection) => Promise<T>,
 ): Promise<T> {
-  if (!connection.pipelined) return begunInTurn(connection, sealedContext, work);
+  if (!connection.pipelined) return begunInTurn(connection, begin, sealedContext, work);
   // Both must have settled before anything else is sent: `work` may still be asking when the opening has failed.
   const [opened, worked] = await connection.inOnePacket(() => {
-    const opening = Promise.all([connection.query(sql`begin`), setTenant(connection, sealedContext)]);
+    const opening = Promise.all([connection.query(begin), setTenant(connection, sealedContext)]);
     return Promise.allSettled([opening, work(connection)]);
   });
   if (opened.status === 'fulfilled' && worked.status === 'fulfilled') return worked.value;
@@ -85,10 +109,11 @@ async function begun<T>(
 
 async function begunInTurn<T>(
   connection: Connection,
+  begin: Sql,
   sealedContext: string,
   work: (tx: Connection) => Promise<T>,
 ): Promise<T> {
-  await connection.query(sql`begin`);
+  await connection.query(begin);
   try {
     await setTenant(connection, sealedContext);
     return await work(connection);
@@ -121,7 +146,7 @@ export function inTenantToEnd<T>(
   work: (tx: Connection) => Promise<Statements<T> | null>,
 ): Promise<Ending<T> | null> {
   return pool.withConnection(async (connection) => {
-    const last = await begun(connection, sealedContext, async (tx) => {
+    const last = await begun(connection, sql`begin`, sealedContext, async (tx) => {
       const wanted = await work(tx);
       wanted?.statements.forEach(requireSendable);
       return wanted;

@@ -5,6 +5,7 @@ import { schema } from '../../schema/schema.ts';
 import { appendAudit } from '../../src/audit/append.ts';
 import { verifyConsistency, verifyInclusion } from '../../src/audit/merkle.ts';
 import { openNote, publicKeyOf } from '../../src/audit/signed-note.ts';
+import type { Connection } from '../../src/db/pool.ts';
 import { inTenant } from '../../src/db/transaction.ts';
 import { apiDeps, type CallerOptions, contextOf } from '../support/api.ts';
 import { scratchAnchor, sealAll, testAuditKey } from '../support/audit.ts';
@@ -28,6 +29,17 @@ const say = (agency: string, resourceId: string): Promise<string> =>
       userAgent: 'curl',
     }),
   );
+
+/** The same object to whoever asks, but for some of its methods. */
+function override<T extends object>(object: T, methods: Partial<T>): T {
+  return new Proxy(object, {
+    get(target, name) {
+      if (name in methods) return methods[name as keyof T];
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
 
 beforeAll(async () => {
   anchor = await scratchAnchor();
@@ -183,5 +195,39 @@ describe('auditEntryAdded', () => {
     await sealAll(database, anchor);
     expect(await live).toEqual({ seq: '12', resourceId: 'mine' });
     await stream.return();
+  });
+});
+
+describe('verifyAuditLog beside the sealer', () => {
+  it('is of one moment: what is sealed while it reads is not taken for a break', async () => {
+    const anchored = (): ReturnType<typeof anchor.read> => anchor.read();
+    const api = apiDeps(database, { audit: { publicKey: publicKeyOf(testAuditKey), anchored } });
+    const { data: before } = await ask('{ verifyAuditLog { entries } }');
+    let sealedMeanwhile = 0;
+    const { pool } = api;
+    const sealingBehindHeads = (connection: Connection): Connection =>
+      override(connection, {
+        async query(statement) {
+          const answer = await connection.query(statement);
+          if (statement.strings.join('').includes('flux.audit_heads')) {
+            await say('nasa', 'meanwhile');
+            await sealAll(database, anchor);
+            sealedMeanwhile += 1;
+          }
+          return answer as never;
+        },
+      });
+    api.pool = override(pool, {
+      withConnection: (work, signal) =>
+        pool.withConnection((connection) => work(sealingBehindHeads(connection)), signal),
+    });
+    const { data, errors } = await graphql({
+      schema,
+      source: '{ verifyAuditLog { holds entries problems { seq message } } }',
+      contextValue: contextOf(database, 'nasa', { role: 'admin', api }),
+    });
+    expect(errors).toBeUndefined();
+    expect(data?.['verifyAuditLog']).toEqual({ holds: true, entries: before['verifyAuditLog'].entries, problems: [] });
+    expect(sealedMeanwhile).toBe(1);
   });
 });
