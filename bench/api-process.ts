@@ -4,13 +4,15 @@
  * an ordinary `pg` pool with a transaction for each batch of a loader; `express-reads` is the same over our pipelined pool and our
  * gathered reads, and `mercurius` Mercurius with its JIT over them. Nothing else of ours is around the peers: no limits, no gate, no
  * request log. All listen to the same hints.
- * Asked for its memory by IPC.
+ * Asked by IPC for its memory, and how many spans it would have opened since it was asked for the first time.
  */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 import { ApolloServer } from '@apollo/server';
 import { expressMiddleware } from '@as-integrations/express5';
+import { context, INVALID_SPAN_CONTEXT, trace, type Tracer } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import express from 'express';
 import Fastify from 'fastify';
 import { isObjectType } from 'graphql';
@@ -32,6 +34,7 @@ import { cursorKeyOf } from '../src/events/cursor.ts';
 import { startHints } from '../src/events/listen.ts';
 import { startServer } from '../src/server/start-server.ts';
 import { createLogger } from '../src/telemetry/logger.ts';
+import { traceWith } from '../src/telemetry/tracing.ts';
 import { rememberActivity } from '../test/support/api.ts';
 import { benchAgency, benchContextKey } from './scratch-database.ts';
 
@@ -142,7 +145,13 @@ const serve = {
 };
 const url = await serve[kind as keyof typeof serve]();
 await hints.listening();
+let spans = 0;
 process.on('message', (message) => {
+  if (message === 'spans') {
+    process.send?.({ spans });
+    context.setGlobalContextManager(new AsyncLocalStorageContextManager());
+    traceWith({ startSpan: () => ((spans += 1), trace.wrapSpanContext(INVALID_SPAN_CONTEXT)) } as unknown as Tracer);
+  }
   if (message === 'memory') {
     globalThis.gc?.();
     process.send?.({ rss: process.memoryUsage().rss, cpu: process.cpuUsage() });
