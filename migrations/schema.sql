@@ -44,7 +44,8 @@ create table flux.agency_logins (
   access text not null,
   constraint agency_logins_access_check CHECK ((access = ANY (ARRAY['rw'::text, 'ro'::text]))),
   constraint agency_logins_agency_id_fkey FOREIGN KEY (agency_id) REFERENCES flux.agencies(agency_id),
-  constraint agency_logins_pkey PRIMARY KEY (agency_id, access)
+  constraint agency_logins_pkey PRIMARY KEY (agency_id, access),
+  constraint agency_logins_role_name_check CHECK (("right"((role_name)::text, 3) = ('_'::text || access)))
 ); -- owner flux_owner
 comment on table flux.agency_logins is 'Agency logins; readable by "flux_definer" alone, hence keyed by role name too.';
 
@@ -1621,9 +1622,11 @@ AS $function$
 declare
   own text;
 begin
-  select agency_id into own from flux.agency_logins where role_name = session_user;
-  if found then
-    return own;
+  if right(session_user::text, 3) in ('_rw', '_ro') then
+    select agency_id into own from flux.agency_logins where role_name = session_user;
+    if found then
+      return own;
+    end if;
   end if;
   return (flux.verified_context())[1];
 end
@@ -1637,9 +1640,11 @@ CREATE OR REPLACE FUNCTION flux.current_clearance()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform from flux.agency_logins where role_name = session_user;
-  if found then
-    return 5;
+  if right(session_user::text, 3) in ('_rw', '_ro') then
+    perform from flux.agency_logins where role_name = session_user;
+    if found then
+      return 5;
+    end if;
   end if;
   return (flux.verified_context())[3]::smallint;
 end
@@ -2778,19 +2783,9 @@ CREATE OR REPLACE FUNCTION flux.uuid_v7()
  RETURNS uuid
  LANGUAGE sql
  PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-  select encode(
-    set_bit(
-      set_bit(
-        overlay(
-          uuid_send(gen_random_uuid())
-          placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-          from 1 for 6),
-        52, 1),
-      53, 1),
-    'hex')::uuid
-$function$; -- owner flux_owner
+BEGIN ATOMIC
+ SELECT (encode(set_bit(set_bit(OVERLAY(uuid_send(gen_random_uuid()) PLACING SUBSTRING(int8send(((EXTRACT(epoch FROM clock_timestamp()) * (1000)::numeric))::bigint) FROM 3) FROM 1 FOR 6), (52)::bigint, 1), (53)::bigint, 1), 'hex'::text))::uuid AS encode;
+END; -- owner flux_owner
 comment on function flux.uuid_v7() is 'A version 7 UUID of the current millisecond.';
 
 CREATE OR REPLACE FUNCTION flux.validate_checkpoint_integrity(p_checkpoint_id uuid)
