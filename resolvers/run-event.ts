@@ -1,5 +1,6 @@
-import { readEventsBefore, type RunEvent } from '../src/db/run-events.ts';
+import { readEventsBefore, readNamedEvents, type RunEvent } from '../src/db/run-events.ts';
 import type { Run } from '../src/db/runs.ts';
+import type { EventName } from '../src/domain/run.ts';
 import { decodeEventCursor, encodeEventCursor } from '../src/events/cursor.ts';
 import { checkFollow, follow, type RunEventItem } from '../src/events/follow.ts';
 import { readAfter, unknownRun } from '../src/events/read-after.ts';
@@ -33,15 +34,30 @@ export async function runEvents(
   return withFailureInBatches(follow(ctx.api, request));
 }
 
+export interface RunEventLogArgs extends RunEventsArgs, PageArgs {
+  after?: string | null | undefined;
+  /** Only events of these; of all if absent. */
+  names?: readonly EventName[] | null | undefined;
+}
+
 /** @throws NOT_FOUND, CURSOR_EXPIRED, INVALID_INPUT, LIMIT_EXCEEDED */
-export function runEventLog(ctx: Context, args: RunEventsArgs & PageArgs): Promise<Page<RunEvent>> {
+export function runEventLog(ctx: Context, args: RunEventLogArgs): Promise<Page<RunEvent>> {
   const window = pageWindow(args);
   const { runId, afterSeq } = placeOf(ctx, { runId: args.runId, after: window.cursor });
   const limit = window.limit + 1;
+  const { names } = args;
   return read(ctx, async (tx) => {
-    const events = window.backward
-      ? await readEventsBefore(tx, { runId, beforeSeq: window.cursor === undefined ? null : afterSeq, limit })
-      : (await readAfter(tx, { runId, afterSeq, limit })).events;
+    const place = window.cursor === undefined ? null : afterSeq;
+    const { backward } = window;
+    const events = names
+      ? await readNamedEvents(tx, {
+          ...{ runId, names, backward, limit },
+          afterSeq: backward ? null : place,
+          beforeSeq: backward ? place : null,
+        })
+      : backward
+        ? await readEventsBefore(tx, { runId, beforeSeq: place, limit })
+        : (await readAfter(tx, { runId, afterSeq, limit })).events;
     if (!events) throw unknownRun(runId);
     return pageFrom(events, window, (event) => cursorOf(ctx, event));
   });

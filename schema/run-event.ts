@@ -64,6 +64,14 @@ const meanings: Record<EventName, string> = {
   RunCancelled: 'The attempt’s last event: stopped on request.',
 };
 
+const RunEventNameRef = builder.enumType('RunEventName', {
+  description: 'The types of events, called as `name` is.',
+  values: Object.fromEntries(eventNames.map((name) => [name, { value: name, description: meanings[name] }])) as Record<
+    EventName,
+    { value: EventName; description: string }
+  >,
+});
+
 const variants = eventNames.map((name) =>
   builder.objectRef<RunEvent>(name).implement({
     description: meanings[name],
@@ -125,7 +133,15 @@ builder.queryField('runEventLog', (t) =>
     nullable: false,
     auth: { scopes: [['run:read']] },
     description: 'A run’s events in order. The cursors are those of `runEvents`.',
-    args: { runId: t.arg.id({ required: true, description: 'The run, by global id or UUID.' }), ...pageArgs(t.arg) },
+    args: {
+      runId: t.arg.id({ required: true, description: 'The run, by global id or UUID.' }),
+      names: t.arg({
+        type: [RunEventNameRef],
+        description:
+          'Only events of these types; the others are looked through, so it takes longer the more there are.',
+      }),
+      ...pageArgs(t.arg),
+    },
     resolve: (_root, args, ctx) => runEvents.runEventLog(ctx, args),
   }),
 );

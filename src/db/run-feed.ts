@@ -7,21 +7,22 @@ const numberedAtOnce = 1_000;
 
 /**
  * Numbers what has changed and is committed, as far as the session may see it, and returns the feed's last number. A run that
- * somebody is changing now is left for the next time. Takes the feed's lock only when there is something to number.
+ * somebody is changing now is left for the next time. Takes the feed's lock only when there is something to number, and for 1,000
+ * runs at most: where nobody had read the feed, all that ran meanwhile is to be numbered, and `more` says that some of it is left.
  */
-export async function numberRunChanges(tx: Connection): Promise<bigint> {
+export async function numberRunChanges(tx: Connection): Promise<{ place: bigint; more: boolean }> {
   const { rows } = await tx.query<{ lastSeq: bigint | null; changed: boolean }>(sql`
     select
       (select last_seq from flux.run_feeds where agency_id = (select flux.current_agency())) as "lastSeq",
       exists (select from flux.runs where agency_id = (select flux.current_agency()) and feed_seq is null) as changed
   `);
   const seen = rows[0];
-  if (!seen?.changed) return seen?.lastSeq ?? 0n;
+  if (!seen?.changed) return { place: seen?.lastSeq ?? 0n, more: false };
   await tx.query(sql`
     insert into flux.run_feeds (agency_id) values (flux.current_agency()) on conflict do nothing
   `);
   await tx.query(sql`select from flux.run_feeds where agency_id = (select flux.current_agency()) for update`);
-  const numbered = await tx.query<{ lastSeq: bigint }>(sql`
+  const numbered = await tx.query<{ lastSeq: bigint; placed: bigint }>(sql`
     with changed as materialized (
       select agency_id, run_id, updated_at
       from flux.runs
@@ -44,9 +45,10 @@ export async function numberRunChanges(tx: Connection): Promise<bigint> {
     update flux.run_feeds
     set last_seq = last_seq + (select count(*) from placed)
     where agency_id = (select flux.current_agency())
-    returning last_seq as "lastSeq"
+    returning last_seq as "lastSeq", (select count(*) from placed) as placed
   `);
-  return numbered.rows[0]?.lastSeq ?? 0n;
+  const { lastSeq = 0n, placed = 0n } = numbered.rows[0] ?? {};
+  return { place: lastSeq, more: placed === BigInt(numberedAtOnce) };
 }
 
 /**

@@ -15,7 +15,7 @@ export function followAudit(deps: FollowDeps, request: Omit<FeedRequest, 'select
       hint: auditHint,
       // One hint a sealed batch, and an auditor waits for it.
       quietMs: 0,
-      findHead: lastSealedSeq,
+      findHead: async (tx) => ({ place: await lastSealedSeq(tx), more: false }),
       async readPage(tx, { afterSeq, upToSeq, limit }) {
         const entries = await listSealedEntries(tx, { afterSeq, limit });
         return entries.filter(({ seq }) => seq <= upToSeq);

@@ -12,13 +12,18 @@ import { createWaker } from './waker.ts';
 export interface Feed<T extends object> {
   /** The key of the hints that tell of growth. */
   hint: string;
-  /** The last place there is, as far as the session sees. */
-  findHead(tx: Connection): Promise<bigint>;
+  /** The last place there is, as far as the session sees; `more` when it has not got to the end yet and is to be asked again. */
+  findHead(tx: Connection): Promise<FeedHead>;
   /** Items behind a place, in order, none behind the head, at most `limit`. */
   readPage(tx: Connection, page: { afterSeq: bigint; upToSeq: bigint; limit: number }): Promise<readonly T[]>;
   placeOf(item: T): bigint;
   /** Hints that come within this time of a look are answered by one further look, milliseconds. */
   quietMs: number;
+}
+
+export interface FeedHead {
+  place: bigint;
+  more: boolean;
 }
 
 export interface FeedRequest {
@@ -50,11 +55,19 @@ export function followFeed<T extends object>(deps: FollowDeps, feed: Feed<T>, re
   );
   const { ended } = member;
 
+  /** @returns null when the reader left first */
+  const findEnd = async (): Promise<bigint | null> => {
+    for (;;) {
+      const found = await patiently(ended, () => inTenant(deps.pool, sealed(), feed.findHead));
+      if (!found?.more) return found?.place ?? null;
+    }
+  };
+
   /** @returns undefined when there is nothing yet */
   const ready = async (watch: FeedWatch<T>): Promise<readonly T[] | undefined> => {
     const { head, failure } = watch.state();
     if (failure) throw failure;
-    last ??= (await patiently(ended, () => inTenant(deps.pool, sealed(), feed.findHead))) ?? null;
+    last ??= await findEnd();
     while (last !== null && head !== undefined && last < head && !ended.aborted) {
       const page = await watch.page({ selection, place: last, read: feed.readPage, signal: ended });
       if (!page) return undefined;
@@ -174,11 +187,13 @@ async function keepWatch<T extends object>(
       const told = waker.arm();
       // A hint is sent after its commit and debounced, so a look may be before it: only one that has not come by now is missing.
       if (untold && !told) deps.hints.missed();
-      const head = await patiently(signal, () => inTenant(deps.pool, sealed(), feed.findHead));
-      if (head === undefined) return;
+      const found = await patiently(signal, () => inTenant(deps.pool, sealed(), feed.findHead));
+      if (found === undefined) return;
+      const { place: head, more } = found;
       const known = watch.head();
       untold = known !== undefined && known !== head && !told;
       if (known !== head) watch.moved(head);
+      if (more) continue;
       await waker.wait(pollMs, signal);
       if (feed.quietMs > 0) await pause(Math.min(feed.quietMs, pollMs), signal);
     }

@@ -107,7 +107,8 @@ describe('pages of a list', () => {
 
   it('are the same whichever way one walks, for every kind of list', async () => {
     const { runId } = await insertRun(database, 'nasa');
-    const events = Array.from({ length: 11 }, () => ({ name: 'BatchCommitted' as const, message: 'x' }));
+    const names = ['BatchCommitted', 'CheckpointSaved'] as const;
+    const events = Array.from({ length: 11 }, () => names.map((name) => ({ name, message: 'x' }))).flat();
     await append(database, 'nasa', runId, events);
     await database.admin().query(sql`
       insert into flux.connections (agency_id, name, kind, config, created_by)
@@ -141,6 +142,7 @@ describe('pages of a list', () => {
       webhooks: (args) => webhooks(ctx(), args),
       deliveries: (args) => deliveries(ctx(), { ...args, webhookId }),
       events: (args) => runEventLog(ctx(), { ...args, runId }),
+      batches: (args) => runEventLog(ctx(), { ...args, runId, names: ['BatchCommitted'] }),
       connections: (args) => connections(ctx(), args),
       audit: (args) => auditEntries(ctx(), args),
     };

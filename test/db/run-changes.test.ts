@@ -157,6 +157,27 @@ describe('the feed of changed runs', () => {
     );
   });
 
+  it('begins with what changes from now on, however many runs changed while nobody read', async () => {
+    await database.addAgency('usgs');
+    const model = await newRun('usgs');
+    await database.admin().query(sql`
+      insert into flux.runs
+      select (jsonb_populate_record(r, jsonb_build_object('run_id', gen_random_uuid(), 'feed_seq', null))).*
+      from flux.runs r, generate_series(1, 2500)
+      where r.run_id = ${model}
+    `);
+    const first = next(open({ agency: 'usgs' }));
+    const unnumbered = async (): Promise<unknown> =>
+      (
+        await database
+          .admin()
+          .query(sql`select count(*)::int as n from flux.runs where agency_id = 'usgs' and feed_seq is null`)
+      ).rows[0];
+    await expect.poll(unnumbered).toEqual({ n: 0 });
+    await begin(model, 'usgs');
+    expect((await first).run).toMatchObject({ id: model, status: 'IN_PROGRESS' });
+  });
+
   it('frees its place at once when the reader leaves while nothing changes', async () => {
     const using = deps();
     const stream = open({ using });

@@ -485,6 +485,51 @@ export type RotateWebhookSecretInput = {
   webhookId: string;
 };
 
+/** The types of events, called as `name` is. */
+export type RunEventName =
+  /** A batch’s records, counts and checkpoint are durable. */
+  | 'BatchCommitted'
+  /** A worker stopped at a batch boundary. */
+  | 'CancelAcknowledged'
+  /** Somebody asked the run to stop. */
+  | 'CancelRequested'
+  /** A damaged checkpoint was passed over for an older intact one. */
+  | 'CheckpointRejected'
+  /** The position after a batch is durable. */
+  | 'CheckpointSaved'
+  /** The run’s records became visible in their dataset, all at once. */
+  | 'LoadPublished'
+  /** The use case’s package stands. */
+  | 'PackageWritten'
+  /** A worker took a partition. */
+  | 'PartitionClaimed'
+  /** A transient failure; the partition is tried again later. */
+  | 'PartitionRetried'
+  /** A worker took a partition whose former holder lost its lease. */
+  | 'PartitionTakenOver'
+  /** Its turn was over and others waited; a worker goes on from its last checkpoint when it comes next. */
+  | 'PartitionYielded'
+  /** The source is pinned and cut into partitions. */
+  | 'PlanMade'
+  /** Records broke the contract and were kept with their reasons. */
+  | 'RecordsRejected'
+  /** The attempt’s last event: stopped on request. */
+  | 'RunCancelled'
+  /** The attempt’s last event: done, and all counts add up. */
+  | 'RunCompleted'
+  /** The attempt’s last event: failed. */
+  | 'RunFailed'
+  /** The run exists and waits for a worker. */
+  | 'RunQueued'
+  /** The next attempt began. */
+  | 'RunResumed'
+  /** A worker took the run for the first time. */
+  | 'RunStarted'
+  /** A stage is done. */
+  | 'StageCompleted'
+  /** A stage began. */
+  | 'StageStarted';
+
 /** Which runs; all conditions must hold. */
 export type RunFilter = {
   /** Of this content type. */
@@ -3549,6 +3594,7 @@ export type RejectedRecordsQuery = {
 
 export type RunEventLogQueryVariables = Exact<{
   runId: string;
+  names?: Array<RunEventName> | RunEventName | null | undefined;
   first?: number | null | undefined;
   after?: string | null | undefined;
   last?: number | null | undefined;
@@ -5295,8 +5341,8 @@ export const RejectedRecordsDocument = /*#__PURE__*/ typedDocument<RejectedRecor
   'sha256:b85b4e84084f392a67794b8a4dbc51fbf2dfa3a4a76a1b8fa47a0f3456f51d96',
 );
 export const RunEventLogDocument = /*#__PURE__*/ typedDocument<RunEventLogQuery, RunEventLogQueryVariables>(
-  'fragment EventFields on RunEvent{__typename at attempt cursor id message name partitionNo runId seq stage step traceId}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query RunEventLog($after:String$before:String$first:Int$last:Int$runId:ID!$withData:Boolean!=false){runEventLog(runId:$runId first:$first after:$after last:$last before:$before){edges{cursor node{data@include(if:$withData)...EventFields}}pageInfo{...PageFields}}}',
-  'sha256:b97cfddd71a4932b447b4a7e287716ac23118973247d2cab9f267ae77c439b99',
+  'fragment EventFields on RunEvent{__typename at attempt cursor id message name partitionNo runId seq stage step traceId}fragment PageFields on PageInfo{endCursor hasNextPage hasPreviousPage startCursor}query RunEventLog($after:String$before:String$first:Int$last:Int$names:[RunEventName!]$runId:ID!$withData:Boolean!=false){runEventLog(runId:$runId names:$names first:$first after:$after last:$last before:$before){edges{cursor node{data@include(if:$withData)...EventFields}}pageInfo{...PageFields}}}',
+  'sha256:7815433ac2c31e732c521538111ec5dc92615c0d26d4c1b55899172da0f49213',
 );
 export const RunStandingDocument = /*#__PURE__*/ typedDocument<RunStandingQuery, RunStandingQueryVariables>(
   'query RunStanding($id:ID!){run(id:$id){attempt id isTerminal lastSeq runId status}}',
