@@ -19,6 +19,15 @@ import { patience, useBrowser } from '../support/dashboard-browser.ts';
 /** Enough batches that a run is still under way when somebody has clicked. */
 const records = 200_000;
 
+test('what is built is React for production, whatever the environment of the build says', () => {
+  // Vitest's own says NODE_ENV=test.
+  buildDashboard();
+  const assets = path.join(dashboardFolder, 'dist', 'assets');
+  const scripts = readdirSync(assets).filter((name) => name.endsWith('.js'));
+  expect(scripts.length).toBeGreaterThan(0);
+  for (const name of scripts) expect(readFileSync(path.join(assets, name), 'utf8'), name).not.toContain('jsxDEV');
+});
+
 test('the first view loads at most 200 kB of JavaScript, gzipped', () => {
   buildDashboard();
   const assets = path.join(dashboardFolder, 'dist', 'assets');

@@ -7,6 +7,7 @@ import { launchBrowser } from './browser.ts';
 export const patience = { timeout: 120_000 };
 
 export interface BrowserBench {
+  readonly browser: Browser;
   readonly context: BrowserContext;
   readonly page: Page;
   /** Origins that the page has asked. */
@@ -36,6 +37,9 @@ export function useBrowser(): BrowserBench {
     complaints.length = 0;
   });
   return {
+    get browser() {
+      return browser;
+    },
     get context() {
       return context;
     },

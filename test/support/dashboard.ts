@@ -18,6 +18,8 @@ export function buildDashboard(): void {
 
 export interface DashboardStack {
   url: string;
+  /** The database as its superuser. */
+  adminUrl(): Promise<string>;
   /** The worker processes that are ready now. */
   workers(): Promise<{ id: string; pid: number }[]>;
   /** Registers a document as the agency's admin. A contract is called as its file is. */
@@ -96,6 +98,7 @@ export async function startDashboardStack(options: { workers: number; records: n
   );
   return {
     url: `http://127.0.0.1:${String(port)}`,
+    adminUrl: async () => (await readRunFile(home)).adminUrl,
     workers: async () => (await readRunFile(home)).workers,
     register,
     put: (name, content) => writeFile(path.join(files, name), content),

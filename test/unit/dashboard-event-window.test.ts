@@ -38,7 +38,23 @@ describe('the events that a page holds', () => {
     window = prepend(window, pageBefore(first(window), 200));
     const before = window.events.length;
     window = append(window, events(1_501, 1_510));
-    expect([window.events.length, holes(window), window.hasEarlier]).toEqual([before, [], true]);
+    expect([window.events.length, holes(window), window.hasEarlier]).toEqual([before + 10, [], true]);
+  });
+
+  it('are let go many at a time, so that a filter seldom begins anew', () => {
+    let window = append(empty, events(1, 1_000));
+    const filter = growingFilter<Placed>();
+    let looked = 0;
+    for (let seq = 1_001; seq <= 2_000; seq += 5) {
+      window = append(window, events(seq, seq + 4));
+      expect(window.events.length).toBeLessThanOrEqual(1_100);
+      filter(window.events, '', () => {
+        looked += 1;
+        return true;
+      });
+    }
+    expect(holes(window)).toEqual([]);
+    expect(looked).toBeLessThan(15_000);
   });
 
   it('take no page that was asked for before another first one', () => {

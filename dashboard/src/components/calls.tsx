@@ -1,3 +1,5 @@
+import { memo } from 'react';
+
 interface CallsProps {
   /** Left out where no command does the same. */
   cli?: string;
@@ -6,7 +8,7 @@ interface CallsProps {
 }
 
 /** The same thing by the other ways: what one has clicked together can be scripted. */
-export function Calls({ cli, sdk, curl }: CallsProps) {
+export const Calls = memo(function Calls({ cli, sdk, curl }: CallsProps) {
   return (
     <details className="calls">
       <summary>The same as a command or a program</summary>
@@ -15,7 +17,7 @@ export function Calls({ cli, sdk, curl }: CallsProps) {
       <Call title="curl" text={curl} />
     </details>
   );
-}
+});
 
 function Call({ title, text }: { title: string; text: string }) {
   return (

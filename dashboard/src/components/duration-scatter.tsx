@@ -1,8 +1,9 @@
-import { useState } from 'react';
+import { memo, useState } from 'react';
 
 import { csv } from '../csv.ts';
 import { download, duration, moment, words } from '../format.ts';
 import { Link, navigate } from '../router.tsx';
+import { useNow } from '../use-load.ts';
 import type { ListedRun } from '../pages/use-run-list.ts';
 import { Status } from './status.tsx';
 import { Table } from './table.tsx';
@@ -21,8 +22,12 @@ interface Dot {
  * When each run in the list began, against how long it took: what is slower than usual stands out. The durations are on a logarithmic
  * scale. The table beside it has the same numbers, so the picture is for the eye alone.
  */
-export function DurationScatter({ runs, now }: { runs: readonly ListedRun[]; now: number }) {
+export const DurationScatter = memo(function DurationScatter({ runs }: { runs: readonly ListedRun[] }) {
   const [open, setOpen] = useState(false);
+  const now = useNow(
+    2_000,
+    runs.some(({ isTerminal }) => !isTerminal),
+  );
   const dots = runs.flatMap((run): Dot[] => {
     if (!run.startedAt) return [];
     const at = Date.parse(run.startedAt);
@@ -99,7 +104,7 @@ export function DurationScatter({ runs, now }: { runs: readonly ListedRun[]; now
       </details>
     </figure>
   );
-}
+});
 
 function csvOf(dots: readonly Dot[]): string {
   return csv([

@@ -1,4 +1,4 @@
-import type { ReactNode } from 'react';
+import { memo, type ReactNode } from 'react';
 
 export interface Column<Row> {
   title: string;
@@ -36,22 +36,29 @@ export function Table<Row>({ caption, showCaption = false, columns, rows, keyOf,
         </thead>
         <tbody>
           {rows.map((row) => (
-            <tr key={keyOf(row)}>
-              {columns.map(({ title, cell, numeric }, i) =>
-                i === 0 ? (
-                  <th key={title} scope="row">
-                    {cell(row)}
-                  </th>
-                ) : (
-                  <td key={title} className={numeric === true ? 'numeric' : undefined}>
-                    {cell(row)}
-                  </td>
-                ),
-              )}
-            </tr>
+            <TableRow key={keyOf(row)} row={row} columns={columns as readonly Column<unknown>[]} />
           ))}
         </tbody>
       </table>
     </div>
   );
 }
+
+/** Drawn anew only for another row, where the columns are made once: of a long list that changes one row, that one. */
+const TableRow = memo(function TableRow({ row, columns }: { row: unknown; columns: readonly Column<unknown>[] }) {
+  return (
+    <tr>
+      {columns.map(({ title, cell, numeric }, i) =>
+        i === 0 ? (
+          <th key={title} scope="row">
+            {cell(row)}
+          </th>
+        ) : (
+          <td key={title} className={numeric === true ? 'numeric' : undefined}>
+            {cell(row)}
+          </td>
+        ),
+      )}
+    </tr>
+  );
+});

@@ -2,6 +2,7 @@ import type { RunChange, RunsQuery, RunsQueryVariables } from '@flux-etl/sdk';
 import { useCallback, useEffect, useRef, useState } from 'react';
 
 import { useSession } from '../use-session.ts';
+import { emptyWindow, type RunWindow, withChanges, withFirst, withNext } from './run-window.ts';
 
 export type ListedRun = RunsQuery['runs']['edges'][number]['node'];
 export type RunFilter = NonNullable<RunsQueryVariables['filter']>;
@@ -23,11 +24,11 @@ const drawEveryMs = 250;
 export function useRunList(filter: RunFilter): RunList {
   const { flux } = useSession();
   const key = JSON.stringify(filter);
-  const [runs, setRuns] = useState<readonly ListedRun[]>([]);
+  const [held, setHeld] = useState<RunWindow<ListedRun>>(emptyWindow);
   const [loading, setLoading] = useState(true);
   const [error, setError] = useState<unknown>(null);
-  const [next, setNext] = useState<string | null>(null);
   const generation = useRef(0);
+  const readAgain = useRef(() => {});
 
   useEffect(() => {
     generation.current += 1;
@@ -36,23 +37,18 @@ export function useRunList(filter: RunFilter): RunList {
     let changed = new Map<string, RunChange>();
     let timer: ReturnType<typeof setTimeout> | undefined;
     setLoading(true);
-    setRuns([]);
-    setNext(null);
+    setHeld(emptyWindow);
     setError(null);
 
     const draw = (): void => {
       timer = undefined;
       const batch = changed;
       changed = new Map();
-      setRuns((before) => merge(before, batch));
+      setHeld((before) => withChanges(before, batch.values()));
     };
     const readFirst = async (): Promise<void> => {
-      const { edges, pageInfo } = await flux.api.runs({ filter: wanted, first: pageSize }, { signal: stop.signal });
-      const read = new Map(
-        edges.map(({ node, cursor }): [string, RunChange] => [node.id, { cursor, matches: true, run: node }]),
-      );
-      setRuns((before) => merge(before, read));
-      setNext((before) => before ?? (pageInfo.hasNextPage ? (pageInfo.endCursor ?? null) : null));
+      const page = await flux.api.runs({ filter: wanted, first: pageSize }, { signal: stop.signal });
+      setHeld((before) => withFirst(before, page));
       setLoading(false);
     };
     const follow = async (): Promise<void> => {
@@ -74,6 +70,7 @@ export function useRunList(filter: RunFilter): RunList {
       setError(cause);
       setLoading(false);
     };
+    readAgain.current = () => void readFirst().catch(report);
     void follow().catch(report);
     return () => {
       stop.abort();
@@ -81,31 +78,22 @@ export function useRunList(filter: RunFilter): RunList {
     };
   }, [flux, key]);
 
+  // Only new runs, none of which came with a page: with their places the list can let the oldest go.
+  const overfull = held.runs.length > held.keptMax;
+  useEffect(() => {
+    if (overfull) readAgain.current();
+  }, [overfull]);
+
+  const { next } = held;
   const loadMore = useCallback(() => {
     const asked = generation.current;
     const filterNow = JSON.parse(key) as RunFilter;
-    void flux.api.runs({ filter: filterNow, first: pageSize, after: next }).then(({ edges, pageInfo }) => {
+    void flux.api.runs({ filter: filterNow, first: pageSize, after: next }).then((page) => {
       if (asked !== generation.current) return;
-      const read = new Map(
-        edges.map(({ node, cursor }): [string, RunChange] => [node.id, { cursor, matches: true, run: node }]),
-      );
-      setRuns((before) => merge(before, read));
-      setNext(pageInfo.hasNextPage ? (pageInfo.endCursor ?? null) : null);
+      // Another one, where the list has let its oldest go meanwhile or the button was pressed twice.
+      setHeld((before) => (before.next === next ? withNext(before, page) : before));
     }, setError);
   }, [flux, key, next]);
 
-  return { runs, loading, error, hasMore: next !== null, loadMore };
-}
-
-/** The list with changes in it, the newest run first. An older state never replaces a newer one; what no longer fits goes. */
-export function merge(before: readonly ListedRun[], changes: ReadonlyMap<string, RunChange>): readonly ListedRun[] {
-  if (changes.size === 0) return before;
-  const runs = new Map(before.map((run) => [run.id, run]));
-  for (const [id, { matches, run }] of changes) {
-    const known = runs.get(id);
-    if (known && BigInt(known.version) > BigInt(run.version)) continue;
-    if (matches) runs.set(id, run);
-    else runs.delete(id);
-  }
-  return [...runs.values()].sort((a, b) => b.createdAt.localeCompare(a.createdAt) || b.runId.localeCompare(a.runId));
+  return { runs: held.runs, loading, error, hasMore: next !== null, loadMore };
 }

@@ -1,4 +1,4 @@
-import { useState } from 'react';
+import { memo, useState } from 'react';
 
 import { Problem } from '../../components/problem.tsx';
 import { Status } from '../../components/status.tsx';
@@ -10,7 +10,13 @@ import type { Permissions, Run } from './use-run.ts';
 import { VerbDialog } from './verb-dialog.tsx';
 
 /** Where a run can go on from, and whether each checkpoint still says what it said when it was saved. */
-export function CheckpointsPanel({ run, permissions }: { run: Run; permissions: Permissions | null }) {
+export const CheckpointsPanel = memo(function CheckpointsPanel({
+  run,
+  permissions,
+}: {
+  run: Run;
+  permissions: Permissions | null;
+}) {
   const { flux } = useSession();
   const [open, setOpen] = useState(false);
   const [after, setAfter] = useState<string[]>([]);
@@ -69,7 +75,7 @@ export function CheckpointsPanel({ run, permissions }: { run: Run; permissions: 
       {fork && <VerbDialog verb="fork" run={run} checkpointId={fork.id} onClose={() => setFork(null)} />}
     </details>
   );
-}
+});
 
 interface PagerProps {
   hasNext: boolean;

@@ -1,5 +1,5 @@
 import { everyPage } from '@flux-etl/sdk';
-import { useDeferredValue, useLayoutEffect, useMemo, useRef, useState } from 'react';
+import { memo, useDeferredValue, useLayoutEffect, useMemo, useRef, useState } from 'react';
 
 import { Icon } from '../../components/icon.tsx';
 import { Problem } from '../../components/problem.tsx';
@@ -7,63 +7,79 @@ import { count, download } from '../../format.ts';
 import { lineFile } from '../../line-file.ts';
 import { useSession } from '../../use-session.ts';
 import { growingFilter } from './event-window.ts';
+import { isTrouble, LogRow } from './log-row.tsx';
 import type { EventLog, LoggedEvent } from './use-event-log.ts';
+import { useLogPlace } from './use-log-place.ts';
 
 const rowPx = 28;
 const windowPx = 420;
 /** Rows beyond the edges that are there before they are scrolled to. */
 const spare = 10;
-const times = new Intl.DateTimeFormat('en-US', {
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  fractionalSecondDigits: 3,
-  hourCycle: 'h23',
-});
-
-/** Events that tell of something that went wrong, be it mended since. */
-export function isTrouble({ name }: { name: string }): boolean {
-  return /Failed|Corrupt|Lost|Expired|TakenOver|Retr|Rejected/.test(name);
-}
+const rowsShown = Math.ceil(windowPx / rowPx) + 2 * spare;
 
 /** A run's events; however many there are, the page holds no more rows than fit on the screen. */
-export function EventLogView({ runId, log }: { runId: string; log: EventLog }) {
+export const EventLogView = memo(function EventLogView({ runId, log }: { runId: string; log: EventLog }) {
   const { flux } = useSession();
+  const place = useLogPlace(runId, log);
   const [search, setSearch] = useState('');
   const [troubleOnly, setTroubleOnly] = useState(false);
   const [top, setTop] = useState(0);
+  /** Who reads the end sees what comes. */
+  const [following, setFollowing] = useState(true);
+  const [wantedSeq, setWantedSeq] = useState<string | null>(null);
   const [note, setNote] = useState('');
   const frame = useRef<HTMLDivElement>(null);
-  const atEnd = useRef(true);
   const wanted = useDeferredValue(search.trim().toLowerCase());
 
   const [filter] = useState(growingFilter<LoggedEvent>);
   const shown = useMemo(
-    () => filter(log.events, `${String(troubleOnly)} ${wanted}`, (event) => fits(event, wanted, troubleOnly)),
-    [filter, log.events, wanted, troubleOnly],
+    () => filter(place.events, `${String(troubleOnly)} ${wanted}`, (event) => fits(event, wanted, troubleOnly)),
+    [filter, place.events, wanted, troubleOnly],
   );
-  const first = Math.max(0, Math.floor(top / rowPx) - spare);
-  const rows = shown.slice(first, first + Math.ceil(windowPx / rowPx) + 2 * spare);
+  const stuck = following && place.atEnd;
+  const first = Math.max(0, stuck ? shown.length - rowsShown + spare : Math.floor(top / rowPx) - spare);
+  const rows = shown.slice(first, first + rowsShown);
+  const total = log.ended || !place.atEnd ? shown.length : -1;
 
-  // Earlier events push down what is being read; who reads the end sees what comes.
+  // Earlier events push down what is being read; who reads the end stays there.
   const firstSeq = shown[0]?.seq;
   const before = useRef({ firstSeq, length: 0 });
   useLayoutEffect(() => {
     const box = frame.current;
     if (!box) return;
-    if (atEnd.current) box.scrollTop = box.scrollHeight;
-    else if (before.current.firstSeq !== firstSeq) box.scrollTop += (shown.length - before.current.length) * rowPx;
+    const index = wantedSeq === null ? -1 : shown.findIndex(({ seq }) => seq === wantedSeq);
+    if (index >= 0) {
+      box.scrollTop = Math.max(0, index * rowPx - windowPx / 3);
+      setTop(box.scrollTop);
+      setWantedSeq(null);
+    } else if (stuck) box.scrollTop = shown.length * rowPx;
+    else if (before.current.firstSeq !== firstSeq) {
+      const known = shown.findIndex(({ seq }) => seq === before.current.firstSeq);
+      box.scrollTop += (known >= 0 ? known : shown.length - before.current.length) * rowPx;
+    }
     before.current = { firstSeq, length: shown.length };
-  }, [shown.length, firstSeq]);
+  }, [shown, firstSeq, stuck, wantedSeq]);
 
-  const goTo = (index: number): void => {
-    atEnd.current = false;
-    if (frame.current) frame.current.scrollTop = Math.max(0, index * rowPx - windowPx / 3);
+  const show = (seq: string): void => {
+    // A search that hides it would leave an empty place.
+    setSearch('');
+    setTroubleOnly(false);
+    setFollowing(false);
+    setWantedSeq(seq);
   };
-  const toFirstError = (): void => {
-    const index = shown.findIndex(({ name }) => /Failed|Corrupt/.test(name));
-    if (index >= 0) goTo(index);
-    setNote(index >= 0 ? `Event ${shown[index]?.seq ?? ''}` : 'No failure among the events that are loaded.');
+  const toFirstFailure = async (): Promise<void> => {
+    setNote('Looking …');
+    const found = await place.toFirstFailure();
+    setNote(found ? `Event ${found.seq}` : 'There is no failure among the events of this run.');
+    if (found) show(found.seq);
+  };
+  const toStart = async (): Promise<void> => {
+    const found = await place.toStart();
+    if (found) show(found.seq);
+  };
+  const toEnd = (): void => {
+    place.toEnd();
+    setFollowing(true);
   };
   const downloadAll = async (): Promise<void> => {
     setNote('Reading all events …');
@@ -94,26 +110,20 @@ export function EventLogView({ runId, log }: { runId: string; log: EventLog }) {
           <input type="checkbox" checked={troubleOnly} onChange={(event) => setTroubleOnly(event.target.checked)} />{' '}
           only what went wrong
         </label>
-        <button type="button" className="usa-button usa-button--outline" onClick={toFirstError}>
-          First failure
-        </button>
-        {log.hasEarlier && (
-          <button type="button" className="usa-button usa-button--outline" onClick={() => void log.loadEarlier()}>
-            Earlier events
-          </button>
-        )}
-        <button
-          type="button"
-          className="usa-button usa-button--outline"
-          onClick={() => void downloadAll().catch(() => setNote('The events could not be read.'))}
-        >
-          Download all
-        </button>
+        <LogButton text="First event" onPress={() => void toStart()} />
+        <LogButton text="First failure" onPress={() => void toFirstFailure()} />
+        {!stuck && <LogButton text="To the end" onPress={toEnd} />}
+        {place.hasEarlier && <LogButton text="Earlier events" onPress={() => void place.loadEarlier()} />}
+        {place.hasLater && <LogButton text="Later events" onPress={() => void place.loadLater()} />}
+        <LogButton
+          text="Download all"
+          onPress={() => void downloadAll().catch(() => setNote('The events could not be read.'))}
+        />
         <span className="log-count" role="status">
           {note}
         </span>
       </div>
-      <Problem error={log.error} title="The events could not be read" />
+      <Problem error={place.error} title="The events could not be read" />
       {log.gaps.map((gap) => (
         <p key={gap} className="log-gap">
           <Icon name="warning" /> Events {gap} are no longer kept.
@@ -126,26 +136,37 @@ export function EventLogView({ runId, log }: { runId: string; log: EventLog }) {
         aria-label="Events of this run, in order"
         tabIndex={0}
         onScroll={({ currentTarget: box }) => {
-          atEnd.current = box.scrollTop + box.clientHeight >= box.scrollHeight - rowPx;
-          setTop(box.scrollTop);
+          const isAtEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - rowPx;
+          setFollowing(isAtEnd);
+          // Who stays at the end is shown the last rows as they come: the place is of no account.
+          if (!(isAtEnd && stuck)) setTop(box.scrollTop);
         }}
       >
         <ol className="log-rows" data-total={shown.length}>
           <Spacer rows={first} />
           {rows.map((event, i) => (
-            <Row key={event.seq} event={event} position={first + i + 1} total={shown.length} />
+            <LogRow key={event.seq} event={event} position={first + i + 1} total={total} />
           ))}
           <Spacer rows={Math.max(0, shown.length - first - rows.length)} />
         </ol>
       </div>
       <p className="log-count">
-        {shown.length === log.events.length
+        {shown.length === place.events.length
           ? `${String(shown.length)} events loaded`
-          : `${String(shown.length)} of ${String(log.events.length)} loaded events`}
-        {log.hasEarlier ? '; earlier ones are on the server' : ''}
+          : `${String(shown.length)} of ${String(place.events.length)} loaded events`}
+        {place.hasEarlier ? '; earlier ones are on the server' : ''}
+        {place.hasLater ? '; later ones are on the server' : ''}
         {log.ended ? '. The attempt is over.' : '.'}
       </p>
     </section>
+  );
+});
+
+function LogButton({ text, onPress }: { text: string; onPress: () => void }) {
+  return (
+    <button type="button" className="usa-button usa-button--outline" onClick={onPress}>
+      {text}
+    </button>
   );
 }
 
@@ -162,24 +183,4 @@ function Spacer({ rows }: { rows: number }) {
     if (item.current) item.current.style.height = `${String(rows * rowPx)}px`;
   }, [rows]);
   return rows === 0 ? null : <li ref={item} className="log-spacer" aria-hidden="true" />;
-}
-
-function Row({ event, position, total }: { event: LoggedEvent; position: number; total: number }) {
-  const trouble = isTrouble(event);
-  return (
-    <li
-      className={trouble ? 'log-row log-row--trouble' : 'log-row'}
-      aria-posinset={position}
-      aria-setsize={total}
-      data-seq={event.seq}
-    >
-      <span className="log-seq">{event.seq}</span>
-      <time dateTime={event.at}>{times.format(new Date(event.at))}</time>
-      <span className="log-name">
-        {trouble && <Icon name="warning" />}
-        {event.name}
-      </span>
-      <span className="log-message">{event.message}</span>
-    </li>
-  );
 }

@@ -10,18 +10,23 @@ export interface EventWindow<Event extends Placed> {
   readonly events: readonly Event[];
   /** There are earlier ones on the server. */
   readonly hasEarlier: boolean;
-  /** Most events that are kept; grows with what is loaded by hand. */
+  /** Events that are kept, and at most a tenth more; grows with what is loaded by hand. */
   readonly keptMax: number;
 }
 
-/** Adds what has come. Beyond `keptMax` the oldest go, and are earlier ones on the server from then on. */
+/**
+ * Adds what has come. Beyond `keptMax` the oldest go, and are earlier ones on the server from then on; many at once and seldom, because
+ * a list that loses its beginning is looked through anew (`growingFilter`).
+ */
 export function append<Event extends Placed>(
   window: EventWindow<Event>,
   arrived: readonly Event[],
 ): EventWindow<Event> {
   const all = [...window.events, ...arrived];
   const surplus = all.length - window.keptMax;
-  return surplus > 0 ? { ...window, events: all.slice(surplus), hasEarlier: true } : { ...window, events: all };
+  return surplus > window.keptMax / 10
+    ? { ...window, events: all.slice(surplus), hasEarlier: true }
+    : { ...window, events: all };
 }
 
 /** Adds a page that ends before the first event; a page that was asked for before another first one fits no more. */

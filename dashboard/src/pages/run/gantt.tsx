@@ -1,11 +1,11 @@
 import type { RunQuery } from '@flux-etl/sdk';
-import { useMemo, useState } from 'react';
+import { memo } from 'react';
 
 import { Status } from '../../components/status.tsx';
 import { Table } from '../../components/table.tsx';
 import { csv } from '../../csv.ts';
 import { count, download, duration, moment, words } from '../../format.ts';
-import { growingFilter } from './event-window.ts';
+import type { Marks } from './use-marks.ts';
 import type { LoggedEvent } from './use-event-log.ts';
 
 type Run = NonNullable<RunQuery['run']>;
@@ -20,16 +20,14 @@ const rowsMax = 60;
 interface GanttProps {
   run: Run;
   now: number;
-  /** Those that the page holds; of them come the marks alone. */
-  events: readonly LoggedEvent[];
+  marks: Marks;
 }
 
 /**
  * When each partition waited and when it was worked on, from the server's own statistics: no event has to be read for it. Takeovers and
  * new attempts are marked where the page holds their events.
  */
-export function Gantt({ run, now, events }: GanttProps) {
-  const marks = useMarks(events);
+export const Gantt = memo(function Gantt({ run, now, marks }: GanttProps) {
   const partitions = [...run.partitions].sort((a, b) => a.partitionNo - b.partitionNo);
   if (partitions.length === 0) return null;
   const drawn = partitions.slice(0, rowsMax);
@@ -136,7 +134,7 @@ export function Gantt({ run, now, events }: GanttProps) {
       </details>
     </section>
   );
-}
+});
 
 interface BarProps {
   partition: Partition;
@@ -180,24 +178,6 @@ function Bar({ partition, y, x, start, now, marks }: BarProps) {
       ))}
     </g>
   );
-}
-
-interface Marks {
-  partitions: ReadonlyMap<number, readonly LoggedEvent[]>;
-  attempts: readonly LoggedEvent[];
-}
-
-/** Only what is new is looked at when events come. */
-function useMarks(events: readonly LoggedEvent[]): Marks {
-  const [filter] = useState(growingFilter<LoggedEvent>);
-  const marked = filter(events, '', ({ name }) => /^(PartitionTakenOver|PartitionRetried|RunResumed)$/.test(name));
-  return useMemo(() => {
-    const partitions = Map.groupBy(
-      marked.filter(({ name }) => name !== 'RunResumed'),
-      ({ partitionNo }) => partitionNo ?? -1,
-    );
-    return { partitions, attempts: marked.filter(({ name }) => name === 'RunResumed') };
-  }, [marked]);
 }
 
 function takeovers({ partitions }: Marks, partitionNo: number): string {

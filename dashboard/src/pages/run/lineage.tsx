@@ -1,4 +1,4 @@
-import type { ReactNode } from 'react';
+import { memo, type ReactNode } from 'react';
 
 import { Problem } from '../../components/problem.tsx';
 import { words } from '../../format.ts';
@@ -13,7 +13,7 @@ interface Step {
 }
 
 /** Where the run's records came from and where they went, in the order of their way: the list is the picture. */
-export function Lineage({ run }: { run: Run }) {
+export const Lineage = memo(function Lineage({ run }: { run: Run }) {
   const { flux } = useSession();
   const { name, version } = run.pipeline ?? {};
   const { data: pipeline, error } = useLoad(`${name ?? ''} ${String(version)}`, async (signal) =>
@@ -78,7 +78,7 @@ export function Lineage({ run }: { run: Run }) {
       </ol>
     </section>
   );
-}
+});
 
 function earlierRuns({ lineage }: Run): Step[] {
   const { rerunOf, forkedFrom, forkedFromCheckpoint, reprocessOf, inputRun, resumedFrom } = lineage;

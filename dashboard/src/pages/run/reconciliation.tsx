@@ -1,3 +1,5 @@
+import { memo } from 'react';
+
 import { Icon } from '../../components/icon.tsx';
 import { Table } from '../../components/table.tsx';
 import { csv } from '../../csv.ts';
@@ -5,7 +7,7 @@ import { count, download, words } from '../../format.ts';
 import type { Run } from './use-run.ts';
 
 /** Whether every record that was read is accounted for, step by step, and what the destination itself counts. */
-export function ReconciliationPanel({ run }: { run: Run }) {
+export const ReconciliationPanel = memo(function ReconciliationPanel({ run }: { run: Run }) {
   const { reconciliation: counts } = run;
   if (!counts || counts.steps.length === 0) return null;
   const over = run.status === 'COMPLETED';
@@ -70,4 +72,4 @@ export function ReconciliationPanel({ run }: { run: Run }) {
       </button>
     </section>
   );
-}
+});

@@ -1,4 +1,4 @@
-import { useState } from 'react';
+import { memo, useState } from 'react';
 
 import { Problem } from '../../components/problem.tsx';
 import { Table } from '../../components/table.tsx';
@@ -17,7 +17,7 @@ interface RejectedProps {
 }
 
 /** The records that the contract refused, each with its reasons, for those who may read data; and the way to put them through again. */
-export function RejectedPanel({ run, permissions, onDone }: RejectedProps) {
+export const RejectedPanel = memo(function RejectedPanel({ run, permissions, onDone }: RejectedProps) {
   const { flux, may } = useSession();
   const [open, setOpen] = useState(false);
   const [asking, setAsking] = useState(false);
@@ -101,7 +101,7 @@ export function RejectedPanel({ run, permissions, onDone }: RejectedProps) {
       />
     </details>
   );
-}
+});
 
 function shown(raw: unknown): string {
   const text = typeof raw === 'string' ? raw : JSON.stringify(raw);

@@ -16,6 +16,7 @@ import { ReconciliationPanel } from './reconciliation.tsx';
 import { RejectedPanel } from './rejected.tsx';
 import { Throughput } from './throughput.tsx';
 import { useEventLog } from './use-event-log.ts';
+import { useMarks } from './use-marks.ts';
 import { type LoadedRun, type Run, useRun } from './use-run.ts';
 import { Verbs } from './verbs.tsx';
 
@@ -41,6 +42,7 @@ function Shown({ run, loaded }: { run: Run; loaded: LoadedRun }) {
   const { permissions, refresh, error } = loaded;
   const now = useNow(1_000, !run.isTerminal);
   const log = useEventLog(run.runId, run.attempt, refresh);
+  const marks = useMarks(log.events);
   const { ended } = log;
   useEffect(() => {
     if (ended) refresh();
@@ -99,7 +101,7 @@ function Shown({ run, loaded }: { run: Run; loaded: LoadedRun }) {
       </dl>
       <Throughput runId={run.runId} attempt={run.attempt} now={now} />
       <ReconciliationPanel run={run} />
-      <Gantt run={run} now={now} events={log.events} />
+      <Gantt run={run} now={now} marks={marks} />
       <EventLogView runId={run.runId} log={log} />
       <CheckpointsPanel run={run} permissions={permissions} />
       <RejectedPanel run={run} permissions={permissions} onDone={refresh} />

@@ -1,5 +1,5 @@
 import type { RunProgress } from '@flux-etl/sdk';
-import { useEffect, useState } from 'react';
+import { memo, useEffect, useState } from 'react';
 
 import { Fact } from '../../components/fact.tsx';
 import { Table } from '../../components/table.tsx';
@@ -23,7 +23,15 @@ const rowsMax = 120;
 const stalledAfterMs = 20_000;
 
 /** Records per second since this page was opened, when it will be done, and whether it stands still. */
-export function Throughput({ runId, attempt, now }: { runId: string; attempt: number; now: number }) {
+export const Throughput = memo(function Throughput({
+  runId,
+  attempt,
+  now,
+}: {
+  runId: string;
+  attempt: number;
+  now: number;
+}) {
   const { flux } = useSession();
   const [samples, setSamples] = useState<readonly Sample[]>([]);
   const [progress, setProgress] = useState<RunProgress | null>(null);
@@ -72,9 +80,9 @@ export function Throughput({ runId, attempt, now }: { runId: string; attempt: nu
       {samples.length > 2 && <Plot samples={samples} runId={runId} />}
     </section>
   );
-}
+});
 
-function Plot({ samples, runId }: { samples: readonly Sample[]; runId: string }) {
+const Plot = memo(function Plot({ samples, runId }: { samples: readonly Sample[]; runId: string }) {
   const [open, setOpen] = useState(false);
   const first = samples[0]?.at ?? 0;
   const span = Math.max(1, (samples.at(-1)?.at ?? 0) - first);
@@ -131,4 +139,4 @@ function Plot({ samples, runId }: { samples: readonly Sample[]; runId: string })
       </details>
     </figure>
   );
-}
+});

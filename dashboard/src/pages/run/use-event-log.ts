@@ -1,5 +1,5 @@
 import type { RunEvent } from '@flux-etl/sdk';
-import { useCallback, useEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 
 import { useSession } from '../../use-session.ts';
 import { append, type EventWindow, prepend } from './event-window.ts';
@@ -102,5 +102,9 @@ export function useEventLog(
     }
   }, [flux, runId, first]);
 
-  return { events: held.events, hasEarlier: held.hasEarlier, loadEarlier, ended, error, gaps };
+  // The same object until something of it changes: a page that draws itself for its clock leaves the log alone.
+  return useMemo(
+    () => ({ events: held.events, hasEarlier: held.hasEarlier, loadEarlier, ended, error, gaps }),
+    [held, loadEarlier, ended, error, gaps],
+  );
 }
