@@ -298,7 +298,10 @@ export interface PipelineDefinition {
        * The keyword; every rule at the path when absent.
        */
       rule?: string;
-      mode: 'freeze' | 'quarantine' | 'drop_value';
+      /**
+       * evolve: fields that the contract does not name become columns; for the rule additionalProperties at the path "" alone.
+       */
+      mode: 'freeze' | 'quarantine' | 'drop_value' | 'evolve';
     }[];
     /**
      * A run fails with CONTRACT_VIOLATED as soon as more records than this are rejected. Where it stands without maxRejectedRatio, the share does not matter.

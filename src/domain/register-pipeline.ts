@@ -1,7 +1,9 @@
 import { classifications } from '../auth/principal.ts';
 import { canonicalBytes } from '../canonical-json.ts';
 import { type PipelineDefinition, validatePipelineDefinition } from '../contracts/documents.ts';
+import type { Contract as ContractDocument } from '../contracts/contract.ts';
 import { requireOffered } from '../contracts/offered.ts';
+import { ruleIssues } from '../contracts/rule-issues.ts';
 import { sha256 } from '../crypto/hash.ts';
 import { type Agency, readOwnAgency } from '../db/agencies-read.ts';
 import { findConnection, listConnections } from '../db/connections.ts';
@@ -56,7 +58,7 @@ export async function registerPipeline(deps: DomainDeps, caller: Caller, input: 
 async function addVersion(tx: Connection, caller: Caller, definition: PipelineDefinition): Promise<Change<Pipeline>> {
   await requireSupported(tx, definition);
   await requireConnection(tx, definition.source.connection);
-  await requireContract(tx, definition.contract);
+  requireFittingRules(definition, await requireContract(tx, definition.contract));
   await lockName(tx, 'pipeline', definition.name);
   const before = await findPipeline(tx, definition.name, null);
   const canonical = canonicalBytes(definition);
@@ -143,8 +145,13 @@ async function requireConnection(tx: Connection, name: string): Promise<void> {
   );
 }
 
-async function requireContract(tx: Connection, { name, version }: PipelineDefinition['contract']): Promise<void> {
-  if (await findContract(tx, name, version)) return;
+/** @returns the document as it was accepted */
+async function requireContract(
+  tx: Connection,
+  { name, version }: PipelineDefinition['contract'],
+): Promise<ContractDocument> {
+  const found = await findContract(tx, name, version);
+  if (found) return JSON.parse(found.document) as ContractDocument;
   const newest = await findContract(tx, name, null);
   const known = newest ? `Its newest version is ${String(newest.version)}.` : 'No contract of that name is registered.';
   throw new FluxError(
@@ -159,6 +166,11 @@ async function requireContract(tx: Connection, { name, version }: PipelineDefini
       },
     },
   );
+}
+
+function requireFittingRules(definition: PipelineDefinition, contract: ContractDocument): void {
+  const issues = ruleIssues(definition, contract);
+  if (issues.length > 0) throw invalid(issues);
 }
 
 function levelOf({ classification }: PipelineDefinition): number {

@@ -8,6 +8,7 @@ import { DirectWrite, type RefusedRow } from './direct-write.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
+import type { EvolvedField } from './evolved-contract.ts';
 import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
 import { DroppedCounts, RuleModes } from './ingest/rule-modes.ts';
 import { rejectedMask } from './ingest/mask-rejected.ts';
@@ -152,6 +153,10 @@ export class BatchSession {
 
   describe(): OutputShape {
     return { ...this.#shape, steps: this.#steps };
+  }
+
+  async discover(known: readonly string[]): Promise<EvolvedField[]> {
+    return (await this.#reader.discover?.(known)) ?? [];
   }
 
   async survey(): Promise<SourceSurvey> {

@@ -2,6 +2,7 @@ import type { SourceAccess, SourceIncrement, SourcePlace, UploadedFile } from '.
 import type { Issue } from '../errors.ts';
 import type { DataKey } from '../objects/object-store.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
+import type { EvolvedField } from './evolved-contract.ts';
 import type { DryRunReport, Reference, StagedColumn, StagedInput, StagedPart } from './staged-types.ts';
 
 export type { UploadedFile } from '../connectors/source.ts';
@@ -94,6 +95,10 @@ export interface PlanRequest {
   object: PinnedObject | null;
   /** What an earlier stage has left behind; null, or absent, where a source is read. */
   staged?: StagedInput | null;
+  /** The columns of the dataset as it stands; needed where fields that the contract does not name become columns of it. */
+  dataset?: readonly { name: string; type: string }[];
+  /** Such fields, where a plan has found them already; absent: planning looks for them. */
+  evolved?: readonly EvolvedField[];
   /** The records of every dataset that the transforms join; absent where they join none. */
   references?: readonly Reference[];
   /** The agency's key for objects of a version, for objects that are sealed. */
@@ -125,7 +130,7 @@ export interface PipelineDefinition {
     name: string;
     version: number;
     onViolation?: string;
-    rules?: readonly { path: string; rule?: string; mode: 'freeze' | 'quarantine' | 'drop_value' }[];
+    rules?: readonly { path: string; rule?: string; mode: 'freeze' | 'quarantine' | 'drop_value' | 'evolve' }[];
     maxRejectedRatio?: number;
     maxRejectedCount?: number;
   } | null;
@@ -220,6 +225,8 @@ export interface SourcePlan {
   /** At least one, without the `_flux_` columns. */
   columns: readonly OutputColumn[];
   steps: readonly StepDeclaration[];
+  /** Fields of the source that the contract does not name, which became columns; absent where that is not asked for. */
+  evolved?: readonly { field: string; column: string }[];
   /** What the parts of a stage hold; null, or absent, where it writes none. */
   staged?: readonly StagedColumn[] | null;
   /** At least one. Each becomes a partition; JSON objects, opaque to the worker. */

@@ -14,6 +14,9 @@ import type {
   SourcePlan,
   StagedPart,
 } from './engine-types.ts';
+import type { EvolvedField } from './evolved-contract.ts';
+import { contractOf, type FieldQuestions, findEvolved } from './find-evolved.ts';
+import { columnName } from './ingest/column-names.ts';
 import { endChild, KeptChild, type OpenedChild } from './kept-child.ts';
 import { openInput, type OpenRequest, withPlaces } from './open-input.ts';
 import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
@@ -73,7 +76,8 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
   };
 }
 
-async function planSource(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
+async function planSource(deps: Deps, asked: PlanRequest): Promise<SourcePlan> {
+  const request = await findEvolved(asked, askingFields(deps));
   const plan = await survey(deps, request);
   if (refusesPersonalData(request.definition, request.stage)) await requireNonePersonal(deps, request, plan);
   return plan;
@@ -105,9 +109,28 @@ async function survey(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
       columns,
       steps,
       staged,
-      ranges: ranges.map((range) => ({ ...range, ...partsOf(request, range) })),
+      ...(request.evolved
+        ? { evolved: request.evolved.map(({ name }) => ({ field: name, column: columnName([name]) })) }
+        : {}),
+      ranges: ranges.map((range) => ({
+        ...range,
+        ...partsOf(request, range),
+        ...(request.evolved?.length ? { evolved: request.evolved } : {}),
+      })),
     };
   });
+}
+
+/** What `findEvolved` asks children. */
+function askingFields(deps: Deps): FieldQuestions {
+  return {
+    discover: (request, known) =>
+      withChild(deps, request, (child) =>
+        child.ask<EvolvedField[]>({ ask: 'discover', known }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault),
+      ),
+    describe: (request) =>
+      withChild(deps, request, (child) => child.ask<OutputShape>({ ask: 'describe' }, stepTimeoutMsDefault)),
+  };
 }
 
 /** PostgreSQL's own limit (appendix K) is 1,600 columns, some of them Flux's own. */
@@ -142,7 +165,10 @@ async function dryRun(deps: Deps, pins: SourcePins, { pin, ...request }: DryRunR
   const folder = await mkdtemp(join(request.workFolder, 'dry-'));
   try {
     const copy = pin && (await pins.copy({ ...pin, signal: request.signal }, join(folder, 'source')));
-    const planned = { ...request, object: null, ...(copy ? { localObject: copy } : {}) };
+    const planned = await findEvolved(
+      { ...request, object: null, ...(copy ? { localObject: copy } : {}) },
+      askingFields(deps),
+    );
     return await withChild(deps, planned, async (child, contentBytes) => {
       const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
       const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, timeoutMs);
@@ -215,9 +241,10 @@ async function leaveChild(
 
 /** Everything that a child is opened with; null: it is for one range alone. */
 function keyOf(deps: Deps, request: OpenRequest, range: Range | null): string | null {
-  const { runId, definition, contract, stage = 'FULL', object, staged, localObject, references = [] } = request;
+  const { runId, definition, stage = 'FULL', object, staged, localObject, references = [] } = request;
   if (deps.keepFolder === undefined || runId === undefined) return null;
   if (!object || staged || localObject || range?.clusters || references.length > 0) return null;
+  const contract = contractOf(request, range);
   return JSON.stringify([runId, definition, contract, stage, object.address, object.sha256, saltsOf(deps, request)]);
 }
 
@@ -250,7 +277,7 @@ async function withChild<T>(
 }
 
 async function openChild(deps: Deps, request: OpenRequest, range: Range | null = null): Promise<OpenedChild> {
-  const { definition, contract, workFolder, signal, stage = 'FULL' } = request;
+  const { definition, workFolder, signal, stage = 'FULL' } = request;
   const key = keyOf(deps, request, range);
   const waiting = key === null ? null : deps.kept.take(key, signal);
   if (waiting !== null) return waiting;
@@ -265,7 +292,7 @@ async function openChild(deps: Deps, request: OpenRequest, range: Range | null =
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
     const job = {
       definition,
-      contract,
+      contract: contractOf(request, range),
       stage,
       salts: saltsOf(deps, request),
       wanted: range?.clusters !== undefined,
@@ -293,12 +320,19 @@ function saltsOf({ saltOf }: EtlDeps, { agency, definition }: OpenRequest): Reco
 }
 
 function readRange(range: BatchesRequest['range']): Range {
-  const { from, record, records, clusters, parts } = range as Partial<Range>;
+  const { from, record, records, clusters, parts, evolved } = range as Partial<Range>;
   if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
     throw new FluxError(
       'CHECKPOINT_INCOMPATIBLE',
       `Expected a range of this engine, found ${JSON.stringify(range).slice(0, 200)}. Start a new run.`,
     );
   }
-  return { from, record, records, ...(clusters ? { clusters } : {}), ...(parts ? { parts } : {}) };
+  return {
+    from,
+    record,
+    records,
+    ...(clusters ? { clusters } : {}),
+    ...(parts ? { parts } : {}),
+    ...(evolved ? { evolved } : {}),
+  };
 }

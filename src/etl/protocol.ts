@@ -1,5 +1,6 @@
 import type { ErrorCode, ErrorDetails } from '../errors.ts';
 import type { ObjectSeal } from '../objects/sealed-format.ts';
+import type { EvolvedField } from './evolved-contract.ts';
 import type { GrowthLimits } from './decompressed-copy.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
@@ -12,6 +13,7 @@ import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepD
  *
  *   open   -> ready            compiles the contract and the transforms against the source
  *   describe -> OutputShape    says what comes out, without reading
+ *   discover -> EvolvedField[] says which fields the source has besides those that are known
  *   survey -> SourceSurvey     reads the source once from end to end
  *   start  -> ready            goes to the beginning of a range, or to a cursor in it
  *   next   -> PreparedBatch    prepares one batch
@@ -20,6 +22,7 @@ import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepD
 export type ChildRequest =
   | { id: number; ask: 'open'; job: ChildJob }
   | { id: number; ask: 'describe' }
+  | { id: number; ask: 'discover'; known: readonly string[] }
   | { id: number; ask: 'survey' }
   | { id: number; ask: 'start'; range: Range; cursor: string | null }
   | { id: number; ask: 'next' }
@@ -89,6 +92,8 @@ export interface Range {
   records: number;
   /** Chosen records, in place of all. */
   clusters?: readonly WantedCluster[];
+  /** Fields that the plan has found, and the contract does not name. */
+  evolved?: readonly EvolvedField[];
   /** The parts of an earlier stage that it reads, with the number of records before each. */
   parts?: readonly (StagedPart & { before: number })[];
 }

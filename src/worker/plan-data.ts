@@ -30,10 +30,14 @@ export function planEvents(run: Run, plan: SourcePlan, data: Record<string, unkn
   ];
 }
 
-function evolution({ dataset, columnsAdded }: Record<string, unknown>): string {
-  if (!Array.isArray(columnsAdded)) return '';
-  const names = (columnsAdded as { name: string }[]).map(({ name }) => name).join(', ');
-  return ` The dataset ${String(dataset)} got new columns: ${names}.`;
+/** New columns are never silent. */
+function evolution({ dataset, columnsAdded = [], fieldsEvolved = [] }: Record<string, unknown>): string {
+  const columns = (columnsAdded as { name: string }[]).map(({ name }) => name).join(', ');
+  const fields = (fieldsEvolved as { field: string; column: string }[]).map(({ column }) => column).join(', ');
+  return (
+    (fields === '' ? '' : ` Columns that the contract does not name: ${fields}.`) +
+    (columns === '' ? '' : ` The dataset ${String(dataset)} got new columns: ${columns}.`)
+  );
 }
 
 /** What the history and the audit log keep of a plan. */
@@ -59,6 +63,7 @@ export function planData(
     ...(object ? { sha256: object.sha256, origin: object.origin } : { inputRun }),
     ...(object && before !== null ? { sourceChanged: object.sha256 !== before } : {}),
     ...(load ? { dataset: load.dataset, load: Number(load.loadNo) } : {}),
+    ...(plan.evolved?.length ? { fieldsEvolved: plan.evolved } : {}),
     ...(load && load.added.length > 0 ? { columnsAdded: load.added } : {}),
     steps: plan.steps.map(({ stage, step, kind }) => ({ stage, step, kind })),
   };

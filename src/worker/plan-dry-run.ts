@@ -23,6 +23,7 @@ export async function planDryRun(work: Work): Promise<void> {
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const staged = await stagedInputOf(work, { parts: true });
   const pin = staged ? null : await sourceRequest(work);
+  const existing = await findDataset(holder, definition.destination.dataset);
   const { references } = await pinReferences(work, null, signal);
   const request = {
     agency: claim.agencyId,
@@ -34,11 +35,10 @@ export async function planDryRun(work: Work): Promise<void> {
     dataKeyOf: objectKeys(work),
     workFolder,
     signal,
+    ...(existing ? { dataset: existing.columns } : {}),
   };
   const report = withoutExamples(work, await deps.engine.dryRun({ ...request, pin }));
-  const destination = writesParts(work)
-    ? null
-    : destinationOf(work, report, await findDataset(holder, definition.destination.dataset));
+  const destination = writesParts(work) ? null : destinationOf(work, report, existing);
   const plan: DryRunPlan = { ...report, estimate: estimateOf(report), destination };
   await fenced(work, async (tx) => {
     requireHeld(claim, await finishPartition(tx, claim, 'COMPLETED'));

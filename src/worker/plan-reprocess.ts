@@ -5,6 +5,7 @@ import { insertReferences } from '../db/run-references.ts';
 import { findSourceObject, insertSourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
+import type { EvolvedField } from '../etl/evolved-contract.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { objectKeys } from './object-keys.ts';
@@ -28,21 +29,23 @@ export async function planReprocess(work: Work, firstRun: string): Promise<void>
   const dataKeyOf = objectKeys(work);
   const pinned = await pinReferences(work, firstRun, signal);
   const { references } = pinned;
-  const request = { definition, contract, object, references, dataKeyOf, workFolder, signal };
+  const ranges = await listRanges(holder, first);
+  const evolved = evolvedIn(ranges);
+  const request = { definition, contract, object, references, dataKeyOf, workFolder, signal, ...evolved };
   const shape = await deps.engine.describeOutput(request);
   const stored = await pinned.store();
-  const ranges = await listRanges(holder, first);
   await fenced(work, async (tx) => {
     const records = await claimRejected(tx, claim, firstRun);
     if (records.length === 0) throw nothingLeft(firstRun);
     await insertSourceObject(tx, claim, object);
     await insertReferences(tx, claim, stored);
     const load = await openLoad(tx, work, shape.columns);
+    const cut = deps.engine.cutRecords({ source: definition.source, records, ranges });
     const plan: SourcePlan = {
       ...shape,
       recordsTotal: records.length,
       bytesTotal: object.byteCount,
-      ranges: deps.engine.cutRecords({ source: definition.source, records, ranges }),
+      ranges: cut.map((range) => ({ ...range, ...evolved })),
     };
     const partitions = plan.ranges.map((range, i) => ({ partitionNo: i + 1, kind: 'BATCHES' as const, range }));
     await insertPartitions(tx, claim, partitions);
@@ -64,6 +67,12 @@ export async function planReprocess(work: Work, firstRun: string): Promise<void>
   });
   deps.announcer.run(claim.runId);
   deps.announcer.work();
+}
+
+/** Fields that the first run has found besides its contract's; they are the same bytes. */
+function evolvedIn([first]: SourcePlan['ranges']): { evolved?: readonly EvolvedField[] } {
+  const evolved = first?.['evolved'] as readonly EvolvedField[] | undefined;
+  return evolved ? { evolved } : {};
 }
 
 function nothingLeft(runId: string): FluxError {

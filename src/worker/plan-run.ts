@@ -1,9 +1,12 @@
 import { appendAudit } from '../audit/append.ts';
+import { findDataset } from '../db/datasets.ts';
+import type { DatasetColumn } from '../db/loads.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
 import { setStagedColumns } from '../db/run-parts.ts';
 import { insertReferences, type RunReference } from '../db/run-references.ts';
 import { findPreviousSha256, findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
+import { evolves } from '../etl/evolved-contract.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { objectKeys } from './object-keys.ts';
@@ -43,6 +46,7 @@ export async function planRun(work: Work): Promise<void> {
     dataKeyOf,
     workFolder,
     signal,
+    ...(evolves(definition) ? { dataset: await columnsOf(work) } : {}),
   };
   const plan = await work.deps.engine.planSource(request);
   const before = object && (await findPreviousSha256(work.holder, work.claim, run.pipelineName));
@@ -50,6 +54,11 @@ export async function planRun(work: Work): Promise<void> {
   await commitPlan(work, { object, before, references }, plan);
   work.deps.announcer.run(work.claim.runId);
   work.deps.announcer.work();
+}
+
+/** What the dataset holds before the run. */
+async function columnsOf({ holder, definition }: Work): Promise<readonly DatasetColumn[]> {
+  return (await findDataset(holder, definition.destination.dataset))?.columns ?? [];
 }
 
 /** A rerun reads the very bytes of the first run, if that came so far: the same inputs. */

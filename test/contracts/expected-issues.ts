@@ -64,6 +64,7 @@ export const expectedIssues: Readonly<Record<string, { path: string; rule: strin
   'pipeline.schedule-is-no-cron': { path: '/schedule', rule: 'pattern' },
   'pipeline.unknown-compression': { path: '/source/format/compression', rule: 'enum' },
   'pipeline.unknown-format': { path: '/source/format', rule: 'discriminator' },
+  'pipeline.unknown-mode': { path: '/contract/rules/0/mode', rule: 'enum' },
   'pipeline.unknown-property': { path: '/colour', rule: 'additionalProperties' },
   'pipeline.unknown-transform': { path: '/transforms/0', rule: 'discriminator' },
   'pipeline.unknown-use-case': { path: '/useCase', rule: 'enum' },

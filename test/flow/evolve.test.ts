@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { dryRunPlanOf } from '../../resolvers/run.ts';
 import { sql } from '../../src/db/sql.ts';
+import { reprocessRejected } from '../../src/domain/reprocess-rejected.ts';
 import { resumeRun } from '../../src/domain/resume-run.ts';
 import { FluxError } from '../../src/errors.ts';
 import { auditOf } from '../support/api.ts';
@@ -129,5 +130,93 @@ describe('a pipeline whose dataset may evolve', () => {
       { id: 2n, level: 1.5 },
       { id: 7n, level: null },
     ]);
+  });
+
+  it('takes fields that no contract names where the rule says so, and says which; reprocessing keeps them', async () => {
+    const version = await field.contract(
+      'found',
+      { id: { type: 'integer' }, site: { type: 'string', maxLength: 4 } },
+      {
+        required: ['id'],
+        additionalProperties: false,
+      },
+    );
+    const rules = [{ path: '', rule: 'additionalProperties', mode: 'evolve' }];
+    const pipeline = (more: object) =>
+      field.pipeline('found', {
+        source: { connection: 'files', path: 'found.ndjson', format: { type: 'ndjson' } },
+        contract: { name: 'found', version, maxRejectedRatio: 1, ...more },
+        destination: { type: 'postgres', dataset: 'found', mode: 'append', evolve: true },
+      });
+    await pipeline({});
+    expect((await load('found', { id: 1, site: 'a' })).status).toBe('COMPLETED');
+    expect((await load('found', { id: 9, wind: 3 })).events.at(-1)?.data).toMatchObject({ rejected: 1, written: 0 });
+
+    await pipeline({ rules });
+    await put('found', { id: 2, site: 'b', wind: 3, 'Seen by': 'K' }, { id: 3, site: 'too long', wind: 4 });
+    const { id } = await field.start('found');
+    await field.drain();
+    const { status, events } = await readRun(database, id);
+    expect(status).toBe('COMPLETED');
+    const told = {
+      fieldsEvolved: [
+        { field: 'wind', column: 'wind' },
+        { field: 'Seen by', column: 'seen_by' },
+      ],
+    };
+    expect(events.find(({ name }) => name === 'PlanMade')?.data).toMatchObject({
+      ...told,
+      columnsAdded: [
+        { name: 'wind', type: 'bigint' },
+        { name: 'seen_by', type: 'text' },
+      ],
+    });
+    const entry = (await auditOf(database, 'cdc')).find(
+      (each) => each.action === 'run.plan' && each.resource_id === id,
+    );
+    expect(entry?.body['after']).toMatchObject(told);
+
+    const later = await load('found', { id: 4, wind: 5.5 }, { id: 5 });
+    expect(later.status).toBe('COMPLETED');
+    expect(later.events.at(-1)?.data).toMatchObject({ read: 2, written: 1, rejected: 1 });
+
+    const wider = await field.contract(
+      'found',
+      { id: { type: 'integer' }, site: { type: 'string' } },
+      {
+        required: ['id'],
+        additionalProperties: false,
+      },
+    );
+    await field.pipeline('found', {
+      source: { connection: 'files', path: 'found.ndjson', format: { type: 'ndjson' } },
+      contract: { name: 'found', version: wider, maxRejectedRatio: 1, rules },
+      destination: { type: 'postgres', dataset: 'found', mode: 'append', evolve: true },
+    });
+    await reprocessRejected(field.ctx().api, field.ctx(), { runId: id, reason: 'mended', idempotencyKey: null });
+    await field.drain();
+    const found = await field.rows('found', 'id site wind seen_by');
+    expect(found.sort((a, b) => Number(a['id']) - Number(b['id']))).toEqual([
+      { id: 1n, site: 'a', wind: null, seen_by: null },
+      { id: 2n, site: 'b', wind: 3n, seen_by: 'K' },
+      { id: 3n, site: 'too long', wind: 4n, seen_by: null },
+      { id: 5n, site: null, wind: null, seen_by: null },
+    ]);
+  });
+
+  it('refuses at registration a mode that fits nothing', async () => {
+    const version = await field.contract('unfit', { id: { type: 'integer' } }, { required: ['id'] });
+    const rules = [
+      { path: '/idd', rule: 'type', mode: 'freeze' },
+      { path: '/id', rule: 'type', mode: 'drop_value' },
+    ];
+    const registered = field.pipeline('unfit', {
+      source: { connection: 'files', path: 'unfit.ndjson', format: { type: 'ndjson' } },
+      contract: { name: 'unfit', version, rules },
+    });
+    await expect(registered).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      details: { issues: [{ path: '/contract/rules/0/path' }, { path: '/contract/rules/1/mode' }] },
+    });
   });
 });

@@ -4,6 +4,7 @@ import { FluxError } from '../../errors.ts';
 import type { ByteFile } from '../../objects/byte-file.ts';
 import { literal } from '../duckdb/sql-text.ts';
 import type { RejectedRecord } from '../engine-types.ts';
+import type { EvolvedField } from '../evolved-contract.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { csvColumns, plainTextColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
@@ -131,6 +132,11 @@ export class CsvReader implements SourceReader {
       const at = placeOf(field.path);
       return at === undefined ? null : cell(at);
     });
+  }
+
+  discover(known: readonly string[]): Promise<EvolvedField[]> {
+    const found = this.#names.filter((name) => !known.includes(name));
+    return Promise.resolve(found.map((name) => ({ name, schema: { type: ['string', 'null'] } })));
   }
 
   beSure(): void {

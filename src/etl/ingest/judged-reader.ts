@@ -4,11 +4,13 @@ import type { RecordCheck } from '../../contracts/contract.ts';
 import { FluxError, type Issue } from '../../errors.ts';
 import type { ByteFile } from '../../objects/byte-file.ts';
 import type { RejectedRecord } from '../engine-types.ts';
+import type { EvolvedField } from '../evolved-contract.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import type { RecordColumns } from './columns.ts';
 import type { ContractField, ContractModel } from './contract-model.ts';
 import { readDelimited } from './csv-reader.ts';
 import type { RecordWalk } from './decoded-reader.ts';
+import { FoundTypes } from './found-types.ts';
 import { cellsOf, type ParsedRecord } from './json-record.ts';
 import { cell } from './lexical.ts';
 import { batchByteCountMax, reasonCountMax } from './limits.ts';
@@ -84,6 +86,19 @@ export class JudgedReader implements SourceReader {
 
   beSure(): void {
     this.#sure = this.#format.sure?.() ?? null;
+  }
+
+  discover(known: readonly string[]): Promise<EvolvedField[]> {
+    return this.#named(() => {
+      const found = new FoundTypes(known);
+      const { walk, finish } = this.#format.whole();
+      while (walk.next()) {
+        const parsed = this.#format.parse(walk.buffer.subarray(walk.start, walk.end));
+        if ('value' in parsed) found.add(parsed.value);
+      }
+      finish();
+      return found.fields;
+    });
   }
 
   survey(markEvery: number): Promise<Survey> {

@@ -1,6 +1,7 @@
 import { FluxError } from '../../errors.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
 import { ident, literal } from '../duckdb/sql-text.ts';
+import type { EvolvedField } from '../evolved-contract.ts';
 import { parquetColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { cell } from './lexical.ts';
@@ -53,6 +54,12 @@ export class ParquetReader implements SourceReader {
     const columns = parquetColumns(model, file);
     const names = file.map(({ name }) => name);
     return new ParquetReader({ session, path, columns, names, byteCount, rowCount: Number(counted?.[0] ?? 0) });
+  }
+
+  discover(known: readonly string[]): Promise<EvolvedField[]> {
+    const found = this.columns.columns.filter(({ original }) => !known.includes(original));
+    // The file itself says their types.
+    return Promise.resolve(found.map(({ original }) => ({ name: original, schema: {} })));
   }
 
   survey(markEvery: number): Promise<Survey> {

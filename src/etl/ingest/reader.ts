@@ -1,4 +1,5 @@
 import type { RejectedRecord } from '../engine-types.ts';
+import type { EvolvedField } from '../evolved-contract.ts';
 import type { SureRows } from '../sure/sure-rows.ts';
 import type { RecordColumns } from './columns.ts';
 import type { DroppedValues } from './rule-modes.ts';
@@ -55,6 +56,12 @@ export interface SourceReader {
   readonly rawJson: boolean;
   /** Reads everything once. @param markEvery records between marks */
   survey(markEvery: number): Promise<Survey>;
+  /**
+   * Reads what is needed to say which fields the source has besides those that are known. Absent: the format's fields are known beforehand.
+   *
+   * @param known names that are not told
+   */
+  discover?(known: readonly string[]): Promise<EvolvedField[]>;
   /** From here on, chunks may hold rows that are made already, with the reader's columns in their order. Absent: it makes none. */
   beSure?(): void;
   /** Begins a range, or goes on in one. */

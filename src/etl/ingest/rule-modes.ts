@@ -11,7 +11,8 @@ export type RuleMode = 'freeze' | 'quarantine' | 'drop_value';
 interface NamedRule {
   path: string;
   rule?: string;
-  mode: RuleMode;
+  /** evolve is done before any record is judged: what is refused here is in no way new. */
+  mode: RuleMode | 'evolve';
 }
 
 /** Values that were left out of good records, by the rule that they broke. */
@@ -26,11 +27,13 @@ export interface DroppedValues {
  * record can do without is left out; a broken rule about another rejects the record.
  */
 export class RuleModes {
-  readonly #rules: readonly NamedRule[];
+  readonly #rules: readonly (NamedRule & { mode: RuleMode })[];
   readonly #otherwise: RuleMode;
 
   constructor(contract: PipelineDefinition['contract']) {
-    this.#rules = contract?.rules ?? [];
+    this.#rules = (contract?.rules ?? []).filter(
+      (rule): rule is NamedRule & { mode: RuleMode } => rule.mode !== 'evolve',
+    );
     const mode = contract?.onViolation ?? 'quarantine';
     // `fail` is what freeze was called first.
     this.#otherwise = mode === 'fail' ? 'freeze' : (mode as RuleMode);
@@ -51,7 +54,12 @@ export class RuleModes {
   }
 
   #modeOf(path: string, rule: string): RuleMode {
-    const named = this.#rules.find((each) => each.path === path && (each.rule === undefined || each.rule === rule));
+    const named = this.#rules.find(
+      (each) =>
+        (each.path === path && (each.rule === undefined || each.rule === rule)) ||
+        // Such a rule is the object's, and is shown at the property.
+        (rule === 'additionalProperties' && each.rule === rule && path.slice(0, path.lastIndexOf('/')) === each.path),
+    );
     return named?.mode ?? this.#otherwise;
   }
 }
