@@ -5,6 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { sql } from '../../src/db/sql.ts';
+import { compileCache } from '../support/code-folder.ts';
 import type { Arena } from './arena.ts';
 import type { Command, FailpointAction, JournalLine } from './failpoints.ts';
 import type { WorkerProcessConfig } from './worker-process.ts';
@@ -66,6 +67,7 @@ export function createHerd(arena: Arena): Herd {
       const script = fileURLToPath(new URL('worker-process.ts', import.meta.url));
       const child = fork(script, [JSON.stringify(config)], {
         execArgv: [],
+        env: { ...process.env, ...compileCache },
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       });
       const member: Member = {

@@ -1,4 +1,5 @@
 /** A worker in a process of its own, to be killed, frozen and misled: `node worker-process.ts <configuration as JSON>`. */
+import { flushCompileCache } from 'node:module';
 import { inspect } from 'node:util';
 
 import { createEtlEngine } from '../../src/etl/engine.ts';
@@ -50,5 +51,7 @@ const worker = startWorker(
   },
 );
 process.on('SIGTERM', () => void worker.stop({ graceMs: 8_000 }).then(() => process.exit(0)));
+// Written when a process ends by itself, which few of these do.
+flushCompileCache();
 // A worker whose parent has gone must not stay.
 process.on('disconnect', () => process.exit(0));

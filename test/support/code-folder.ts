@@ -4,3 +4,7 @@
  */
 export const codeFolder: { codeFolder?: string } =
   process.env.FLUX_TEST_CODE_FOLDER === undefined ? {} : { codeFolder: process.env.FLUX_TEST_CODE_FOLDER };
+
+/** The same for other processes of ours, as their environment: most of what a short command does is to read its own code. */
+export const compileCache: Record<string, string> =
+  codeFolder.codeFolder === undefined ? {} : { NODE_COMPILE_CACHE: codeFolder.codeFolder };

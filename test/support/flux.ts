@@ -4,6 +4,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
+import { compileCache } from './code-folder.ts';
+
 const checkout = path.join(import.meta.dirname, '..', '..');
 
 export interface FluxOptions {
@@ -36,7 +38,13 @@ export interface FluxProcess {
 export function startFlux(args: readonly string[], options: FluxOptions): FluxProcess {
   const child = spawn(process.execPath, [path.join(options.checkout ?? checkout, 'src', 'cli', 'bin.mjs'), ...args], {
     cwd: '/',
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, FLUX_HOME: options.home, ...options.env },
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      FLUX_HOME: options.home,
+      ...compileCache,
+      ...options.env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...options.user,
   });
