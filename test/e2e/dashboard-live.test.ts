@@ -83,13 +83,9 @@ describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
     await page.getByRole('searchbox', { name: 'Search' }).fill('BatchCommitted');
     await page.locator('.log-row').first().waitFor();
 
-    await page.getByText('Partitions as a table').click();
-    const held = page.getByRole('region', { name: 'Partitions', exact: true }).locator('tr', { hasText: 'executing' });
-    const holder = (await held.first().locator('[data-worker]').innerText()).trim();
-    const victim = (await stack.workers()).find(({ id }) => id === holder);
-    expect(victim, `${holder} is a worker of this stack`).toBeDefined();
-    process.kill(victim?.pid ?? 0, 'SIGKILL');
+    const holder = await stack.killHolder();
 
+    await page.getByText('Partitions as a table').click();
     await page.getByRole('searchbox', { name: 'Search' }).fill('PartitionTakenOver');
     const takeover = page.locator('.log-row', { hasText: 'PartitionTakenOver' }).first();
     await takeover.waitFor();

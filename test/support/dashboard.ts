@@ -4,8 +4,10 @@ import path from 'node:path';
 
 import type { Page } from 'playwright-core';
 
+import { connect } from '../../src/db/pool.ts';
+import { sql } from '../../src/db/sql.ts';
 import { connectionDocument, contractDocument, pipelineDocument } from './api.ts';
-import { flux, type FluxProcess, freePort, readRunFile, startFlux, temporaryFolder } from './flux.ts';
+import { eventually, flux, type FluxProcess, freePort, readRunFile, startFlux, temporaryFolder } from './flux.ts';
 
 export const dashboardFolder = path.join(import.meta.dirname, '..', '..', 'dashboard');
 
@@ -20,8 +22,12 @@ export interface DashboardStack {
   url: string;
   /** The database as its superuser. */
   adminUrl(): Promise<string>;
-  /** The worker processes that are ready now. */
-  workers(): Promise<{ id: string; pid: number }[]>;
+  /**
+   * Kills a worker while it holds a partition.
+   *
+   * @returns its id
+   */
+  killHolder(): Promise<string>;
   /** Registers a document as the agency's admin. A contract is called as its file is. */
   register(kind: 'connections' | 'contracts' | 'pipelines', name: string, document: unknown): Promise<void>;
   /** Writes a file that the pipelines may read. */
@@ -99,7 +105,7 @@ export async function startDashboardStack(options: { workers: number; records: n
   return {
     url: `http://127.0.0.1:${String(port)}`,
     adminUrl: async () => (await readRunFile(home)).adminUrl,
-    workers: async () => (await readRunFile(home)).workers,
+    killHolder: () => killHolder(home),
     register,
     put: (name, content) => writeFile(path.join(files, name), content),
     async serve(ownPort) {
@@ -116,6 +122,30 @@ export async function startDashboardStack(options: { workers: number; records: n
       await remove();
     },
   };
+}
+
+/** All workers stand still while it is seen who holds what, so that nobody gives a partition back between the look and the kill. */
+async function killHolder(home: string): Promise<string> {
+  const { adminUrl, workers } = await readRunFile(home);
+  const admin = await connect({ url: adminUrl, applicationName: 'test' });
+  const find = async (): Promise<{ id: string; pid: number } | undefined> => {
+    for (const { pid } of workers) process.kill(pid, 'SIGSTOP');
+    const { rows } = await admin.query<{ id: string }>(sql`
+      select leased_by as id from flux.run_partitions p
+      where p.status = 'EXECUTING' and p.lease_expires_at > clock_timestamp()
+        -- What the server is still at for them may give one back.
+        and not exists (select from pg_stat_activity where application_name like 'flux worker%' and state = 'active')
+    `);
+    const holder = workers.find(({ id }) => rows.some((row) => row.id === id));
+    if (holder) process.kill(holder.pid, 'SIGKILL');
+    for (const { pid } of workers) if (pid !== holder?.pid) process.kill(pid, 'SIGCONT');
+    return holder;
+  };
+  try {
+    return (await eventually(find, (holder) => holder !== undefined, 60_000))?.id ?? '';
+  } finally {
+    await admin.end();
+  }
 }
 
 /** Signs in with the role picker of a development machine; ends on the list of runs, live. */
