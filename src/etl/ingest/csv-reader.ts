@@ -151,7 +151,10 @@ export class CsvReader implements SourceReader {
     const marks: { position: Position; record: number }[] = [];
     let record = 0;
     let notUtf8: { offset: number; record: number } | null = null;
-    while (splitter.next()) {
+    for (;;) {
+      // A mark is a record's own place, which only `next` tells.
+      if (record % markEvery > 0) record += splitter.skip(markEvery - (record % markEvery));
+      if (!splitter.next()) break;
       if (record % markEvery === 0) marks.push({ position: { offset: splitter.offset, record }, record });
       record += 1;
       this.#refuseEndless(splitter, record);

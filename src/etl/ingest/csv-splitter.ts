@@ -105,6 +105,32 @@ export class CsvSplitter {
     return true;
   }
 
+  /**
+   * Goes behind records that only have to be counted, from line end to line end. It stops at the first one that is
+   * not plain to see: one with quotes, one that the window does not show whole, one whose bytes have not been found to be UTF-8.
+   *
+   * @returns how many, at most `count`; `next` reads on from there
+   */
+  skip(count: number): number {
+    const { buffer } = this.#window;
+    if (this.#nextQuote < this.#position) this.#nextQuote = this.#findQuote(this.#position);
+    const to = Math.min(this.#nextQuote, this.#cleanTo);
+    let skipped = 0;
+    let from = this.#position;
+    while (skipped < count) {
+      const lineEnd = buffer.indexOf(10, from);
+      if (lineEnd === -1 || lineEnd >= to) break;
+      if (this.#nextReturn < from) this.#nextReturn = this.#find(13, from);
+      const end = this.#nextReturn < lineEnd ? this.#nextReturn : lineEnd;
+      // A bare CR is a fault.
+      if (end < lineEnd - 1 || buffer[from] === this.#comment || end - from > this.#maxBytes) break;
+      if (end > from) skipped += 1;
+      from = lineEnd + 1;
+    }
+    this.#position = from;
+    return skipped;
+  }
+
   /** Goes behind the next line end, however far away it is. */
   #skipLine(): void {
     for (;;) {
@@ -193,8 +219,8 @@ export class CsvSplitter {
     const { buffer, length } = this.#window;
     const delimiter = this.#delimiter;
     const delimiters = this.delimiters;
-    if (this.#nextQuote < this.start) this.#nextQuote = this.#quote === -1 ? length : this.#find(this.#quote);
-    if (this.#nextReturn < this.start) this.#nextReturn = this.#find(13);
+    if (this.#nextQuote < this.start) this.#nextQuote = this.#findQuote(this.start);
+    if (this.#nextReturn < this.start) this.#nextReturn = this.#find(13, this.start);
     const to = Math.min(this.#nextQuote, this.#nextReturn);
     let fields = 1;
     for (let at = this.start; at < to; at += 1) {
@@ -208,10 +234,14 @@ export class CsvSplitter {
     return false;
   }
 
-  /** Where a byte stands next in the window, from the record's start; the window's end where it does not. */
-  #find(byte: number): number {
+  #findQuote(from: number): number {
+    return this.#quote === -1 ? this.#window.length : this.#find(this.#quote, from);
+  }
+
+  /** Where a byte stands next in the window; the window's end where it does not. */
+  #find(byte: number, from: number): number {
     const { buffer, length } = this.#window;
-    const found = buffer.indexOf(byte, this.start);
+    const found = buffer.indexOf(byte, from);
     return found === -1 || found >= length ? length : found;
   }
 
@@ -255,7 +285,7 @@ export class CsvSplitter {
   }
 
   #checkBytes(): void {
-    if (this.#nextNul < this.start) this.#nextNul = this.#find(0);
+    if (this.#nextNul < this.start) this.#nextNul = this.#find(0, this.start);
     if (this.#nextNul < this.end) this.#blame('nul', this.#nextNul);
     if (this.end > this.#cleanTo) this.#checkEncoding();
   }

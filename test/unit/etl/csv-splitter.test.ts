@@ -134,6 +134,40 @@ describe('the CSV splitter', () => {
     );
   });
 
+  test('skips records as if it had read them', () => {
+    const dialects = fc.constantFrom<CsvDialect>(comma, { delimiter: ';', quote: null }, { ...comma, comment: 'a' });
+    const limits = fc.record({ blockBytes: fc.integer({ min: 1, max: 40 }), maxBytes: fc.constantFrom(6, 1000) });
+    fc.assert(
+      fc.property(wild, dialects, limits, fc.array(fc.nat(3), { minLength: 1 }), (text, dialect, limit, counts) => {
+        const whole = split(text, dialect, limit);
+        withFile(Buffer.from(text), (file, size) => {
+          const splitter = new CsvSplitter(file, { start: 0, end: size }, dialect, limit);
+          let record = 0;
+          for (let turn = 0; ; turn += 1) {
+            const wanted = counts[turn % counts.length] ?? 0;
+            const skipped = splitter.skip(wanted);
+            expect(skipped).toBeLessThanOrEqual(wanted);
+            for (const { fault } of whole.slice(record, record + skipped)) expect(fault).toBeNull();
+            record += skipped;
+            if (!splitter.next()) break;
+            expect([splitter.offset, splitter.fault]).toEqual([whole[record]?.offset, whole[record]?.fault]);
+            record += 1;
+          }
+          expect(record).toBe(whole.length);
+        });
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('skips plain lines without being asked for each', () => {
+    withFile(Buffer.from('a,b\n'.repeat(100)), (file, size) => {
+      const splitter = new CsvSplitter(file, { start: 0, end: size }, comma);
+      splitter.next();
+      expect(splitter.skip(200)).toBe(99);
+    });
+  });
+
   test('goes on from any record’s offset as if it had never stopped', () => {
     fc.assert(
       fc.property(wild, fc.nat(), (text, pick) => {
