@@ -1,8 +1,4 @@
-import { createReadStream } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
-
-import pgCopyStreams from 'pg-copy-streams';
-
+import { copyFile } from './copy-file.ts';
 import type { DatasetColumn } from './loads.ts';
 import { type Connection, inStatementSpan, type Queryable } from './pool.ts';
 import { ident, join, literal, type Sql, sql, toQuery } from './sql.ts';
@@ -110,9 +106,7 @@ export async function copyIntoLoad(
 ): Promise<number> {
   const names = join(['_flux_record', ...columns].map((name) => ident(name)));
   const { text } = toQuery(sql`copy ${loadTable(table)} (${names}) from stdin (format csv)`);
-  const copy = tx.client.query(pgCopyStreams.from(text));
-  await inStatementSpan(text, () => pipeline(createReadStream(file, { highWaterMark: 256 * 1024 }), copy, { signal }));
-  return copy.rowCount;
+  return inStatementSpan(text, () => copyFile(tx.client, text, file, signal));
 }
 
 /** Rows that stand in a load's table now. */
