@@ -204,8 +204,7 @@ async function* openBatches(deps: Deps, request: BatchesRequest): AsyncGenerator
   let done = false;
   try {
     const timeoutMs = deps.stepTimeoutMs ?? stepTimeoutMsDefault;
-    // A step that needs all records makes those again that came before the cursor.
-    await child.ask({ ask: 'start', range, cursor: request.cursor }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
+    await startRange(deps, opened, range, request.cursor);
     const prepare = (): Promise<PreparedBatch> => {
       const promise = child.ask<PreparedBatch>({ ask: 'next' }, timeoutMs);
       // Awaited in the next turn; until then a failure must not count as unhandled.
@@ -215,8 +214,10 @@ async function* openBatches(deps: Deps, request: BatchesRequest): AsyncGenerator
     let ahead = prepare();
     for (;;) {
       const prepared = await ahead;
-      if (prepared.last) done = true;
-      else ahead = prepare();
+      if (prepared.last) {
+        done = true;
+        if (keyOf(deps, request, range) !== null) beginFollowing(deps, opened, range, prepared);
+      } else ahead = prepare();
       const part = await storePart(deps, request, prepared);
       // What ends the reading from here on finds nothing that reads.
       if (done) child.detach();
@@ -226,6 +227,38 @@ async function* openBatches(deps: Deps, request: BatchesRequest): AsyncGenerator
   } finally {
     await leaveChild(deps, request, { opened, range, done });
   }
+}
+
+async function startRange(deps: Deps, opened: OpenedChild, range: Range, cursor: string | null): Promise<void> {
+  const { guess } = opened;
+  opened.guess = null;
+  if (guess !== null) {
+    const right = cursor === null && guess.record === range.record && guess.records === range.records;
+    if (right && (await guess.begun)) return;
+    opened.guessedWrong = true;
+  }
+  // A step that needs all records makes those again that came before the cursor.
+  const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
+  await opened.child.ask({ ask: 'start', range, cursor, likely: false }, timeoutMs);
+}
+
+/** A worker that is alone with a run takes the range behind the one that it has done: its first batch is made while the last is committed. */
+function beginFollowing(
+  deps: Deps,
+  opened: OpenedChild,
+  { record, records, following }: Range,
+  last: PreparedBatch,
+): void {
+  if (following === undefined || opened.guessedWrong) return;
+  const from = JSON.parse(last.cursor) as Range['from'];
+  const range = { from, record: record + records, records: following };
+  const begun = opened.child
+    .ask({ ask: 'start', range, cursor: null, likely: true }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault)
+    .then(
+      () => true,
+      () => false,
+    );
+  opened.guess = { record: range.record, records: following, begun };
 }
 
 /** A child that has given all it was asked for may be wanted again. */
@@ -303,7 +336,8 @@ async function openChild(deps: Deps, request: OpenRequest, range: Range | null =
       growthLimits: limits,
     };
     await child.ask({ ask: 'open', job }, deps.stepTimeoutMs ?? stepTimeoutMsDefault);
-    return { child, folder, contentBytes: input.staged?.byteCount ?? input.objectByteCount };
+    const contentBytes = input.staged?.byteCount ?? input.objectByteCount;
+    return { child, folder, contentBytes, guess: null, guessedWrong: false };
   } catch (cause) {
     await child?.stop();
     await rm(folder, { recursive: true, force: true });
@@ -320,7 +354,7 @@ function saltsOf({ saltOf }: EtlDeps, { agency, definition }: OpenRequest): Reco
 }
 
 function readRange(range: BatchesRequest['range']): Range {
-  const { from, record, records, clusters, parts, evolved } = range as Partial<Range>;
+  const { from, record, records, following, clusters, parts, evolved } = range as Partial<Range>;
   if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
     throw new FluxError(
       'CHECKPOINT_INCOMPATIBLE',
@@ -331,6 +365,7 @@ function readRange(range: BatchesRequest['range']): Range {
     from,
     record,
     records,
+    ...(typeof following === 'number' ? { following } : {}),
     ...(clusters ? { clusters } : {}),
     ...(parts ? { parts } : {}),
     ...(evolved ? { evolved } : {}),

@@ -7,6 +7,17 @@ export interface OpenedChild {
   folder: string;
   /** Of the content it reads. */
   contentBytes: number;
+  /** The range that it has begun before anybody asked for it; null: none. */
+  guess: GuessedRange | null;
+  /** A guess was wrong: other workers read the run as well, and what is made for a range that they take is lost. */
+  guessedWrong: boolean;
+}
+
+export interface GuessedRange {
+  record: number;
+  records: number;
+  /** Whether it could be begun. */
+  begun: Promise<boolean>;
 }
 
 /** A run's next partition is claimed within milliseconds when there is one. */

@@ -16,7 +16,7 @@ import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepD
  *   discover -> EvolvedField[] says which fields the source has besides those that are known
  *   survey -> SourceSurvey     reads the source once from end to end
  *   start  -> ready            goes to the beginning of a range, or to a cursor in it
- *   next   -> PreparedBatch    prepares one batch
+ *   next   -> PreparedBatch    gives the next batch, and prepares the one behind it
  *   sample -> DryRunSample     reads the first records and says what it found
  */
 export type ChildRequest =
@@ -24,7 +24,7 @@ export type ChildRequest =
   | { id: number; ask: 'describe' }
   | { id: number; ask: 'discover'; known: readonly string[] }
   | { id: number; ask: 'survey' }
-  | { id: number; ask: 'start'; range: Range; cursor: string | null }
+  | { id: number; ask: 'start'; range: Range; cursor: string | null; likely: boolean }
   | { id: number; ask: 'next' }
   | { id: number; ask: 'sample'; range: Range; records: number };
 
@@ -90,6 +90,8 @@ export interface Range {
   from: Readonly<Record<string, number>>;
   record: number;
   records: number;
+  /** Records of the range behind it; absent: there is none, or nobody knows. */
+  following?: number;
   /** Chosen records, in place of all. */
   clusters?: readonly WantedCluster[];
   /** Fields that the plan has found, and the contract does not name. */

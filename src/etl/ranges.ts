@@ -11,9 +11,9 @@ export function cutRanges(marks: readonly { position: Position; record: number }
   const batches = Math.max(marks.length, 1);
   const batchesPerRange = Math.max(batchesPerRangeMin, Math.ceil(batches / rangeCountMax));
   const starts = marks.filter((_mark, at) => at % batchesPerRange === 0);
-  return starts.map((mark, at) => ({
-    from: mark.position,
-    record: mark.record,
-    records: (starts[at + 1]?.record ?? recordsTotal) - mark.record,
-  }));
+  const sizes = starts.map(({ record }, at) => (starts[at + 1]?.record ?? recordsTotal) - record);
+  return starts.map(({ position: from, record }, at) => {
+    const following = sizes[at + 1];
+    return { from, record, records: sizes[at] ?? 0, ...(following === undefined ? {} : { following }) };
+  });
 }

@@ -69,6 +69,16 @@ async function readRange(
   return { pids: [...pids], read };
 }
 
+/** The numbers of the records in a batch's file, each of which holds its own number too. */
+function rowsOf(file: string): number[] {
+  const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+  return lines.map((line) => {
+    const [record, id] = line.split(',').map(Number);
+    expect(id).toBe(record);
+    return record ?? 0;
+  });
+}
+
 describe('a child that has finished its range', () => {
   test('serves the plan and every range of its run', async () => {
     const { plan, request } = await planOf();
@@ -76,6 +86,54 @@ describe('a child that has finished its range', () => {
     const kept = childrenOf();
     expect(kept.length).toBe(1);
     for (const range of plan.ranges) expect(await readRange(request, range)).toEqual({ pids: kept, read: 50 });
+  });
+
+  test('has begun the range behind it, and gives those records once', async () => {
+    const { plan, request } = await planOf();
+    const [first = {}, second = {}] = plan.ranges;
+    await readRange(request, first);
+    const made = await vi.waitFor(() => {
+      const files = readdirSync(keepFolder, { recursive: true, encoding: 'utf8' }).filter((name) =>
+        /good-\d+\.csv$/.test(name),
+      );
+      expect(files).toHaveLength(1);
+      return join(keepFolder, files[0] ?? '');
+    });
+    const numbers: number[] = [];
+    const given: string[] = [];
+    for await (const batch of bench.engine.openBatches({ ...request, range: second, cursor: null })) {
+      given.push(batch.goodFile);
+      numbers.push(...rowsOf(batch.goodFile));
+      await batch.release();
+    }
+    expect(given[0]).toBe(made);
+    expect(numbers).toEqual(Array.from({ length: 50 }, (_each, at) => at + 51));
+  });
+
+  test('reads any range and any cursor right, whatever it has begun', async () => {
+    const { plan, request } = await planOf({ definition: { ...definition, batch: { records: 5 } } });
+    expect(plan.ranges.length).toBe(4);
+    const wanted = [
+      { range: 0, cursor: null, numbers: [1, 25] },
+      { range: 2, cursor: null, numbers: [51, 75] },
+      { range: 1, cursor: null, numbers: [26, 50] },
+      { range: 2, cursor: null, numbers: [51, 75] },
+      { range: 2, cursor: 65, numbers: [66, 75] },
+      { range: 3, cursor: 80, numbers: [81, 100] },
+    ];
+    for (const { range, cursor, numbers } of wanted) {
+      const found: number[] = [];
+      const offset = Buffer.byteLength(
+        `id\n${Array.from({ length: cursor ?? 0 }, (_each, at) => `${at + 1}\n`).join('')}`,
+      );
+      const at = cursor === null ? null : JSON.stringify({ offset, record: cursor });
+      for await (const batch of bench.engine.openBatches({ ...request, range: plan.ranges[range] ?? {}, cursor: at })) {
+        found.push(...rowsOf(batch.goodFile));
+        await batch.release();
+      }
+      const [from = 0, to = 0] = numbers;
+      expect(found).toEqual(Array.from({ length: to - from + 1 }, (_each, place) => from + place));
+    }
   });
 
   test('serves no other run, contract or source', async () => {
