@@ -13,6 +13,8 @@ interface SureMember {
 }
 
 const [quote, backslash, comma, colon, openObject, closeObject] = [0x22, 0x5c, 0x2c, 0x3a, 0x7b, 0x7d];
+/** `null` */
+const nullWord = 0x6e756c6c;
 
 /**
  * Takes JSON records that surely meet their contract to COPY: flat ones with known members, whose texts have no escapes and whose numbers
@@ -27,9 +29,8 @@ export class SureJson {
   readonly #ends: Int32Array;
   /** Of each value: whether it is a text. */
   readonly #texts: Uint8Array;
-  #source: Buffer = Buffer.alloc(0);
-  #at = 0;
-  #end = 0;
+  /** The member that came at each place of the record before: whatever wrote the records nearly always keeps to one order. */
+  readonly #order: Int32Array;
   #beyondAscii = false;
 
   private constructor(members: readonly SureMember[]) {
@@ -38,6 +39,7 @@ export class SureJson {
     this.#starts = new Int32Array(members.length);
     this.#ends = new Int32Array(members.length);
     this.#texts = new Uint8Array(members.length);
+    this.#order = Int32Array.from(members, (_each, at) => at);
   }
 
   /** @returns null: of some member, or of the whole, nothing is ever sure */
@@ -56,21 +58,17 @@ export class SureJson {
 
   /** @param source `[start, end)` is one record. @returns whether the row is written */
   take(recordNo: number, source: Buffer, start: number, end: number): boolean {
-    this.#source = source;
-    this.#at = start;
-    this.#end = end;
     this.#beyondAscii = false;
-    if (this.#scan() && (!this.#beyondAscii || isUtf8(source.subarray(start, end)))) {
-      this.#write(recordNo, end - start);
+    if (this.#scan(source, start, end) && (!this.#beyondAscii || isUtf8(source.subarray(start, end)))) {
+      this.#write(recordNo, source, end - start);
       return true;
     }
     this.rows.leave(recordNo);
     return false;
   }
 
-  #write(recordNo: number, byteCount: number): void {
+  #write(recordNo: number, source: Buffer, byteCount: number): void {
     const { rows } = this;
-    const source = this.#source;
     rows.begin(recordNo, byteCount + this.#members.length * 3);
     for (let at = 0; at < this.#members.length; at += 1) {
       rows.separate();
@@ -84,19 +82,24 @@ export class SureJson {
   }
 
   /** Walks one object. False: it is not surely good. */
-  #scan(): boolean {
-    this.#starts.fill(-2);
-    if (!this.#takes(openObject)) return false;
-    for (let expected = 0; ; expected += 1) {
-      const member = this.#member(expected);
-      if (member === -1 || this.#starts[member] !== -2) return false;
-      if (!this.#takes(colon) || !this.#value(member)) return false;
-      if (this.#takes(comma)) continue;
-      if (!this.#takes(closeObject)) return false;
-      break;
+  #scan(source: Buffer, start: number, end: number): boolean {
+    const starts = this.#starts.fill(-2);
+    let at = blanksEnd(source, start, end);
+    if (at >= end || source[at] !== openObject) return false;
+    for (let place = 0; ; place += 1) {
+      at = blanksEnd(source, at + 1, end);
+      if (at >= end || source[at] !== quote) return false;
+      const member = this.#member(source, at + 1, { end, place });
+      if (member === -1 || starts[member] !== -2) return false;
+      at = blanksEnd(source, at + 2 + (this.#members[member] as SureMember).name.length, end);
+      if (at >= end || source[at] !== colon) return false;
+      at = this.#value(member, source, blanksEnd(source, at + 1, end), end);
+      if (at === -1) return false;
+      at = blanksEnd(source, at, end);
+      if (at >= end) return false;
+      if (source[at] === comma) continue;
+      return source[at] === closeObject && blanksEnd(source, at + 1, end) === end && this.#allThere();
     }
-    this.#skipBlanks();
-    return this.#at === this.#end && this.#allThere();
   }
 
   #allThere(): boolean {
@@ -108,81 +111,74 @@ export class SureJson {
     return true;
   }
 
-  #skipBlanks(): void {
-    for (; this.#at < this.#end; this.#at += 1) {
-      const byte = this.#source[this.#at];
-      if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return;
-    }
+  /** @param at behind the quote before its name. @returns -1: not one that is known */
+  #member(source: Buffer, at: number, { end, place }: { end: number; place: number }): number {
+    const likely = this.#order[place];
+    if (likely === undefined) return -1;
+    if (isAt((this.#members[likely] as SureMember).name, source, at, end)) return likely;
+    const closing = source.indexOf(quote, at);
+    if (closing === -1 || closing >= end) return -1;
+    const member = this.#byName.get(source.toString('latin1', at, closing)) ?? -1;
+    if (member !== -1) this.#order[place] = member;
+    return member;
   }
 
-  #takes(byte: number): boolean {
-    if (this.#source[this.#at] !== byte) this.#skipBlanks();
-    if (this.#at >= this.#end || this.#source[this.#at] !== byte) return false;
-    this.#at += 1;
-    return true;
-  }
-
-  /** @param expected the member that comes here when the record has them in the contract's order. @returns -1: not one that is known */
-  #member(expected: number): number {
-    if (!this.#takes(quote)) return -1;
-    const start = this.#at;
-    const name = this.#members[expected]?.name;
-    if (name !== undefined && this.#isAt(name)) {
-      this.#at += name.length + 1;
-      return expected;
-    }
-    const closing = this.#source.indexOf(quote, start);
-    if (closing === -1 || closing >= this.#end) return -1;
-    this.#at = closing + 1;
-    return this.#byName.get(this.#source.toString('latin1', start, closing)) ?? -1;
-  }
-
-  #isAt(name: Buffer): boolean {
-    const source = this.#source;
-    const start = this.#at;
-    if (source[start + name.length] !== quote) return false;
-    for (let at = 0; at < name.length; at += 1) if (source[start + at] !== name[at]) return false;
-    return start + name.length < this.#end;
-  }
-
-  #value(member: number): boolean {
-    this.#skipBlanks();
+  /** @returns the place behind the value; -1: it is not surely good */
+  #value(member: number, source: Buffer, at: number, end: number): number {
     const { kind, nullAllowed, check } = this.#members[member] as SureMember;
-    const isText = this.#source[this.#at] === quote;
-    const start = isText ? this.#at + 1 : this.#at;
-    const end = isText ? this.#textEnd(start) : this.#wordEnd(start);
-    if (end === -1 || start === this.#end) return false;
-    this.#at = isText ? end + 1 : end;
+    const isText = source[at] === quote;
+    const start = isText ? at + 1 : at;
+    const to = isText ? this.#textEnd(source, start, end) : wordEnd(source, start, end);
+    if (to === -1 || start >= end) return -1;
     this.#starts[member] = start;
-    this.#ends[member] = end;
+    this.#ends[member] = to;
     this.#texts[member] = isText ? 1 : 0;
-    if (isText) return kind === 'string' && check(this.#source, start, end);
-    if (this.#source[start] === 0x6e) {
+    if (isText) return kind === 'string' && check(source, start, to) ? to + 1 : -1;
+    if (source[start] === 0x6e) {
       this.#starts[member] = -1;
-      return nullAllowed && this.#source.toString('latin1', start, end) === 'null';
+      return nullAllowed && to - start === 4 && source.readUInt32BE(start) === nullWord ? to : -1;
     }
-    return kind !== 'string' && check(this.#source, start, end);
+    return kind !== 'string' && check(source, start, to) ? to : -1;
   }
 
   /** Where the text's closing quote stands; -1: it has an escape, a control character, or no end. */
-  #textEnd(start: number): number {
-    const source = this.#source;
-    for (let at = start; at < this.#end; at += 1) {
+  #textEnd(source: Buffer, start: number, end: number): number {
+    let bits = 0;
+    for (let at = start; at < end; at += 1) {
       const byte = source[at] as number;
-      if (byte === quote) return at;
+      if (byte === quote) {
+        if (bits > 0x7f) this.#beyondAscii = true;
+        return at;
+      }
       if (byte === backslash || byte < 0x20) return -1;
-      if (byte > 0x7f) this.#beyondAscii = true;
+      bits |= byte;
     }
     return -1;
   }
+}
 
-  #wordEnd(start: number): number {
-    const source = this.#source;
-    let at = start;
-    for (; at < this.#end; at += 1) {
-      const byte = source[at] as number;
-      if (byte === comma || byte === closeObject || byte <= 0x20) break;
-    }
-    return at;
+function blanksEnd(source: Buffer, start: number, end: number): number {
+  let at = start;
+  for (; at < end; at += 1) {
+    const byte = source[at] as number;
+    if (byte > 0x20 || (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09)) break;
   }
+  return at;
+}
+
+function wordEnd(source: Buffer, start: number, end: number): number {
+  let at = start;
+  for (; at < end; at += 1) {
+    const byte = source[at] as number;
+    if (byte === comma || byte === closeObject || byte <= 0x20) break;
+  }
+  return at;
+}
+
+/** Whether a name stands there, with the quote behind it. */
+function isAt(name: Buffer, source: Buffer, start: number, end: number): boolean {
+  const closing = start + name.length;
+  if (closing >= end || source[closing] !== quote) return false;
+  for (let at = 0; at < name.length; at += 1) if (source[start + at] !== name[at]) return false;
+  return true;
 }
