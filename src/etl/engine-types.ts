@@ -13,6 +13,9 @@ export type * from './staged-types.ts';
  * a table of `flux`. The worker commits what it is handed.
  */
 export interface EtlEngine {
+  /** A partition has been claimed whose source will be read: what takes time to start may start now. */
+  expectWork?(): void;
+
   /**
    * Copies the source's exact bytes into the object store.
    *

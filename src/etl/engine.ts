@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FluxError } from '../errors.ts';
-import { EtlChild } from './child-process.ts';
+import type { EtlChild } from './child-process.ts';
 import { type GrowthLimits, growthLimitsDefault } from './decompressed-copy.ts';
 import type {
   Batch,
@@ -21,6 +21,7 @@ import { endChild, KeptChild, type OpenedChild } from './kept-child.ts';
 import { openInput, type OpenRequest, withPlaces } from './open-input.ts';
 import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
 import { openReferences } from './open-references.ts';
+import { SpareChild } from './spare-child.ts';
 import { refusesPersonalData, requireNoPersonalColumns } from './refuse-personal-data.ts';
 import { createSourcePins, type SourceDeps, type SourcePins } from './source-pins.ts';
 import { cutWanted } from './wanted-records.ts';
@@ -42,7 +43,7 @@ export interface EtlDeps extends SourceDeps {
   codeFolder?: string;
 }
 
-type Deps = EtlDeps & { kept: KeptChild };
+type Deps = EtlDeps & { kept: KeptChild; spare: SpareChild };
 
 const stepTimeoutMsDefault = 120_000;
 const surveyTimeoutMsDefault = 3_600_000;
@@ -52,9 +53,13 @@ const sampleRecords = 10_000;
 
 /** The ETL engine: files in, DuckDB children between, batches out. */
 export function createEtlEngine(given: EtlDeps): EtlEngine {
-  const deps: Deps = { ...given, kept: new KeptChild() };
+  const deps: Deps = { ...given, kept: new KeptChild(), spare: new SpareChild(given.codeFolder) };
   const pins = createSourcePins(deps);
   return {
+    expectWork() {
+      // One that waits for its run's next range is what will be wanted.
+      if (!deps.kept.waits) deps.spare.begin();
+    },
     pinSource: (request) => pins.pin(request),
     planSource: (request) => planSource(deps, request),
     openBatches: (request) => openBatches(deps, request),
@@ -321,7 +326,7 @@ async function openChild(deps: Deps, request: OpenRequest, range: Range | null =
   try {
     const input = await openInput(deps.objects, request, { range, folder, limits });
     const references = await openReferences(deps.objects, request, folder);
-    child = new EtlChild(signal, deps.codeFolder);
+    child = deps.spare.take(signal);
     const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
     const job = {
       definition,

@@ -31,6 +31,10 @@ const keptMs = 2_000;
 export class KeptChild {
   #kept: { key: string; opened: OpenedChild; timer: NodeJS.Timeout } | null = null;
 
+  get waits(): boolean {
+    return this.#kept !== null;
+  }
+
   /** @returns the one that waits for exactly this; any other ends */
   take(key: string, signal: AbortSignal): OpenedChild | null {
     const kept = this.#kept;

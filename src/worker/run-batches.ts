@@ -38,7 +38,9 @@ export async function runBatches(work: Work): Promise<'completed' | 'drained' | 
       position = await inSpan('batch.commit', batchAttributes(before, batch), () =>
         commitBatch(work, destination, before, batch),
       );
-      await batch.release();
+      // A large file takes its time to go; one that cannot go goes with its folder.
+      const released = batch.release().catch(() => undefined);
+      if (batch.last) await released;
       requireNoViolation(work, batch, position);
       work.turn.batches += 1;
       if (batch.last) return 'completed';

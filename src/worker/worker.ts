@@ -135,6 +135,7 @@ async function look(deps: WorkerDeps): Promise<Claim | null> {
 async function work(deps: WorkerDeps & { watch: Watch }, claim: Claim, draining: AbortSignal): Promise<void> {
   if (claim.takenOver) metrics.leaseTakeovers.inc();
   deps.watch.begin();
+  if (claim.kind !== 'PUBLISH') deps.engine.expectWork?.();
   await executePartition(deps, claim, draining);
   deps.watch.end();
 }

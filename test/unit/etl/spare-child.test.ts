@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { PlanRequest } from '../../../src/etl/engine-types.ts';
+import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+
+const childrenOf = (): string[] =>
+  readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+const definition = definitionOf('a.csv', { type: 'csv' });
+
+let bench: EtlBench;
+beforeEach(async () => {
+  bench = await etlBench({});
+  await bench.put('a.csv', 'id\n1\n2\n');
+});
+afterEach(() => bench.remove());
+
+async function planRequest(signal: AbortSignal): Promise<PlanRequest> {
+  const object = await bench.pin(definition);
+  const { workFolder } = bench;
+  return { definition, contract: contractOf({ id: { type: 'integer' } }), object, workFolder, signal };
+}
+
+test('a child that was begun when work was expected is the one that works, once', async () => {
+  bench.engine.expectWork?.();
+  bench.engine.expectWork?.();
+  const begun = childrenOf();
+  expect(begun).toHaveLength(1);
+  const plan = bench.engine.planSource(await planRequest(new AbortController().signal));
+  expect(childrenOf()).toEqual(begun);
+  expect((await plan).recordsTotal).toBe(2);
+  // It has served one source, and serves no other.
+  expect(childrenOf()).toEqual([]);
+});
+
+test('a child that was begun ends with the work that took it', async () => {
+  bench.engine.expectWork?.();
+  const stop = new AbortController();
+  const request = await planRequest(stop.signal);
+  const plan = bench.engine.planSource(request);
+  const outcome = expect(plan).rejects.toThrow('enough');
+  stop.abort(new Error('enough'));
+  await outcome;
+  await vi.waitFor(() => expect(childrenOf()).toEqual([]), { timeout: 30_000 });
+});
+
+test('a child that died while it waited is not missed', async () => {
+  bench.engine.expectWork?.();
+  process.kill(Number(childrenOf()[0]), 'SIGKILL');
+  await vi.waitFor(() => expect(childrenOf()).toEqual([]), { timeout: 30_000 });
+  await expect(bench.engine.planSource(await planRequest(new AbortController().signal))).resolves.toMatchObject({
+    recordsTotal: 2,
+  });
+});
