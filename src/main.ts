@@ -269,6 +269,8 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
       throw cause;
     },
   );
+  // What a worker that was killed has left is claimed within seconds, and must not wait for the first child of this one.
+  engine.expectWork?.();
   const worker = startWorker(
     {
       databaseUrl,

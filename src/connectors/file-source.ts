@@ -4,7 +4,7 @@ import { isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { FluxError } from '../errors.ts';
 import type { SourceConnector, SourceRequest, SourceStream } from './source.ts';
 
-const blockBytes = 1 << 20;
+const blockBytes = 1 << 18;
 
 /**
  * Files below the roots of a connection, each of which must lie below a folder that the operator allows the agency
@@ -131,10 +131,11 @@ async function* readWhole(
 ): AsyncGenerator<Uint8Array> {
   try {
     let byteCount = 0;
+    // One for all of them: fresh ones stay until the next collection, 60 MB of a worker's memory.
+    const buffer = Buffer.allocUnsafeSlow(blockBytes);
     for (;;) {
       request.signal.throwIfAborted();
-      // A fresh buffer each time would be safe too, but the store writes each piece before it asks for the next.
-      const { bytesRead, buffer } = await file.read({ buffer: Buffer.allocUnsafe(blockBytes), length: blockBytes });
+      const { bytesRead } = await file.read({ buffer, length: blockBytes });
       if (bytesRead === 0) break;
       byteCount += bytesRead;
       yield buffer.subarray(0, bytesRead);

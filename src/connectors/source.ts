@@ -11,7 +11,11 @@ export interface SourceStream {
   increment?: SourceIncrement;
   /** What the system itself says of how many records it gave, when the bytes have ended; null where it does not count. */
   recordCount?: () => number | null;
-  /** @throws SOURCE_UNAVAILABLE the source changed or failed while it was read */
+  /**
+   * A piece holds until the next one is asked for.
+   *
+   * @throws SOURCE_UNAVAILABLE the source changed or failed while it was read
+   */
   bytes: AsyncIterable<Uint8Array>;
 }
 

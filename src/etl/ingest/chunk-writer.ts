@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { writeAll, writeDigits } from '../write-bytes.ts';
 
-const bufferBytes = 1 << 20;
+const bufferBytes = 1 << 18;
 
 /**
  * Writes the delimited file from which DuckDB reads one batch: one record a line, ended by LF, its record number in front, so
