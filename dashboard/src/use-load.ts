@@ -8,8 +8,12 @@ export interface Loaded<T> {
   reload(): void;
 }
 
-/** Asks whenever `key` changes; of two answers that overtake each other only the later question's counts. */
-export function useLoad<T>(key: string, ask: (signal: AbortSignal) => Promise<T>): Loaded<T> {
+/**
+ * Asks whenever `key` changes; of two answers that overtake each other only the later question's counts.
+ *
+ * @param again asks anew when it changes, for the newest of the same: what is shown stays until that has come
+ */
+export function useLoad<T>(key: string, ask: (signal: AbortSignal) => Promise<T>, again = ''): Loaded<T> {
   const [state, setState] = useState<{ key: string; data?: T; error?: unknown }>({ key: '' });
   const [round, setRound] = useState(0);
   const latest = useRef(ask);
@@ -24,7 +28,7 @@ export function useLoad<T>(key: string, ask: (signal: AbortSignal) => Promise<T>
         !stop.signal.aborted && setState((before) => ({ key, error, ...(before.key === key ? before : {}) })),
     );
     return () => stop.abort();
-  }, [key, round]);
+  }, [key, round, again]);
   const reload = useCallback(() => setRound((before) => before + 1), []);
   const current = state.key === key;
   return {

@@ -151,22 +151,42 @@ export async function readNamedEvents(
   return rows.flatMap((row) => (row.seq === null ? [] : [toEvent(row as RunEvent)]));
 }
 
-/** The last event of an attempt, which is its ending once it is over; null when it has none that is left. */
+/**
+ * The last event of an attempt, which is its ending once it is over; null when it has none that is left. Attempts follow each other in a
+ * run's history, so the place is found by halving: from the end backward it would be read past all events of the attempts since.
+ */
 export async function findLastEvent(db: Queryable, runId: string, attempt: number): Promise<RunEvent | null> {
   const { rows } = await db.query<RunEvent>(sql`
+    with recursive search (agency_id, run_id, low, high) as (
+      -- Up to low no event is of a later attempt, behind high every one is. What retention took is earlier.
+      select agency_id, run_id, 0::bigint, last_seq
+      from flux.runs
+      where agency_id = (select flux.current_agency())
+        and run_id = ${runId}
+      union all
+      select s.agency_id, s.run_id, case when later then s.low else middle end, case when later then middle - 1 else s.high end
+      from search s
+      cross join lateral (select (s.low + s.high + 1) / 2 as middle) as halved
+      cross join lateral (
+        select coalesce((
+          select e.attempt > ${attempt}
+          from flux.run_events e
+          where e.agency_id = s.agency_id and e.run_id = s.run_id and e.seq = middle
+        ), false) as later
+      ) as looked
+      where s.low < s.high
+    )
     select e.*
-    from flux.runs r
+    from search s
     cross join lateral (
       select ${eventColumns}
       from flux.run_events
-      where agency_id = r.agency_id
-        and run_id = r.run_id
+      where agency_id = s.agency_id
+        and run_id = s.run_id
+        and seq = s.low
         and attempt = ${attempt}
-      order by seq desc
-      limit 1
     ) as e
-    where r.agency_id = (select flux.current_agency())
-      and r.run_id = ${runId}
+    where s.low = s.high
   `);
   return rows[0] ?? null;
 }

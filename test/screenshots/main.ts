@@ -1,7 +1,8 @@
 /**
  * Takes a picture of every page of the dashboard, with runs that really ran: `npm run screenshots` writes them to docs/screenshots.
  *
- * Usage: node test/screenshots/main.ts
+ * Usage: node test/screenshots/main.ts [--looks]
+ *   --looks  also each page whole, in light, dark, and 320 px wide
  */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -13,6 +14,11 @@ import { signIn, startDashboardStack, startRunFromPage } from '../support/dashbo
 
 const folder = path.join(import.meta.dirname, '..', '..', 'docs', 'screenshots');
 const viewport = { width: 1280, height: 860 };
+const looks = [
+  ['whole', 'light', viewport.width],
+  ['dark', 'dark', viewport.width],
+  ['narrow', 'light', 320],
+] as const;
 
 async function start(page: Page, url: string, pipeline: string, status: string): Promise<void> {
   await startRunFromPage(page, url, pipeline, 'quarterly load');
@@ -29,6 +35,14 @@ async function main(): Promise<void> {
     const shoot = async (name: string): Promise<void> => {
       await page.evaluate(() => document.fonts.ready);
       await page.screenshot({ path: path.join(folder, `${name}.png`) });
+      if (!process.argv.includes('--looks')) return;
+      for (const [look, colorScheme, width] of looks) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ ...viewport, width });
+        await page.screenshot({ path: path.join(folder, `${name}-${look}.png`), fullPage: true });
+      }
+      await page.emulateMedia({ colorScheme: 'light' });
+      await page.setViewportSize(viewport);
     };
     await page.goto(stack.url);
     await page.getByRole('button', { name: 'Sign in' }).waitFor();
@@ -42,7 +56,7 @@ async function main(): Promise<void> {
     ] as const) {
       await start(page, stack.url, pipeline, status);
     }
-    await page.getByText('BatchCommitted').first().waitFor();
+    await page.locator('.gantt .bar--COMPLETED').nth(2).waitFor();
     await page.getByText(/Records per second over/).waitFor();
     await shoot('run');
     await page.goto(`${stack.url}/runs`);

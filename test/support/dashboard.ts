@@ -30,6 +30,8 @@ export interface DashboardStack {
   killHolder(): Promise<string>;
   /** Registers a document as the agency's admin. A contract is called as its file is. */
   register(kind: 'connections' | 'contracts' | 'pipelines', name: string, document: unknown): Promise<void>;
+  /** Runs a command as the agency's admin, and gives what it printed. */
+  flux(args: readonly string[]): Promise<string>;
   /** Writes a file that the pipelines may read. */
   put(name: string, content: string): Promise<void>;
   /** Another API of the same database, a process of its own. */
@@ -107,6 +109,7 @@ export async function startDashboardStack(options: { workers: number; records: n
     adminUrl: async () => (await readRunFile(home)).adminUrl,
     killHolder: () => killHolder(home),
     register,
+    flux: (args) => run([...args], admin),
     put: (name, content) => writeFile(path.join(files, name), content),
     async serve(ownPort) {
       const api = startFlux(['serve'], { home, env: { ...env, LOG_LEVEL: 'info', FLUX_PORT: String(ownPort) } });

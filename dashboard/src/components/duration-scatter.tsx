@@ -5,12 +5,13 @@ import { download, duration, moment, words } from '../format.ts';
 import { Link, navigate } from '../router.tsx';
 import { useNow } from '../use-load.ts';
 import type { ListedRun } from '../pages/use-run-list.ts';
+import { logTicks } from './log-ticks.ts';
 import { Status } from './status.tsx';
 import { Table } from './table.tsx';
+import { useChartWidth } from './use-chart-width.ts';
 
-const width = 960;
-const height = 120;
-const inset = { left: 56, right: 8, top: 8, bottom: 22 };
+const height = 150;
+const inset = { left: 64, right: 10, top: 10, bottom: 26 };
 
 interface Dot {
   run: ListedRun;
@@ -24,6 +25,7 @@ interface Dot {
  */
 export const DurationScatter = memo(function DurationScatter({ runs }: { runs: readonly ListedRun[] }) {
   const [open, setOpen] = useState(false);
+  const [place, width] = useChartWidth();
   const now = useNow(
     2_000,
     runs.some(({ isTerminal }) => !isTerminal),
@@ -42,11 +44,9 @@ export const DurationScatter = memo(function DurationScatter({ runs }: { runs: r
     inset.left + ((at - first) / Math.max(1, last - first)) * (width - inset.left - inset.right - 12) + 6;
   const y = (took: number): number =>
     height - inset.bottom - ((Math.log10(took) - least) / (most - least)) * (height - inset.top - inset.bottom);
-  const ticks = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3_600, 36_000]
-    .map((s) => s * 1_000)
-    .filter((ms) => inRange(ms, least, most));
+  const ticks = logTicks(10 ** least, 10 ** most);
   return (
-    <figure className="chart scatter">
+    <figure className="chart scatter" ref={place}>
       <figcaption>Duration of each listed run by its start</figcaption>
       <svg viewBox={`0 0 ${String(width)} ${String(height)}`} aria-hidden="true" focusable="false">
         {ticks.map((ms) => (
@@ -57,11 +57,18 @@ export const DurationScatter = memo(function DurationScatter({ runs }: { runs: r
             </text>
           </g>
         ))}
-        <text x={inset.left} y={height - 4}>
-          {moment(new Date(first).toISOString())}
+        <line
+          className="axis"
+          x1={inset.left}
+          x2={width - inset.right}
+          y1={height - inset.bottom}
+          y2={height - inset.bottom}
+        />
+        <text x={inset.left} y={height - 6}>
+          {edgeOf(first, width)}
         </text>
-        <text x={width - inset.right} y={height - 4} textAnchor="end">
-          {moment(new Date(last).toISOString())}
+        <text x={width - inset.right} y={height - 6} textAnchor="end">
+          {edgeOf(last, width)}
         </text>
         {dots.map(({ run, at, took }) => (
           <circle
@@ -119,7 +126,8 @@ function csvOf(dots: readonly Dot[]): string {
   ]);
 }
 
-function inRange(ms: number, least: number, most: number): boolean {
-  const at = Math.log10(ms);
-  return at >= least && at <= most;
+/** Where the axis begins and ends; on a telephone without year and seconds, so that both have room. */
+function edgeOf(at: number, width: number): string {
+  const text = moment(new Date(at).toISOString());
+  return width < 480 ? text.replace(/, \d{4}/, '').replace(/:\d\d$/, '') : text;
 }

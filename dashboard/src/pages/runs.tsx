@@ -48,7 +48,7 @@ export function RunsPage() {
             id="pipeline"
             type="search"
             placeholder="exact name"
-            defaultValue={query.get('pipeline') ?? ''}
+            value={query.get('pipeline') ?? ''}
             onChange={(event) => change({ pipeline: event.target.value.trim() })}
           />
         </div>

@@ -6,7 +6,7 @@ import { Fact } from '../../components/fact.tsx';
 /** What part of the workers is the agency's, and how much of it works now. */
 export function FairShare({ executing, round }: { executing: number; round: number }) {
   const { flux } = useSession();
-  const { data: agency, error } = useLoad(`agency ${String(round)}`, (signal) => flux.api.agency({}, { signal }));
+  const { data: agency, error } = useLoad('agency', (signal) => flux.api.agency({}, { signal }), String(round));
   return (
     <section aria-labelledby="share-title">
       <h2 id="share-title">Fair share</h2>

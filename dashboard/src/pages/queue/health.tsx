@@ -1,6 +1,6 @@
+import { Fact } from '../../components/fact.tsx';
 import { Problem } from '../../components/problem.tsx';
 import { Status } from '../../components/status.tsx';
-import { Table } from '../../components/table.tsx';
 import { useLoad } from '../../use-load.ts';
 
 /** What `/health/deep` says to anyone: the installation's own health, of no agency. */
@@ -12,36 +12,36 @@ interface DeepHealth {
 
 /** Whether the installation is well: what the API needs, and how long the queue of all agencies is. */
 export function Health({ round }: { round: number }) {
-  const { data, error } = useLoad(`health ${String(round)}`, async (signal) => {
+  const ask = async (signal: AbortSignal): Promise<DeepHealth> => {
     const response = await fetch('/health/deep', { signal });
     // 503 is an answer too: it says what is not well.
     return (await response.json()) as DeepHealth;
-  });
+  };
+  const { data, error } = useLoad('health', ask, String(round));
   return (
-    <section aria-labelledby="health-title">
+    <section className="health" aria-labelledby="health-title">
       <h2 id="health-title">Health</h2>
       <Problem error={error} title="The health could not be read" />
-      {data && (
+      {data ? (
         <>
           <p>
             <Status value={data.status === 'ok' ? 'WELL' : data.status === 'degraded' ? 'DEGRADED' : 'FAILED'} />
           </p>
-          <Table
-            caption="What the installation needs, and its queue"
-            rows={[
-              ...Object.entries(data.checks).map(([name, found]) => ({ name, found: checkOf(found) })),
-              ...Object.entries(data.numbers ?? {}).map(([name, found]) => ({
-                name,
-                found: found === null ? 'not known' : String(Math.round(found * 100) / 100),
-              })),
-            ]}
-            keyOf={({ name }) => name}
-            columns={[
-              { title: 'What', cell: ({ name }) => spaced(name) },
-              { title: 'State', cell: ({ found }) => found },
-            ]}
-          />
+          <dl className="facts">
+            {Object.entries(data.checks).map(([name, found]) => (
+              <Fact key={name} name={spaced(name)} value={checkOf(found)} />
+            ))}
+            {Object.entries(data.numbers ?? {}).map(([name, found]) => (
+              <Fact
+                key={name}
+                name={spaced(name)}
+                value={found === null ? 'not known' : String(Math.round(found * 100) / 100)}
+              />
+            ))}
+          </dl>
         </>
+      ) : (
+        <p className="loading">Loading …</p>
       )}
     </section>
   );
@@ -52,5 +52,6 @@ function checkOf({ status, ms }: DeepHealth['checks'][string]): string {
 }
 
 function spaced(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  const text = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

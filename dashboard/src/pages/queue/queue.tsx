@@ -52,7 +52,7 @@ export default function QueuePage() {
         caption="Partitions that a worker holds now"
         rows={held.data ?? []}
         keyOf={({ run, partition }) => `${run.runId} ${partition.stage} ${String(partition.partitionNo)}`}
-        empty="No worker holds a partition of this agency."
+        empty={held.data ? 'No worker holds a partition of this agency.' : 'Loading …'}
         columns={[
           { title: 'Worker', cell: ({ partition }) => partition.worker ?? '–' },
           {
@@ -71,7 +71,7 @@ export default function QueuePage() {
         caption="Runs that wait"
         rows={waiting.data?.edges.map(({ node }) => node) ?? []}
         keyOf={({ id }) => id}
-        empty="Nothing waits."
+        empty={waiting.data ? 'Nothing waits.' : 'Loading …'}
         columns={[
           { title: 'Run', cell: (run) => <Link href={`/runs/${run.runId}`}>{run.pipeline?.name ?? run.runId}</Link> },
           { title: 'Why', cell: ({ waitingReason }) => waitingReason?.message ?? '–' },
@@ -89,7 +89,7 @@ export default function QueuePage() {
         caption="Backfills"
         rows={backfills.data?.edges.map(({ node }) => node) ?? []}
         keyOf={({ id }) => id}
-        empty="There is no backfill."
+        empty={backfills.data ? 'There is no backfill.' : 'Loading …'}
         columns={[
           {
             title: 'Backfill',

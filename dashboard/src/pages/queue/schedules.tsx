@@ -13,8 +13,10 @@ import { useSession } from '../../use-session.ts';
 export function Schedules({ round }: { round: number }) {
   const { flux, may } = useSession();
   const [asked, setAsked] = useState<{ verb: 'pause' | 'resume'; name: string } | null>(null);
-  const { data, error, reload } = useLoad(`schedules ${String(round)}`, (signal) =>
-    flux.api.schedules({ first: 50 }, { signal }),
+  const { data, error, reload } = useLoad(
+    'schedules',
+    (signal) => flux.api.schedules({ first: 50 }, { signal }),
+    String(round),
   );
   const allowed = may('schedule:write');
   return (
@@ -25,7 +27,7 @@ export function Schedules({ round }: { round: number }) {
         caption="Schedules"
         rows={data?.edges.map(({ node }) => node) ?? []}
         keyOf={({ id }) => id}
-        empty="There is no schedule: flux schedules create."
+        empty={data ? 'There is no schedule: flux schedules create.' : 'Loading …'}
         columns={[
           { title: 'Schedule', cell: ({ name }) => name },
           {

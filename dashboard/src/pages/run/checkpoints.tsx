@@ -22,9 +22,10 @@ export const CheckpointsPanel = memo(function CheckpointsPanel({
   const [after, setAfter] = useState<string[]>([]);
   const [fork, setFork] = useState<{ id: string; version: number } | null>(null);
   const { data, error } = useLoad(
-    `${run.runId} ${String(open)} ${after.at(-1) ?? ''} ${run.version}`,
+    `${run.runId} ${String(open)} ${after.at(-1) ?? ''}`,
     async (signal) =>
       open ? flux.api.runCheckpoints({ id: run.runId, first: 20, after: after.at(-1) ?? null }, { signal }) : null,
+    open ? run.version : '',
   );
   const page = data?.checkpoints;
   return (

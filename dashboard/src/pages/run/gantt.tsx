@@ -3,6 +3,7 @@ import { memo } from 'react';
 
 import { Status } from '../../components/status.tsx';
 import { Table } from '../../components/table.tsx';
+import { useChartWidth } from '../../components/use-chart-width.ts';
 import { csv } from '../../csv.ts';
 import { count, download, duration, moment, words } from '../../format.ts';
 import type { Marks } from './use-marks.ts';
@@ -11,10 +12,9 @@ import type { LoggedEvent } from './use-event-log.ts';
 type Run = NonNullable<RunQuery['run']>;
 type Partition = Run['partitions'][number];
 
-const width = 960;
-const label = 150;
-const row = 22;
-const axis = 20;
+const labelMax = 150;
+const row = 26;
+const axis = 22;
 const rowsMax = 60;
 
 interface GanttProps {
@@ -28,6 +28,8 @@ interface GanttProps {
  * new attempts are marked where the page holds their events.
  */
 export const Gantt = memo(function Gantt({ run, now, marks }: GanttProps) {
+  const [place, width] = useChartWidth();
+  const label = Math.min(labelMax, width * 0.3);
   const partitions = [...run.partitions].sort((a, b) => a.partitionNo - b.partitionNo);
   if (partitions.length === 0) return null;
   const drawn = partitions.slice(0, rowsMax);
@@ -42,13 +44,13 @@ export const Gantt = memo(function Gantt({ run, now, marks }: GanttProps) {
   return (
     <section aria-labelledby="gantt-title">
       <h2 id="gantt-title">Partitions</h2>
-      <figure className="chart gantt">
+      <figure className="chart gantt" ref={place}>
         <figcaption>
           Waiting (outlined) and working (filled), from when the run was asked for. A triangle is a takeover or another
           try, a dashed line a new attempt.
         </figcaption>
         <svg viewBox={`0 0 ${String(width)} ${String(height)}`} aria-hidden="true" focusable="false">
-          {[0, 0.25, 0.5, 0.75, 1].map((part) => (
+          {(width < 480 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((part) => (
             <g key={part}>
               <line
                 className="grid"
@@ -150,18 +152,18 @@ function Bar({ partition, y, x, start, now, marks }: BarProps) {
   const end = endOf(partition, now);
   return (
     <g>
-      <text x={0} y={y + 14}>
+      <text x={0} y={y + 16}>
         {nameOf(partition)}
         {partition.epoch > 1 ? ` ×${String(partition.epoch)}` : ''}
       </text>
-      <rect className="bar bar--wait" x={x(start)} y={y + 6} width={Math.max(1, x(begun) - x(start))} height={6} />
+      <rect className="bar bar--wait" x={x(start)} y={y + 8} width={Math.max(1, x(begun) - x(start))} height={7} />
       {partition.startedAt && (
         <rect
           className={`bar bar--${partition.status}`}
           x={x(begun)}
-          y={y + 2}
+          y={y + 3}
           width={Math.max(2, x(end) - x(begun))}
-          height={14}
+          height={17}
           rx={2}
         >
           <title>{`${nameOf(partition)}: ${words(partition.status)}, ${duration(end - begun)}`}</title>
@@ -171,7 +173,7 @@ function Bar({ partition, y, x, start, now, marks }: BarProps) {
         <path
           key={seq}
           className={name === 'PartitionTakenOver' ? 'mark mark--takeover' : 'mark'}
-          d={`M${x(Date.parse(at)).toFixed(1)} ${String(y + 7)} l5 9 h-10 z`}
+          d={`M${x(Date.parse(at)).toFixed(1)} ${String(y + 10)} l5 9 h-10 z`}
         >
           <title>{message}</title>
         </path>

@@ -26,8 +26,8 @@ export const ReconciliationPanel = memo(function ReconciliationPanel({ run }: { 
       </p>
       <p>
         {count(counts.recordsRead)} read = {count(counts.recordsWritten)} written + {count(counts.recordsRejected)}{' '}
-        rejected + {count(counts.recordsFiltered)} left out by a rule. The destination counts{' '}
-        {count(counts.destinationCount)}.
+        rejected + {count(counts.recordsFiltered)} left out by a rule.
+        {typeof counts.destinationCount === 'string' && ` The destination counts ${count(counts.destinationCount)}.`}
       </p>
       {counts.differences.map((difference) => (
         <p key={difference}>{difference}</p>

@@ -24,11 +24,12 @@ export const RejectedPanel = memo(function RejectedPanel({ run, permissions, onD
   const [after, setAfter] = useState<string[]>([]);
   const allowed = may('data:read');
   const { data, error } = useLoad(
-    `${run.runId} ${String(open)} ${after.at(-1) ?? ''} ${run.version}`,
+    `${run.runId} ${String(open)} ${after.at(-1) ?? ''}`,
     async (signal) =>
       open && allowed
         ? flux.api.rejectedRecords({ id: run.runId, first: 20, after: after.at(-1) ?? null }, { signal })
         : null,
+    open ? run.version : '',
   );
   const page = data?.rejectedRecords;
   const total = run.progress?.recordsRejected;

@@ -93,7 +93,7 @@ function Shown({ run, loaded }: { run: Run; loaded: LoadedRun }) {
             value={
               <>
                 <Link href={`/data/${run.load.dataset}`}>{run.load.dataset}</Link>
-                {`, load ${run.load.loadNo} (${words(run.load.mode)}), ${words(run.load.status)}, ${count(run.load.recordCount)} records`}
+                {`, load ${run.load.loadNo} (${words(run.load.mode)}), ${words(run.load.status)}${typeof run.load.recordCount === 'string' ? `, ${count(run.load.recordCount)} records` : ''}`}
               </>
             }
           />

@@ -3,6 +3,7 @@ import { memo, useEffect, useState } from 'react';
 
 import { Fact } from '../../components/fact.tsx';
 import { Table } from '../../components/table.tsx';
+import { useChartWidth } from '../../components/use-chart-width.ts';
 import { csv } from '../../csv.ts';
 import { count, download, duration, moment, percent } from '../../format.ts';
 import { useSession } from '../../use-session.ts';
@@ -13,8 +14,7 @@ interface Sample {
   read: string;
 }
 
-const width = 960;
-const height = 130;
+const height = 170;
 const inset = { left: 64, right: 8, top: 8, bottom: 20 };
 const samplesMax = 1_200;
 /** Of the chart's twin, which is drawn anew with each sample. */
@@ -84,6 +84,7 @@ export const Throughput = memo(function Throughput({
 
 const Plot = memo(function Plot({ samples, runId }: { samples: readonly Sample[]; runId: string }) {
   const [open, setOpen] = useState(false);
+  const [place, width] = useChartWidth();
   const first = samples[0]?.at ?? 0;
   const span = Math.max(1, (samples.at(-1)?.at ?? 0) - first);
   const most = Math.max(1, ...samples.map(({ rate }) => rate));
@@ -91,7 +92,7 @@ const Plot = memo(function Plot({ samples, runId }: { samples: readonly Sample[]
   const y = (rate: number): number => height - inset.bottom - (rate / most) * (height - inset.top - inset.bottom);
   const line = samples.map(({ at, rate }) => `${x(at).toFixed(1)},${y(rate).toFixed(1)}`).join(' ');
   return (
-    <figure className="chart rate">
+    <figure className="chart rate" ref={place}>
       <figcaption>
         Records per second over the last {duration(span)}.{' '}
         <button
