@@ -86,6 +86,7 @@ export interface StartRunArgs {
   payload?: unknown;
   stage?: RunStage | null | undefined;
   dryRun?: boolean | null | undefined;
+  full?: boolean | null | undefined;
   priority?: number | null | undefined;
   metadata?: unknown;
   reason?: string | null | undefined;
@@ -98,6 +99,7 @@ export function startRun(ctx: Context, input: StartRunArgs): Promise<Run> {
     payload: withPlainCheckpoint(input.payload ?? null),
     stage: input.stage ?? null,
     dryRun: input.dryRun ?? null,
+    full: input.full ?? null,
     priority: input.priority ?? null,
     metadata: input.metadata ?? null,
     reason: input.reason ?? null,

@@ -250,6 +250,10 @@ const StartRunInput = builder.inputType('StartRunInput', {
       description:
         'Read and check, write nothing: the run ends with `Run.dryRunPlan`, and touches neither dataset, object store nor quarantine.',
     }),
+    full: t.boolean({
+      description:
+        'Read everything, whatever earlier runs have read; for pipelines with `source.incremental`, whose mark is set anew by it.',
+    }),
     priority: t.int({
       description:
         'From -100 to 100, 0 if absent: of the agency’s own runs, those with more are taken first. It counts for nothing between agencies.',

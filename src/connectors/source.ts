@@ -62,7 +62,7 @@ export interface SourcePlace {
   format: Readonly<Record<string, unknown>> & { type: string };
   /** How a list that comes in pages goes on (https). */
   pages?: SourcePages;
-  /** Only what has come since the last completed run, by a column that only rises (postgres). */
+  /** Only what has come since the last completed run, by a column that only rises; a database gives no more, of anything else all is pinned. */
   incremental?: { cursor: string };
 }
 

@@ -95,6 +95,10 @@ export interface RunPayload {
    */
   dry_run?: boolean;
   /**
+   * Read everything, whatever earlier runs have read; for pipelines with source.incremental. The mark is set anew by it.
+   */
+  full?: boolean;
+  /**
    * The caller's own notes, kept with the run. pipeline names the pipeline where several fit.
    */
   metadata?: {
@@ -268,11 +272,11 @@ export interface PipelineDefinition {
     format: Format;
     pages?: Pages;
     /**
-     * Only what has come since the last completed run, for postgres connections and destinations that merge. Without it every run reads everything.
+     * Only what has come since the last completed run, for destinations that merge. A postgres connection gives no more than that; of anything else all is read, and records at or below the mark are passed over. Without it every run loads everything.
      */
     incremental?: {
       /**
-       * A column that is never null and rises with each change of a row: a number or a time.
+       * A column that is never null and rises with each change of a row: a number or a time. Of anything but a database: a property that the contract requires.
        */
       cursor: string;
     };

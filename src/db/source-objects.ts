@@ -109,6 +109,29 @@ export async function findCursorValue(
   return rows[0]?.value ?? null;
 }
 
+/** A completed run of the pipeline that began after this one and read by the cursor; null where there is none. */
+export async function hasLaterIncrement(
+  db: Queryable,
+  { agencyId, runId }: Claim,
+  { pipelineName, cursor }: { pipelineName: string; cursor: string },
+): Promise<string | null> {
+  const { rows } = await db.query<{ id: string }>(sql`
+    select r.run_id as id
+    from flux.runs r
+    join flux.source_objects o on o.agency_id = r.agency_id and o.run_id = r.run_id
+    where r.agency_id = ${agencyId}
+      and r.pipeline_name = ${pipelineName}
+      and r.status = 'COMPLETED'
+      and r.stage = 'FULL'
+      and r.reprocess_of is null
+      and r.run_id > ${runId}
+      and o.cursor_column = ${cursor}
+    order by r.run_id desc
+    limit 1
+  `);
+  return rows[0]?.id ?? null;
+}
+
 /** The digest of what the pipeline's last run before this one has pinned; null where there is none. */
 export async function findPreviousSha256(
   db: Queryable,

@@ -110,8 +110,10 @@ function changeOf(
   };
 }
 
+type KeptPayload = Required<Omit<RunPayload, 'full'>> & Pick<RunPayload, 'full'>;
+
 /** The payload as the run keeps it: resolved, every field written out, by its public names. */
-function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wanted): Required<RunPayload> {
+function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wanted): KeptPayload {
   return {
     agency: caller.principal.agency,
     content_type: pipeline.contentType as RunPayload['content_type'],
@@ -120,6 +122,7 @@ function keptPayload(caller: Caller, pipeline: Pipeline, { payload, stage }: Wan
     source: datedSource(payload.source ?? null, ownPath(pipeline), payload.metadata),
     checkpoint_id: null,
     dry_run: payload.dry_run,
+    ...(payload.full ? { full: true } : {}),
     metadata: payload.metadata,
   };
 }

@@ -2,6 +2,7 @@ import { classifications } from '../auth/principal.ts';
 import { canonicalBytes } from '../canonical-json.ts';
 import { type PipelineDefinition, validatePipelineDefinition } from '../contracts/documents.ts';
 import type { Contract as ContractDocument } from '../contracts/contract.ts';
+import { incrementalIssues } from '../contracts/incremental-issues.ts';
 import { requireOffered } from '../contracts/offered.ts';
 import { ruleIssues } from '../contracts/rule-issues.ts';
 import { sha256 } from '../crypto/hash.ts';
@@ -57,8 +58,8 @@ export async function registerPipeline(deps: DomainDeps, caller: Caller, input: 
 
 async function addVersion(tx: Connection, caller: Caller, definition: PipelineDefinition): Promise<Change<Pipeline>> {
   await requireSupported(tx, definition);
-  await requireConnection(tx, definition.source.connection);
-  requireFittingRules(definition, await requireContract(tx, definition.contract));
+  const { kind } = await requireConnection(tx, definition.source.connection);
+  requireFitting(definition, await requireContract(tx, definition.contract), kind);
   await lockName(tx, 'pipeline', definition.name);
   const before = await findPipeline(tx, definition.name, null);
   const canonical = canonicalBytes(definition);
@@ -129,8 +130,9 @@ async function requireSupported(tx: Connection, definition: PipelineDefinition):
   if (issues.length > 0) throw invalid(issues);
 }
 
-async function requireConnection(tx: Connection, name: string): Promise<void> {
-  if (await findConnection(tx, name)) return;
+async function requireConnection(tx: Connection, name: string): Promise<{ kind: string }> {
+  const found = await findConnection(tx, name);
+  if (found) return found;
   const candidates = (await listConnections(tx, { after: null, limit: 20 })).map((connection) => connection.name);
   const known = candidates.length > 0 ? `Registered are: ${candidates.join(', ')}.` : 'None is registered.';
   throw new FluxError(
@@ -168,8 +170,9 @@ async function requireContract(
   );
 }
 
-function requireFittingRules(definition: PipelineDefinition, contract: ContractDocument): void {
-  const issues = ruleIssues(definition, contract);
+/** What the pipeline asks of its contract is there. */
+function requireFitting(definition: PipelineDefinition, contract: ContractDocument, kind: string): void {
+  const issues = [...ruleIssues(definition, contract), ...incrementalIssues(definition, contract, kind)];
   if (issues.length > 0) throw invalid(issues);
 }
 

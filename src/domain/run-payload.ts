@@ -5,7 +5,7 @@ import { openPayload, sealPayload } from '../keys/sealed-records.ts';
 import { FluxError } from '../errors.ts';
 
 /** What is no content stays readable to who may see the run but not its data. */
-export const openNames = ['agency', 'content_type', 'use_case', 'stage', 'dry_run', 'checkpoint_id'];
+export const openNames = ['agency', 'content_type', 'use_case', 'stage', 'dry_run', 'full', 'checkpoint_id'];
 
 /** A new run's payload as it is stored: sealed, save for what is no content, when the installation seals. */
 export async function storePayload(

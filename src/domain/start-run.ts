@@ -20,6 +20,8 @@ export interface StartRun extends Asked {
   payload: unknown;
   stage: RunStage | null;
   dryRun: boolean | null;
+  /** Everything is read, whatever earlier runs have read. */
+  full?: boolean | null;
   /** -100 to 100; 0 if absent. */
   priority?: number | null;
   /** The caller's own notes. */
@@ -56,6 +58,7 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
       payload: input.payload ?? null,
       stage: input.stage,
       dryRun: input.dryRun,
+      ...(input.full ? { full: true } : {}),
       ...(input.priority ? { priority: input.priority } : {}),
       metadata: input.metadata ?? null,
     },
@@ -100,6 +103,7 @@ function wantedByName(caller: Caller, input: StartRun, name: string): Wanted {
     content_type: 'text',
     use_case: 'research',
     dry_run: input.dryRun ?? false,
+    ...(input.full ? { full: true } : {}),
     metadata: { ...notes, pipeline: name },
   });
   return { name, purpose: null, stage: input.stage ?? 'FULL', payload };
@@ -110,6 +114,7 @@ function wantedByPayload(caller: Caller, input: StartRun): Wanted {
   requireOwnAgency(caller, given['agency']);
   const payload = validateRunPayload({
     ...given,
+    ...(input.full ? { full: true } : {}),
     ...(input.metadata === null || input.metadata === undefined
       ? {}
       : { metadata: { ...asNotes(given['metadata']), ...asNotes(input.metadata) } }),

@@ -9,9 +9,11 @@ import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
 import type { EvolvedField } from './evolved-contract.ts';
-import { compileValidation, type ValidationSql } from './ingest/batch-sql.ts';
+import type { ValidationSql } from './ingest/batch-sql.ts';
+import { judgingOf } from './judging.ts';
 import { DroppedCounts, RuleModes } from './ingest/rule-modes.ts';
 import { rejectedMask } from './ingest/mask-rejected.ts';
+import { newestOf, type PassedOver } from './ingest/passed-over.ts';
 import { showRaw } from './ingest/raw-text.ts';
 import type { Chunk, SourceReader } from './ingest/reader.ts';
 import { WantedReader } from './ingest/wanted-reader.ts';
@@ -24,6 +26,7 @@ import { countSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
 import { openJobReader, readContract } from './job-reader.ts';
 import { readCursor } from './read-cursor.ts';
+import { refuseFailedCasts } from './failed-casts.ts';
 import { ExpressionRules } from './transform/expression.ts';
 import { functionsOf } from './transform/own-functions.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
@@ -55,6 +58,7 @@ export class BatchSession {
   readonly #shape: Omit<OutputShape, 'steps'>;
   readonly #checkRecord: RecordCheck | null;
   readonly #modes: RuleModes;
+  readonly #since: PassedOver | null;
   readonly #dropped = new DroppedCounts();
   /** null: something has to see the records between the verdict and the file. */
   readonly #direct: DirectWrite | null;
@@ -74,6 +78,7 @@ export class BatchSession {
       output: readonly Written[];
       shape: Omit<OutputShape, 'steps'>;
       checkRecord: RecordCheck | null;
+      since: PassedOver | null;
       direct: DirectWrite;
     },
   ) {
@@ -87,7 +92,13 @@ export class BatchSession {
     this.#checkRecord = made.checkRecord;
     this.#modes = new RuleModes(job.definition.contract);
     const others = made.chain.steps.some(({ kind }) => kind !== 'row');
-    const seen = made.checkRecord !== null || made.validation.dropped !== null || others || writesParts(job);
+    this.#since = made.since;
+    const seen =
+      made.checkRecord !== null ||
+      made.since !== null ||
+      made.validation.dropped !== null ||
+      others ||
+      writesParts(job);
     this.#direct = seen ? null : made.direct;
     // What is read is what is written, column by column.
     const same =
@@ -110,7 +121,7 @@ export class BatchSession {
     const reader = await openJobReader(session, job, contract);
     const { columns, checkRecords } = reader.columns;
     const modes = new RuleModes(job.definition.contract);
-    const validation = compileValidation(reader.columns, { rawJson: reader.rawJson, modes });
+    const { since, validation } = await judgingOf(session, job, { reader, modes });
     const sample = validation.validated(reader.sample);
     const rules = await ExpressionRules.load(session);
     const chain = await compileTransforms({ session, rules, references: job.references ?? [] }, transformsOf(job), {
@@ -129,6 +140,7 @@ export class BatchSession {
       output,
       shape,
       checkRecord: checkRecords ? (contract?.check ?? null) : null,
+      since,
       direct,
     });
   }
@@ -138,6 +150,7 @@ export class BatchSession {
     const read: StepDeclaration[] = !staged
       ? [
           { stage: 'INGEST', step: 'read', kind: 'read' },
+          ...(this.#since ? [{ stage: 'INGEST', step: 'pass over', kind: 'filter' } as const] : []),
           { stage: 'INGEST', step: 'validate', kind: 'validate' },
         ]
       : [{ stage: stage === 'FULL' ? 'TRANSFORM' : stage, step: 'read_parts', kind: 'read' }];
@@ -157,6 +170,19 @@ export class BatchSession {
 
   async discover(known: readonly string[]): Promise<EvolvedField[]> {
     return (await this.#reader.discover?.(known)) ?? [];
+  }
+
+  /** The greatest cursor of the range's good records, or of those before it; null while there is none. */
+  async newest(range: Range): Promise<string | null> {
+    let newest = this.#job.since?.after ?? null;
+    await this.start(range, null);
+    for (let last = false; !last;) {
+      const chunk = await this.#reader.next(this.#recordsPerBatch);
+      last = chunk.last || chunk.recordsRead === 0;
+      await this.#materialise(chunk);
+      if (this.#since) newest = await newestOf(this.#session, this.#since.column, newest);
+    }
+    return newest;
   }
 
   async survey(): Promise<SourceSurvey> {
@@ -223,7 +249,9 @@ export class BatchSession {
   async sample(range: Range, records: number): Promise<DryRunSample> {
     this.#sampling = true;
     await this.start(range, null);
-    const batch = await this.next(Math.min(records, this.#recordsPerBatch));
+    let batch = await this.next(Math.min(records, this.#recordsPerBatch));
+    // Records that an earlier run has read say nothing of what this one would load.
+    while (this.#since && batch.goodCount === 0 && !batch.last) batch = await this.next();
     return sampleOf(
       this.#session,
       batch,
@@ -274,7 +302,7 @@ export class BatchSession {
     const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
     const states = new Map(verdicts.map(([state, count]) => [Number(state), Number(count)]));
     this.#checkCount(chunk, states);
-    await this.#refuseFailedCasts(states);
+    await refuseFailedCasts(this.#session, states, this.#chain.steps);
     const rejectedBySql = (states.get(1) ?? 0) > refusedByAjv.length ? await this.#rejectedBySql(chunk) : [];
     await this.#writeGood(goodFile);
     return { states, refused: [...rejectedBySql, ...refusedByAjv] };
@@ -382,23 +410,5 @@ export class BatchSession {
           'Nothing of this batch was loaded; report the source to the maintainers.',
       );
     }
-  }
-
-  async #refuseFailedCasts(states: ReadonlyMap<number, number>): Promise<void> {
-    const failed = [...states.keys()].find((state) => state < 0);
-    if (failed === undefined) return;
-    const [row] = await this.#session.rows(`
-      select _flux_record, _flux_found[1]
-      from _flux_batch
-      where _flux_state = ${failed}
-      order by _flux_record
-      limit 1`);
-    const step = this.#chain.steps[-failed - 2]?.step ?? 'a cast';
-    throw new FluxError(
-      'TRANSFORM_FAILED',
-      `Transform "${step}" cannot read ${JSON.stringify(row?.[1] ?? null)} of record ${String(row?.[0])} as its type. ` +
-        'Let the contract refuse such values, or derive the column.',
-      { details: { recordNo: Number(row?.[0]) } },
-    );
   }
 }

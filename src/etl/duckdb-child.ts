@@ -44,6 +44,7 @@ async function perform(request: ChildRequest): Promise<unknown> {
   if (session === null) throw new Error('asked before it was opened');
   if (request.ask === 'describe') return session.describe();
   if (request.ask === 'discover') return session instanceof BatchSession ? session.discover(request.known) : [];
+  if (request.ask === 'newest') return session instanceof BatchSession ? session.newest(request.range) : null;
   if (request.ask === 'survey') return session.survey();
   if (request.ask === 'sample') return session.sample(request.range, request.records);
   if (request.ask === 'start') return start(session, request);

@@ -98,6 +98,8 @@ export interface PlanRequest {
   object: PinnedObject | null;
   /** What an earlier stage has left behind; null, or absent, where a source is read. */
   staged?: StagedInput | null;
+  /** Records at or below the mark of an earlier run are passed over; absent: all are read. */
+  since?: Since;
   /** The columns of the dataset as it stands; needed where fields that the contract does not name become columns of it. */
   dataset?: readonly { name: string; type: string }[];
   /** Such fields, where a plan has found them already; absent: planning looks for them. */
@@ -109,6 +111,12 @@ export interface PlanRequest {
   /** A folder of the run's own, which exists and may be filled; the worker removes it. */
   workFolder: string;
   signal: AbortSignal;
+}
+
+/** By which field records are new, and what the last completed run has read up to, as DuckDB writes it; null: nothing yet. */
+export interface Since {
+  cursor: string;
+  after: string | null;
 }
 
 export interface DryRunRequest extends Omit<PlanRequest, 'object'> {
@@ -228,6 +236,8 @@ export interface SourcePlan {
   /** At least one, without the `_flux_` columns. */
   columns: readonly OutputColumn[];
   steps: readonly StepDeclaration[];
+  /** Up to where good records go, by the cursor of `since`; null, or absent, without one. */
+  increment?: SourceIncrement | null;
   /** Fields of the source that the contract does not name, which became columns; absent where that is not asked for. */
   evolved?: readonly { field: string; column: string }[];
   /** What the parts of a stage hold; null, or absent, where it writes none. */

@@ -11,6 +11,7 @@ import type {
   DryRunRequest,
   EtlEngine,
   PlanRequest,
+  Since,
   SourcePlan,
   StagedPart,
 } from './engine-types.ts';
@@ -83,7 +84,7 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
 
 async function planSource(deps: Deps, asked: PlanRequest): Promise<SourcePlan> {
   const request = await findEvolved(asked, askingFields(deps));
-  const plan = await survey(deps, request);
+  const plan = await withIncrement(deps, request, await survey(deps, request));
   if (refusesPersonalData(request.definition, request.stage)) await requireNonePersonal(deps, request, plan);
   return plan;
 }
@@ -121,9 +122,28 @@ async function survey(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
         ...range,
         ...partsOf(request, range),
         ...(request.evolved?.length ? { evolved: request.evolved } : {}),
+        ...(request.since ? { since: request.since } : {}),
       })),
     };
   });
+}
+
+/** Up to where the good records go: a look at all of them before the first is loaded, so that a garbled one moves no mark. */
+async function withIncrement(deps: Deps, request: PlanRequest, plan: SourcePlan): Promise<SourcePlan> {
+  const { since } = request;
+  const [first] = plan.ranges;
+  if (!since || !first) return plan;
+  const range = { ...readRange(first), records: plan.recordsTotal ?? 0 };
+  const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
+  // No batch will be asked of this child, so it is not one to be kept.
+  const { runId: _keptBy, ...judged } = { ...request, stage: 'INGEST' as const };
+  const value = await withChild(
+    deps,
+    judged,
+    (child) => child.ask<string | null>({ ask: 'newest', range }, timeoutMs),
+    range,
+  );
+  return { ...plan, increment: { cursor: since.cursor, value } };
 }
 
 /** What `findEvolved` asks children. */
@@ -283,7 +303,17 @@ function keyOf(deps: Deps, request: OpenRequest, range: Range | null): string | 
   if (deps.keepFolder === undefined || runId === undefined) return null;
   if (!object || staged || localObject || range?.clusters || references.length > 0) return null;
   const contract = contractOf(request, range);
-  return JSON.stringify([runId, definition, contract, stage, object.address, object.sha256, saltsOf(deps, request)]);
+  const since = sinceOf(request, range);
+  return JSON.stringify([
+    runId,
+    definition,
+    contract,
+    stage,
+    since,
+    object.address,
+    object.sha256,
+    saltsOf(deps, request),
+  ]);
 }
 
 /** A stage's good records leave the machine before the batch commits: what a committed batch names is there. */
@@ -319,6 +349,7 @@ async function openChild(deps: Deps, request: OpenRequest, range: Range | null =
   const key = keyOf(deps, request, range);
   const waiting = key === null ? null : deps.kept.take(key, signal);
   if (waiting !== null) return waiting;
+  const since = sinceOf(request, range);
   // What is to outlive a partition's folder cannot stand in it.
   const folder = await mkdtemp(join((key === null ? undefined : deps.keepFolder) ?? workFolder, 'etl-'));
   const limits = deps.growthLimits ?? growthLimitsDefault;
@@ -332,6 +363,7 @@ async function openChild(deps: Deps, request: OpenRequest, range: Range | null =
       definition,
       contract: contractOf(request, range),
       stage,
+      ...(since ? { since } : {}),
       salts: saltsOf(deps, request),
       wanted: range?.clusters !== undefined,
       ...input,
@@ -350,6 +382,11 @@ async function openChild(deps: Deps, request: OpenRequest, range: Range | null =
   }
 }
 
+/** Chosen records are read again because they are wanted, whatever their cursor says. */
+function sinceOf({ since }: OpenRequest, range: Range | null): Since | undefined {
+  return range?.clusters ? undefined : (range?.since ?? since);
+}
+
 /** The keys of the salts that the pipeline names. A plan hashes nothing, and needs none. */
 function saltsOf({ saltOf }: EtlDeps, { agency, definition }: OpenRequest): Record<string, string> {
   const hashes = (definition.transforms ?? []).filter(({ type, hash }) => type === 'sterilise' && hash !== undefined);
@@ -359,7 +396,7 @@ function saltsOf({ saltOf }: EtlDeps, { agency, definition }: OpenRequest): Reco
 }
 
 function readRange(range: BatchesRequest['range']): Range {
-  const { from, record, records, following, clusters, parts, evolved } = range as Partial<Range>;
+  const { from, record, records, following, clusters, parts, evolved, since } = range as Partial<Range>;
   if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
     throw new FluxError(
       'CHECKPOINT_INCOMPATIBLE',
@@ -374,5 +411,6 @@ function readRange(range: BatchesRequest['range']): Range {
     ...(clusters ? { clusters } : {}),
     ...(parts ? { parts } : {}),
     ...(evolved ? { evolved } : {}),
+    ...(since ? { since } : {}),
   };
 }

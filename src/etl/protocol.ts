@@ -5,7 +5,14 @@ import type { GrowthLimits } from './decompressed-copy.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
 import type { DryRunSample, ReferenceColumn, StagedColumn, StagedPart } from './staged-types.ts';
-import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepDeclaration } from './engine-types.ts';
+import type {
+  OutputColumn,
+  PipelineDefinition,
+  RejectedRecord,
+  Since,
+  StepCount,
+  StepDeclaration,
+} from './engine-types.ts';
 
 /**
  * What a worker and its DuckDB child say to each other, over Node's IPC (structured clone). The child answers each request
@@ -14,6 +21,7 @@ import type { OutputColumn, PipelineDefinition, RejectedRecord, StepCount, StepD
  *   open   -> ready            compiles the contract and the transforms against the source
  *   describe -> OutputShape    says what comes out, without reading
  *   discover -> EvolvedField[] says which fields the source has besides those that are known
+ *   newest -> string           reads and judges a range, and says the greatest cursor of its good records
  *   survey -> SourceSurvey     reads the source once from end to end
  *   start  -> ready            goes to the beginning of a range, or to a cursor in it
  *   next   -> PreparedBatch    gives the next batch, and prepares the one behind it
@@ -23,6 +31,7 @@ export type ChildRequest =
   | { id: number; ask: 'open'; job: ChildJob }
   | { id: number; ask: 'describe' }
   | { id: number; ask: 'discover'; known: readonly string[] }
+  | { id: number; ask: 'newest'; range: Range }
   | { id: number; ask: 'survey' }
   | { id: number; ask: 'start'; range: Range; cursor: string | null; likely: boolean }
   | { id: number; ask: 'next' }
@@ -46,6 +55,8 @@ export interface ChildJob {
   gathers?: number;
   /** The keys of hashed identifiers by the names of their salts, in hex. */
   salts?: Readonly<Record<string, string>>;
+  /** What an earlier run has read is passed over. */
+  since?: Since;
   /** Only chosen records of the source are read. */
   wanted?: boolean;
   objectPath: string;
@@ -94,6 +105,8 @@ export interface Range {
   following?: number;
   /** Chosen records, in place of all. */
   clusters?: readonly WantedCluster[];
+  /** What an earlier run has read is passed over. */
+  since?: Since;
   /** Fields that the plan has found, and the contract does not name. */
   evolved?: readonly EvolvedField[];
   /** The parts of an earlier stage that it reads, with the number of records before each. */

@@ -137,7 +137,8 @@ export class SetSession {
 
   async sample(range: Range, records: number): Promise<DryRunSample> {
     await this.start(range, null);
-    const gathered = await this.#gather(records);
+    let gathered = await this.#gather(records);
+    while (this.#job.since && this.#parts.length === 0 && this.#gathering) gathered = await this.#gather();
     const made = await this.#emit();
     const steps = gathered.steps.map((step, at) => addCounts(step, made.steps[at]));
     return sampleOf(

@@ -48,7 +48,8 @@ export function createSourcePins(deps: SourceDeps): SourcePins {
       if ('unchanged' in opened) {
         const object = await known.again(opened.origin);
         // Retention took it in between: then it is sent again after all.
-        return object ?? this.pin({ ...request, known: undefined });
+        // Up to where that run has read is not for this one to say.
+        return object ? { ...object, increment: null } : this.pin({ ...request, known: undefined });
       }
       const { origin, modifiedAt, etag = null, increment = null, bytes } = opened;
       const stored = await deps.objects.put(agency, bytes, dataKey);
@@ -104,20 +105,15 @@ async function open(
       `Connection "${connection.name}" is of kind "${connection.kind}". Offered: ${Object.keys(connectors).join(', ')}.`,
     );
   }
-  requireKind('pages', 'https', { connection, source });
-  requireKind('incremental', 'postgres', { connection, source });
+  requirePages({ connection, source });
   return connector.open({ agency, connection, source, known, since, uploaded, signal });
 }
 
-function requireKind(
-  option: 'pages' | 'incremental',
-  kind: string,
-  { connection, source }: Pick<PinRequest, 'connection' | 'source'>,
-): void {
-  if (source[option] === undefined || connection.kind === kind) return;
+function requirePages({ connection, source }: Pick<PinRequest, 'connection' | 'source'>): void {
+  if (source.pages === undefined || connection.kind === 'https') return;
   throw new FluxError(
     'SOURCE_INVALID',
-    `Connection "${connection.name}" is of kind "${connection.kind}", and source.${option} is for ${kind} alone. Remove it.`,
+    `Connection "${connection.name}" is of kind "${connection.kind}", and source.pages is for https alone. Remove it.`,
   );
 }
 

@@ -1,5 +1,6 @@
 import type { StepCount, StepDeclaration } from './engine-types.ts';
 import type { Chunk } from './ingest/reader.ts';
+import { passedState } from './ingest/passed-over.ts';
 import { stateOfTransform } from './transform/transforms.ts';
 
 /** A step that has seen nothing. */
@@ -23,7 +24,7 @@ export function countSegment(
  */
 export function countSteps(
   steps: readonly StepDeclaration[],
-  chunk: Pick<Chunk, 'recordsRead' | 'unreadable' | 'refused'>,
+  chunk: Pick<Chunk, 'recordsRead' | 'unreadable' | 'refused' | 'passed'>,
   states: ReadonlyMap<number, number>,
 ): StepCount[] {
   let records = chunk.recordsRead;
@@ -33,6 +34,8 @@ export function countSteps(
     let recordsRejected = 0;
     let recordsFiltered = 0;
     if (step.kind === 'read') recordsRejected = chunk.unreadable.length;
+    if (step.stage === 'INGEST' && step.kind === 'filter')
+      recordsFiltered = (chunk.passed ?? 0) + (states.get(passedState) ?? 0);
     if (step.kind === 'validate') recordsRejected = chunk.refused.length + (states.get(1) ?? 0);
     if (step.stage === 'TRANSFORM' && (step.kind === 'row' || step.kind === 'filter' || step.kind === 'join')) {
       recordsFiltered = states.get(stateOfTransform(transform)) ?? 0;

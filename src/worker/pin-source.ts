@@ -1,15 +1,16 @@
 import { findConnection, findConnectionSecret } from '../db/connections.ts';
-import { findCursorValue, findKnownObject, type SourceObject } from '../db/source-objects.ts';
+import { findKnownObject, type SourceObject } from '../db/source-objects.ts';
 import { findUpload, listUploadParts } from '../db/uploads.ts';
 import { FluxError } from '../errors.ts';
 import type { PinRequest, UploadedFile } from '../etl/engine-types.ts';
 import { openConnectionSecret } from '../keys/sealed-records.ts';
+import { lastMark } from './increment.ts';
 import { newestObjectKey } from './object-keys.ts';
 import type { Work } from './work.ts';
 
 /** What opens the run's source. @throws SOURCE_INVALID its connection does not exist */
 export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signal'> & { connectionVersion: bigint }> {
-  const { holder, claim, definition, run } = work;
+  const { holder, claim, definition } = work;
   const { source } = definition;
   const connection = await findConnection(holder, source.connection);
   if (!connection)
@@ -28,15 +29,7 @@ export async function sourceRequest(work: Work): Promise<Omit<PinRequest, 'signa
       return found?.etag ? { ...found, etag: found.etag } : null;
     },
     uploaded: kind === 'upload' ? await uploadOf(work) : null,
-    since: (cursor) => {
-      const { agencyId } = claim;
-      return findCursorValue(holder, {
-        agencyId,
-        pipelineName: run.pipelineName,
-        connection: { name, version },
-        cursor,
-      });
-    },
+    since: (cursor) => lastMark(work, { name, version }, cursor),
   };
 }
 

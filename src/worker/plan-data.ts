@@ -1,7 +1,7 @@
 import { stepStages, type StepStage } from '../db/run-vocabulary.ts';
 import type { Run } from '../db/runs.ts';
 import type { SourceObject } from '../db/source-objects.ts';
-import type { SourcePlan } from '../etl/engine-types.ts';
+import type { Since, SourcePlan } from '../etl/engine-types.ts';
 import type { NewRunEvent } from '../events/append.ts';
 import type { OpenedLoad } from './open-load.ts';
 
@@ -40,6 +40,12 @@ function evolution({ dataset, columnsAdded = [], fieldsEvolved = [] }: Record<st
   );
 }
 
+/** What was read before; a database was asked for no more, and says no such thing. */
+function markOf({ ranges: [first] }: SourcePlan): { after?: string | null } {
+  const since = first?.['since'] as Since | undefined;
+  return since ? { after: since.after } : {};
+}
+
 /** What the history and the audit log keep of a plan. */
 export function planData(
   { inputRun }: Run,
@@ -62,6 +68,7 @@ export function planData(
     bytesTotal: plan.bytesTotal,
     ...(object ? { sha256: object.sha256, origin: object.origin } : { inputRun }),
     ...(object && before !== null ? { sourceChanged: object.sha256 !== before } : {}),
+    ...(object?.increment ? { increment: { ...object.increment, ...markOf(plan) } } : {}),
     ...(load ? { dataset: load.dataset, load: Number(load.loadNo) } : {}),
     ...(plan.evolved?.length ? { fieldsEvolved: plan.evolved } : {}),
     ...(load && load.added.length > 0 ? { columnsAdded: load.added } : {}),

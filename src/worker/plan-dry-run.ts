@@ -4,10 +4,11 @@ import type { DatasetColumn } from '../db/loads.ts';
 import { finishPartition } from '../db/partitions.ts';
 import { setDryRunPlan } from '../db/run-parts.ts';
 import type { DryRunPlan, DryRunDestination } from '../domain/dry-run.ts';
-import type { DryRunReport } from '../etl/engine-types.ts';
+import type { DryRunReport, Since } from '../etl/engine-types.ts';
 import { appendEvents } from '../events/append.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
+import { lastMark } from './increment.ts';
 import { objectKeys } from './object-keys.ts';
 import { sourceRequest } from './pin-source.ts';
 import { pinReferences } from './references.ts';
@@ -35,6 +36,7 @@ export async function planDryRun(work: Work): Promise<void> {
     dataKeyOf: objectKeys(work),
     workFolder,
     signal,
+    ...(pin ? await sinceOfDryRun(work, pin) : {}),
     ...(existing ? { dataset: existing.columns } : {}),
   };
   const report = withoutExamples(work, await deps.engine.dryRun({ ...request, pin }));
@@ -63,6 +65,17 @@ export async function planDryRun(work: Work): Promise<void> {
   });
   metrics.runs.inc({ status: 'COMPLETED' });
   deps.announcer.run(claim.runId);
+}
+
+/** What a run would pass over. */
+async function sinceOfDryRun(
+  work: Work,
+  { connection: { name, kind }, connectionVersion: version }: Awaited<ReturnType<typeof sourceRequest>>,
+): Promise<{ since?: Since }> {
+  const { incremental } = work.definition.source;
+  if (!incremental || kind === 'postgres') return {};
+  const { cursor } = incremental;
+  return { since: { cursor, after: await lastMark(work, { name, version }, cursor) } };
 }
 
 /** An example repeats a record's value, and where the agency's records are sealed none stands anywhere in plain text. */

@@ -9,6 +9,7 @@ import type { SourcePlan } from '../etl/engine-types.ts';
 import { evolves } from '../etl/evolved-contract.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
+import { sinceOf } from './increment.ts';
 import { objectKeys } from './object-keys.ts';
 import { openLoad } from './open-load.ts';
 import { pinSource } from './pin-source.ts';
@@ -46,12 +47,14 @@ export async function planRun(work: Work): Promise<void> {
     dataKeyOf,
     workFolder,
     signal,
+    ...(object ? await sinceOf(work, object) : {}),
     ...(evolves(definition) ? { dataset: await columnsOf(work) } : {}),
   };
   const plan = await work.deps.engine.planSource(request);
   const before = object && (await findPreviousSha256(work.holder, work.claim, run.pipelineName));
   const references = await pinned.store();
-  await commitPlan(work, { object, before, references }, plan);
+  const told = object && { ...object, increment: plan.increment ?? object.increment ?? null };
+  await commitPlan(work, { object: told, before, references }, plan);
   work.deps.announcer.run(work.claim.runId);
   work.deps.announcer.work();
 }

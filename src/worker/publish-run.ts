@@ -12,6 +12,7 @@ import { FluxError } from '../errors.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
 import { metrics } from '../telemetry/metrics.ts';
 import { fenced, requireHeld } from './fenced.ts';
+import { passedOver, requireNewest } from './increment.ts';
 import { landReprocessed } from './land-reprocessed.ts';
 import { placeLoad, type Placement } from './place-load.ts';
 import { type PrivacyProof, proveMergedPrivacy, provePrivacy } from './prove-privacy.ts';
@@ -26,7 +27,10 @@ interface Totals {
   read: number;
   written: number;
   rejected: number;
+  /** With those that were passed over. */
   filtered: number;
+  /** Of these, what an earlier run had read; absent where all is read. */
+  passedOver?: number;
 }
 
 /** The load that became visible; null where a stage leaves parts behind. */
@@ -101,6 +105,7 @@ async function publishOpenLoad(tx: Connection, work: Work, steps: StepTotal[]): 
   const load = await findLoad(tx, claim);
   if (!load) throw new FluxError('INTERNAL', `Run ${claim.runId} has no load to publish.`);
   await lockDataset(tx, claim, load.dataset);
+  await requireNewest(tx, work);
   const table = { schema: lake, dataset: load.dataset, loadNo: load.loadNo };
   const totals = await requireReconciled(tx, work, steps, await countLoad(tx, table));
   let mode = load.mode;
@@ -134,10 +139,19 @@ async function requireReconciled(tx: Connection, work: Work, steps: StepTotal[],
       },
     );
   }
-  return { read: steps[0]?.recordsIn ?? 0, written: destination, rejected, filtered: sumOf(steps, 'recordsFiltered') };
+  const passes = steps.some(({ stage, kind }) => stage === 'INGEST' && kind === 'filter');
+  return {
+    read: steps[0]?.recordsIn ?? 0,
+    written: destination,
+    rejected,
+    filtered: sumOf(steps, 'recordsFiltered'),
+    ...(passes ? { passedOver: passedOver(steps) } : {}),
+  };
 }
 
-function requireContractHeld({ definition, claim }: Work, { read, rejected }: Totals): void {
+function requireContractHeld({ definition, claim }: Work, { rejected, ...totals }: Totals): void {
+  // Old records would thin out the share of the new ones that broke the contract.
+  const read = totals.read - (totals.passedOver ?? 0);
   const contract = definition.contract;
   if (!contract) return;
   const { maxRejectedCount } = contract;
@@ -164,8 +178,9 @@ function endingEvents(
   steps: readonly StepTotal[],
   { totals, published, privacy = [] }: Ended,
 ): NewRunEvent[] {
-  const { read, written, rejected, filtered } = totals;
-  const counted = `${String(read)} read, ${String(written)} written, ${String(rejected)} rejected, ${String(filtered)} filtered`;
+  const { read, written, rejected, filtered, passedOver: over } = totals;
+  const passed = over === undefined ? '' : ` (${String(over)} read before)`;
+  const counted = `${String(read)} read, ${String(written)} written, ${String(rejected)} rejected, ${String(filtered)} filtered${passed}`;
   return [
     ...stagesOf(run).map((stage): NewRunEvent => ({
       name: 'StageCompleted',

@@ -9,6 +9,7 @@ import type {
   EtlEngine,
   PinnedObject,
   PipelineDefinition,
+  PlanRequest,
   RejectedRecord,
   SourcePlan,
   StepCount,
@@ -27,7 +28,12 @@ export interface EtlBench {
   put(name: string, content: string | Uint8Array): Promise<void>;
   pin(definition: PipelineDefinition, connection?: SourceAccess): Promise<PinnedObject>;
   /** Pins, plans and reads every range to its end. @param connection the bench's own files if absent */
-  run(definition: PipelineDefinition, contract: Contract, connection?: SourceAccess): Promise<EtlResult>;
+  run(
+    definition: PipelineDefinition,
+    contract: Contract,
+    connection?: SourceAccess,
+    more?: Partial<PlanRequest>,
+  ): Promise<EtlResult>;
   remove(): Promise<void>;
 }
 
@@ -64,9 +70,9 @@ export async function etlBench(options: { root?: string; agency?: string } & Par
     workFolder,
     pin,
     put: (name, content) => writeFile(join(sources, name), content),
-    async run(definition, contract, connection) {
+    async run(definition, contract, connection, more = {}) {
       const object = await pin(definition, connection);
-      const request = { agency: options.agency ?? 'test', definition, contract, object, workFolder, signal };
+      const request = { agency: options.agency ?? 'test', definition, contract, object, workFolder, signal, ...more };
       const plan = await engine.planSource(request);
       return { plan, object, ...(await readAll(engine, plan, request)) };
     },

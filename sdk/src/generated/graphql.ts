@@ -638,6 +638,8 @@ export type StartBackfillInput = {
 export type StartRunInput = {
   /** Read and check, write nothing: the run ends with `Run.dryRunPlan`, and touches neither dataset, object store nor quarantine. */
   dryRun?: boolean | null | undefined;
+  /** Read everything, whatever earlier runs have read; for pipelines with `source.incremental`, whose mark is set anew by it. */
+  full?: boolean | null | undefined;
   /** Makes a repeated request safe: the same key with the same input gives the first result again for seven days, with another input IDEMPOTENCY_CONFLICT. 1 to 255 characters. */
   idempotencyKey?: string | null | undefined;
   /** The caller’s own notes, kept with the run: an object of texts, numbers and booleans. */

@@ -20,6 +20,13 @@ export const startRunInputFields: readonly InputField[] = [
       'Read and check, write nothing: the run ends with `Run.dryRunPlan`, and touches neither dataset, object store nor quarantine.',
   },
   {
+    name: 'full',
+    type: 'Boolean',
+    required: false,
+    description:
+      'Read everything, whatever earlier runs have read; for pipelines with `source.incremental`, whose mark is set anew by it.',
+  },
+  {
     name: 'idempotencyKey',
     type: 'String',
     required: false,

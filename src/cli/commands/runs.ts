@@ -17,6 +17,7 @@ interface StartOptions extends ApiOptions {
   reason?: string;
   idempotencyKey?: string;
   dryRun?: boolean;
+  full?: boolean;
   stage?: string;
   priority?: number;
   watch?: boolean;
@@ -43,6 +44,7 @@ export function addRuns(program: Command): void {
       ]),
     )
     .option('--dry-run', 'read and check, write nothing; waits for the plan and prints it')
+    .option('--full', 'read everything, whatever earlier runs have read (source.incremental)')
     .option('--priority <number>', 'from -100 to 100: the agency’s runs with more are taken first', priority)
     .option('--reason <text>', 'why, for the audit log')
     .option('--idempotency-key <key>', 'repeating the command with the same key returns the first run')
@@ -78,6 +80,7 @@ async function start(pipeline: string | undefined, options: StartOptions, comman
         reason: options.reason ?? null,
         idempotencyKey: options.idempotencyKey ?? null,
         ...(options.dryRun ? { dryRun: true } : {}),
+        ...(options.full ? { full: true } : {}),
         stage: (options.stage?.toUpperCase() ?? null) as RunStage | null,
         priority: options.priority ?? null,
       }),

@@ -4,6 +4,7 @@ import { ruleMessage, type SqlRule } from './contract-sql.ts';
 import { typed } from './lexical.ts';
 import type { Issue } from '../../errors.ts';
 import { reasonCountMax } from './limits.ts';
+import { passedState } from './passed-over.ts';
 import type { RuleModes } from './rule-modes.ts';
 
 /** A rule with the column that it is about. */
@@ -23,10 +24,13 @@ export interface ValidationSql {
   reasons(broken: readonly boolean[], found: readonly (string | null)[]): Issue[];
 }
 
-/** @param rawJson whether `_flux_raw` is made here, because the source has no text of its own */
+/**
+ * @param rawJson whether `_flux_raw` is made here, because the source has no text of its own
+ * @param passed condition over a typed record: it is passed over, and not judged
+ */
 export function compileValidation(
   { columns }: RecordColumns,
-  { rawJson, modes }: { rawJson: boolean; modes: RuleModes },
+  { rawJson, modes, passed = null }: { rawJson: boolean; modes: RuleModes; passed?: string | null },
 ): ValidationSql {
   const all: PlacedRule[] = columns.flatMap((column, at) => column.rules.map((rule) => ({ ...rule, column: at })));
   const isDrop = ({ column, keyword }: PlacedRule): boolean => {
@@ -55,10 +59,13 @@ export function compileValidation(
   const values = columns.map(({ value, name }, at) => `${kept(at, value)} as ${ident(name)}`).join(',\n ');
   const json = `case when not _flux_bad then json_array(${columns.map((column, at) => kept(at, column.json)).join(', ')})::varchar end`;
 
+  const over = passed === null ? 'false' : `(${passed}) is true`;
   const judged = (source: string): string =>
-    `select *, ${bad} as _flux_bad from (select ${['*', ...reads].join(',\n ')} from (${source}))`;
+    `select *, ${bad}${passed === null ? '' : ` and not (${over})`} as _flux_bad from (select ${['*', ...reads].join(',\n ')} from (${source}))`;
+  const state =
+    passed === null ? '_flux_bad::integer' : `case when ${over} then ${passedState} else _flux_bad::integer end`;
   const validated = (source: string, more: string): string => `
-    select _flux_record, _flux_bad::integer as _flux_state, ${broken} as _flux_broken, ${found} as _flux_found, ${raw} as _flux_raw${more},
+    select _flux_record, ${state} as _flux_state, ${broken} as _flux_broken, ${found} as _flux_found, ${raw} as _flux_raw${more},
       ${values}
     from (${judged(source)})`;
   return {
@@ -70,7 +77,7 @@ export function compileValidation(
         : {
             rules: drops.map(({ column, keyword }) => ({ path: columns[column]?.field?.pointer ?? '', rule: keyword })),
             counts: (source) => `
-              select ${drops.map(({ broken }) => `count(*) filter (where not _flux_bad and (${broken}) is true)`).join(', ')}
+              select ${drops.map(({ broken }) => `count(*) filter (where not _flux_bad and not (${over}) and (${broken}) is true)`).join(', ')}
               from (${judged(source)})`,
           },
     reasons: (verdicts, values) =>

@@ -4,6 +4,7 @@ import type { RecordCheck } from '../../contracts/contract.ts';
 import { FluxError, type Issue } from '../../errors.ts';
 import type { ByteFile } from '../../objects/byte-file.ts';
 import type { RejectedRecord } from '../engine-types.ts';
+import type { Since } from '../engine-types.ts';
 import type { EvolvedField } from '../evolved-contract.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import type { RecordColumns } from './columns.ts';
@@ -14,6 +15,7 @@ import { FoundTypes } from './found-types.ts';
 import { cellsOf, type ParsedRecord } from './json-record.ts';
 import { cell } from './lexical.ts';
 import { batchByteCountMax, reasonCountMax } from './limits.ts';
+import { surelyPassed } from './passed-over.ts';
 import { RecordPlaces } from './raw-text.ts';
 import { DroppedCounts, mendRecord, type RuleModes } from './rule-modes.ts';
 import type { SureJson } from '../sure/sure-json.ts';
@@ -60,6 +62,7 @@ export class JudgedReader implements SourceReader {
   readonly #format: JudgedFormat;
   readonly #check: RecordCheck;
   readonly #modes: RuleModes;
+  readonly #since: Since | null;
   readonly #dropped = new DroppedCounts();
   readonly #chunkPath: string;
   #walk: RecordWalk | null = null;
@@ -72,13 +75,19 @@ export class JudgedReader implements SourceReader {
   constructor(
     file: ByteFile,
     format: JudgedFormat,
-    { check, modes, workFolder }: { check: RecordCheck | null; modes: RuleModes; workFolder: string },
+    {
+      check,
+      modes,
+      workFolder,
+      since = null,
+    }: { check: RecordCheck | null; modes: RuleModes; workFolder: string; since?: Since | null },
   ) {
     this.#file = file;
     this.#format = format;
     this.#chunkPath = join(workFolder, 'chunk.csv');
     this.#check = check ?? (() => []);
     this.#modes = modes;
+    this.#since = since;
     this.columns = format.columns;
     const cells = format.fields.map((_field, at) => `null::varchar as ${cell(at)}`);
     this.sample = `select * from (select 0::bigint as _flux_record, ${cells.join(', ')}) where false`;
@@ -139,6 +148,7 @@ export class JudgedReader implements SourceReader {
     const refused: RejectedRecord[] = [];
     const from = this.#offset;
     const sure = this.#sure;
+    let passed = 0;
     sure?.rows.reset();
     while (places.count < wanted && walk.nextOffset - from < batchByteCountMax && walk.next()) {
       const recordNo = first + places.count + 1;
@@ -147,6 +157,7 @@ export class JudgedReader implements SourceReader {
       const bytes = walk.buffer.subarray(walk.start, walk.end);
       const verdict = this.#judge(bytes);
       if ('cells' in verdict) chunk.addCells(recordNo, verdict.cells);
+      else if (verdict.passed) passed += 1;
       else {
         const raw = this.#format.show(bytes);
         const rejected = { recordNo, byteOffset: walk.offset, reasons: verdict.issues, raw };
@@ -167,6 +178,7 @@ export class JudgedReader implements SourceReader {
       lastRecord: places.count === 0 ? null : this.#record,
       unreadable,
       refused,
+      passed,
       dropped: this.#dropped.take(),
       next: { offset: this.#offset, record: this.#record },
       last: this.#record >= this.#endRecord,
@@ -178,18 +190,29 @@ export class JudgedReader implements SourceReader {
     };
   }
 
-  #judge(bytes: Buffer): { cells: (string | null)[] } | { issues: Issue[]; unreadable: boolean } {
+  #judge(bytes: Buffer): { cells: (string | null)[] } | { issues: Issue[]; unreadable: boolean; passed: boolean } {
     const { fields } = this.#format;
     const parsed = this.#format.parse(bytes);
-    if ('issue' in parsed) return { issues: [parsed.issue], unreadable: true };
+    if ('issue' in parsed) return { issues: [parsed.issue], unreadable: true, passed: false };
     const issues = this.#check(parsed.value);
     const mended =
       issues.length === 0 ? null : mendRecord(parsed.value, issues, { modes: this.#modes, fields, check: this.#check });
-    if (issues.length > 0 && mended === null) return { issues: issues.slice(0, reasonCountMax), unreadable: false };
+    if (issues.length > 0 && mended === null) {
+      return { issues: issues.slice(0, reasonCountMax), unreadable: false, passed: this.#isPassed(parsed.value) };
+    }
     const taken = cellsOf(fields, parsed, mended?.pointers);
-    if (!('cells' in taken)) return { issues: taken.issues, unreadable: false };
+    if (!('cells' in taken)) {
+      return { issues: taken.issues, unreadable: false, passed: this.#isPassed(parsed.value) };
+    }
     for (const rule of mended?.rules ?? []) this.#dropped.add(rule);
     return taken;
+  }
+
+  /** Whether an earlier run has refused the record already. */
+  #isPassed(record: unknown): boolean {
+    const { cursor, after } = this.#since ?? { cursor: '', after: null };
+    if (after === null || typeof record !== 'object' || record === null) return false;
+    return surelyPassed((record as Record<string, unknown>)[cursor], after);
   }
 
   close(): void {

@@ -83,7 +83,8 @@ function judgedReader(
   { job, contract }: { job: ChildJob; contract: ReadContract | null },
 ): JudgedReader {
   const modes = new RuleModes(job.definition.contract);
-  return new JudgedReader(file, format, { check: contract?.check ?? null, modes, workFolder: job.workFolder });
+  const { workFolder, since = null } = job;
+  return new JudgedReader(file, format, { check: contract?.check ?? null, modes, workFolder, since });
 }
 
 function xlsxFormat(format: Readonly<Record<string, unknown>>): XlsxFormat {
@@ -95,10 +96,10 @@ function xlsxFormat(format: Readonly<Record<string, unknown>>): XlsxFormat {
   };
 }
 
-function csvFormat(format: Readonly<Record<string, unknown>>, { definition }: ChildJob) {
+function csvFormat(format: Readonly<Record<string, unknown>>, { definition, since }: ChildJob) {
   return {
-    // That nothing has come since the last run is no fault.
-    emptyAllowed: definition.source.incremental !== undefined,
+    // That a database has nothing new is no fault; a file holds what it held before.
+    emptyAllowed: definition.source.incremental !== undefined && since === undefined,
     header: format['header'] !== false,
     columns: (format['columns'] as readonly string[] | undefined) ?? null,
     delimiter: textOption(format, 'delimiter', ','),

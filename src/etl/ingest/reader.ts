@@ -28,6 +28,8 @@ export interface Chunk {
   unreadable: RejectedRecord[];
   /** Refused by the contract before SQL saw them: the step `validate`. */
   refused: RejectedRecord[];
+  /** Records that were passed over before SQL saw them. */
+  passed?: number;
   /** Rows of records that are judged already, besides those of the query. */
   sure?: SureRows | null;
   /** Values that were left out before SQL saw the records. */

@@ -68,7 +68,12 @@ export async function openXlsxReader(
     close: () => strings?.close(),
   };
   const modes = new RuleModes(job.definition.contract);
-  return new JudgedReader(file, judged, { check: contract?.check ?? null, modes, workFolder: folder });
+  return new JudgedReader(file, judged, {
+    check: contract?.check ?? null,
+    modes,
+    workFolder: folder,
+    since: job.since ?? null,
+  });
 }
 
 function structureError(cause: unknown, sheet: string) {
