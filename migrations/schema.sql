@@ -1514,19 +1514,19 @@ declare
   settled boolean;
   marked int;
   next record;
+  picked boolean := false;
 begin
   perform set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(1718353936);
   now_at := clock_timestamp();
   for attempt in 1..2 loop
-    select coalesce(array_agg(w.agency_id order by t.served, t.turned_at nulls first, w.agency_id), '{}'),
-      coalesce(array_agg(w.role_name order by t.served, t.turned_at nulls first, w.agency_id), '{}'),
-      coalesce(bool_and(t.waiting is true), true),
-      (select count(*) from flux.agency_turns k where k.waiting)
+    select coalesce(array_agg(w.agency_id), '{}'), coalesce(array_agg(w.role_name), '{}'),
+      coalesce(bool_and(w.waiting is true), true), (select count(*) from flux.agency_turns k where k.waiting)
     into waits, logins, settled, marked
     from (
-      select a.agency_id, l.role_name
+      select a.agency_id, l.role_name, t.waiting
       from flux.agencies a
       join flux.agency_logins l on l.agency_id = a.agency_id and l.access = 'rw'
+      left join flux.agency_turns t on t.agency_id = a.agency_id
       cross join lateral (
         select from flux.run_partitions p
         where p.agency_id = a.agency_id and p.status = 'AVAILABLE' and p.available_at <= now_at
@@ -1536,21 +1536,25 @@ begin
       where a.enabled
         and (a.executing_cap is null or a.executing_cap > (
           select count(*) from flux.run_partitions e where e.agency_id = a.agency_id and e.status = 'EXECUTING'))
-    ) w
-    left join flux.agency_turns t on t.agency_id = w.agency_id;
+      order by t.served, t.turned_at nulls first, a.agency_id
+    ) w;
     exit when attempt = 2 or (settled and marked = cardinality(waits));
     perform flux.take_stock(p_quantum);
   end loop;
-  select p.agency_id, p.run_id, p.partition_no, l.role_name, true as taken_over into next
-  from flux.run_partitions p
-  join flux.agencies a on a.agency_id = p.agency_id and a.enabled
-  -- Joined here and not in the update: an agency without its login would otherwise be picked first, again and again.
-  join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
-  where p.status = 'EXECUTING' and p.lease_expires_at < now_at
-  order by p.priority desc, p.lease_expires_at
-  limit 1
-  for update of p skip locked;
-  if not found then
+  -- Mostly there is none, and to see that takes a look at an index; what would be joined and locked is prepared for nothing.
+  if exists (select from flux.run_partitions p where p.status = 'EXECUTING' and p.lease_expires_at < now_at) then
+    select p.agency_id, p.run_id, p.partition_no, l.role_name, true as taken_over into next
+    from flux.run_partitions p
+    join flux.agencies a on a.agency_id = p.agency_id and a.enabled
+    -- Joined here and not in the update: an agency without its login would otherwise be picked first, again and again.
+    join flux.agency_logins l on l.agency_id = p.agency_id and l.access = 'rw'
+    where p.status = 'EXECUTING' and p.lease_expires_at < now_at
+    order by p.priority desc, p.lease_expires_at
+    limit 1
+    for update of p skip locked;
+    picked := found;
+  end if;
+  if not picked then
     for turn in 1..cardinality(waits) loop
       select p.agency_id, p.run_id, p.partition_no, logins[turn] as role_name, false as taken_over into next
       from flux.run_partitions p
@@ -1558,10 +1562,11 @@ begin
       order by p.priority desc, p.run_id, p.partition_no
       limit 1
       for update skip locked;
-      exit when found;
+      picked := found;
+      exit when picked;
     end loop;
   end if;
-  if next.agency_id is null then
+  if not picked then
     return;
   end if;
   -- charge_turn() of one batch, and whose turn it was.
