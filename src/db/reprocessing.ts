@@ -17,6 +17,27 @@ export async function countOpenRejected(db: Queryable, { agencyId, runId }: RunK
   return rows[0]?.open ?? 0;
 }
 
+/** The first of a run's rejected records that have not landed, in the order of their numbers; none is taken. */
+export async function listOpenRejected(
+  db: Queryable,
+  { agencyId, runId }: RunKey,
+  limit: number,
+): Promise<{ recordNo: number; byteOffset: number | null }[]> {
+  const { rows } = await db.query<{ recordNo: bigint; byteOffset: bigint | null }>(sql`
+    select record_no as "recordNo", byte_offset as "byteOffset"
+    from flux.rejected_records
+    where agency_id = ${agencyId}
+      and run_id = ${runId}
+      and landed_by is null
+    order by record_no
+    limit ${limit}
+  `);
+  return rows.map(({ recordNo, byteOffset }) => ({
+    recordNo: Number(recordNo),
+    byteOffset: byteOffset === null ? null : Number(byteOffset),
+  }));
+}
+
 /** A run that reprocesses the rejected records of another and is not over; null when there is none. */
 export async function findActiveReprocessing(db: Queryable, { agencyId, runId }: RunKey): Promise<string | null> {
   const { rows } = await db.query<{ id: string }>(sql`

@@ -152,7 +152,7 @@ function requireOfFirst({ name, purpose, stage, payload }: Wanted, first: Run, i
 }
 
 /** What of a definition decides neither what becomes of a record nor where it goes. */
-const indifferent = ['title', 'description', 'schedule', 'batch'];
+const indifferent = ['title', 'description', 'schedule', 'batch', 'personalData'];
 
 function requireCompatible(current: Pipeline, first: Pipeline): void {
   if (current.classification === first.classification && essenceOf(current).equals(essenceOf(first))) return;

@@ -252,11 +252,15 @@ export class BatchSession {
     let batch = await this.next(Math.min(records, this.#recordsPerBatch));
     // Records that an earlier run has read say nothing of what this one would load.
     while (this.#since && batch.goodCount === 0 && !batch.last) batch = await this.next();
-    return sampleOf(
-      this.#session,
-      batch,
-      this.#output.map(({ name }) => name),
-    );
+    const columns = this.#output.map(({ name }) => name);
+    if (!(this.#reader instanceof WantedReader)) return sampleOf(this.#session, batch, columns);
+    // Chosen records come a few at a time.
+    await this.#session.run('create or replace temp table _flux_sample as select * from _flux_batch');
+    for (let seen = batch.recordsRead; !batch.last && seen < records; seen += batch.recordsRead) {
+      batch = await this.next(records - seen);
+      await this.#session.run('insert into _flux_sample select * from _flux_batch');
+    }
+    return sampleOf(this.#session, batch, columns, '_flux_sample');
   }
 
   close(): void {

@@ -33,6 +33,14 @@ export interface EtlEngine {
    */
   planSource(request: PlanRequest): Promise<SourcePlan>;
 
+  /**
+   * Looks at what a range would load, where the pipeline refuses personal data: for plans that another run has made. Planning does it by itself.
+   *
+   * @param range one of `SourcePlan.ranges`; undefined: nothing is read
+   * @throws PERSONAL_DATA_FOUND
+   */
+  requireNoPersonalData(request: PlanRequest, range: SourcePlan['ranges'][number] | undefined): Promise<void>;
+
   /** What would come out of a source, without reading it to its end. @throws as planSource */
   describeOutput(request: PlanRequest): Promise<Pick<SourcePlan, 'columns' | 'steps'>>;
 

@@ -72,6 +72,7 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
       );
       return { address, sha256, byteCount, keyVersion };
     },
+    requireNoPersonalData: (request, range) => requireNonePersonal(deps, request, range),
     describeOutput: (request) =>
       withChild(deps, request, (child) => child.ask<OutputShape>({ ask: 'describe' }, stepTimeoutMsDefault)),
     dryRun: (request) => dryRun(deps, pins, request),
@@ -85,7 +86,7 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
 async function planSource(deps: Deps, asked: PlanRequest): Promise<SourcePlan> {
   const request = await findEvolved(asked, askingFields(deps));
   const plan = await withIncrement(deps, request, await survey(deps, request));
-  if (refusesPersonalData(request.definition, request.stage)) await requireNonePersonal(deps, request, plan);
+  await requireNonePersonal(deps, request, plan.ranges[0]);
   return plan;
 }
 
@@ -93,9 +94,9 @@ async function planSource(deps: Deps, asked: PlanRequest): Promise<SourcePlan> {
 async function requireNonePersonal(
   deps: Deps,
   { runId: _keptBy, ...request }: PlanRequest,
-  { ranges: [first] }: SourcePlan,
+  first: SourcePlan['ranges'][number] | undefined,
 ): Promise<void> {
-  if (!first) return;
+  if (!first || !refusesPersonalData(request.definition, request.stage)) return;
   const range = readRange(first);
   const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
   const ask = { ask: 'sample', range, records: sampleRecords } as const;

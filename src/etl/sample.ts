@@ -10,11 +10,16 @@ const findingCountMax = 50;
 /** Values of one column that are looked at. */
 const valuesPerColumn = 10_000;
 
-/** What a prepared batch, which still stands in `_flux_batch`, shows of its source. */
+/**
+ * What a prepared batch, which still stands in `_flux_batch`, shows of its source.
+ *
+ * @param table where the records of several batches stand
+ */
 export async function sampleOf(
   session: DuckDbSession,
   batch: PreparedBatch,
   columns: readonly string[],
+  table = '_flux_batch',
 ): Promise<DryRunSample> {
   return {
     recordsRead: batch.recordsRead,
@@ -22,7 +27,7 @@ export async function sampleOf(
     recordsRejected: batch.rejected.length,
     recordsFiltered: batch.steps.reduce((sum, { recordsFiltered }) => sum + recordsFiltered, 0),
     findings: findingsOf(batch),
-    personalData: await personalDataOf(session, columns),
+    personalData: await personalDataOf(session, columns, table),
   };
 }
 
@@ -38,13 +43,17 @@ function findingsOf({ rejected }: PreparedBatch): ContractFinding[] {
   return [...findings.values()].sort((a, b) => b.count - a.count).slice(0, findingCountMax);
 }
 
-async function personalDataOf(session: DuckDbSession, columns: readonly string[]): Promise<PersonalDataColumn[]> {
+async function personalDataOf(
+  session: DuckDbSession,
+  columns: readonly string[],
+  table: string,
+): Promise<PersonalDataColumn[]> {
   const found: PersonalDataColumn[] = [];
   const findNames = await nameFinder();
   for (const column of columns) {
     const rows = await session.rows(`
       select ${ident(column)}::varchar
-      from _flux_batch
+      from ${table}
       where _flux_state = 0 and ${ident(column)} is not null
       limit ${valuesPerColumn}`);
     const values = rows.map(([value]) => String(value));

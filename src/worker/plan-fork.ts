@@ -14,15 +14,18 @@ import {
 import { finishPartition, insertPartitions, insertPublishWhenDone, lockRun, setRunTotals } from '../db/partitions.ts';
 import type { Connection } from '../db/pool.ts';
 import { findRun } from '../db/runs.ts';
-import { findSourceObject, insertSourceObject } from '../db/source-objects.ts';
+import { listRanges } from '../db/reprocessing.ts';
+import { findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
 import { setStepCounts } from '../db/step-counts.ts';
 import { FluxError } from '../errors.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
+import { refusesPersonalData } from '../etl/refuse-personal-data.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { openLoad, type OpenedLoad } from './open-load.ts';
 import { planData, planEvents } from './plan-data.ts';
-import { referenceData, takeReferences } from './references.ts';
+import { objectKeys } from './object-keys.ts';
+import { pinReferences, referenceData, takeReferences } from './references.ts';
 import type { Work } from './work.ts';
 
 /** The checkpoint that a run goes on from. */
@@ -42,6 +45,7 @@ export function forkPointOf({ run }: Pick<Work, 'run'>): ForkPoint | null {
  * PLAN of a forked run: takes over the source, the cut, and of every partition what had been committed when the checkpoint was
  * saved: rows, rejected records, counts and position, which becomes its first checkpoint here. One transaction.
  *
+ * @throws PERSONAL_DATA_FOUND the pipeline refuses what its first records seem to hold
  * @throws CHECKPOINT_MISSING, CHECKPOINT_INCOMPATIBLE what it stands for is not there any more
  */
 export async function planFork(work: Work, point: ForkPoint): Promise<void> {
@@ -52,6 +56,7 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
     await readForkedPlan(holder, point.runId),
   ];
   if (!object || !forked) throw gone(point, 'the run has no plan');
+  await requireNoPersonalData(work, object, point);
   await fenced(work, async (tx) => {
     const partitions = await readForkedPartitions(tx, first, point);
     requireChosen(partitions, point);
@@ -87,6 +92,18 @@ export async function planFork(work: Work, point: ForkPoint): Promise<void> {
   });
   deps.announcer.run(claim.runId);
   deps.announcer.work();
+}
+
+/** The pipeline may have come to refuse what the first run was not asked about. */
+async function requireNoPersonalData(work: Work, object: SourceObject, { runId }: ForkPoint): Promise<void> {
+  const { claim, deps, holder, run, definition, contract, folder: workFolder } = work;
+  if (!refusesPersonalData(definition, run.stage)) return;
+  const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
+  const { agencyId: agency } = claim;
+  const { references } = await pinReferences(work, runId, signal);
+  const [first] = await listRanges(holder, { agencyId: agency, runId });
+  const reading = { agency, definition, contract, stage: run.stage, object, references, workFolder, signal };
+  await deps.engine.requireNoPersonalData({ ...reading, dataKeyOf: objectKeys(work) }, first);
 }
 
 function planOf(

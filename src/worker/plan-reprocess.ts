@@ -1,11 +1,12 @@
 import { appendAudit } from '../audit/append.ts';
 import { finishPartition, insertPartitions, setRunTotals } from '../db/partitions.ts';
-import { claimRejected, listRanges } from '../db/reprocessing.ts';
+import { claimRejected, listOpenRejected, listRanges } from '../db/reprocessing.ts';
 import { insertReferences } from '../db/run-references.ts';
 import { findSourceObject, insertSourceObject } from '../db/source-objects.ts';
 import { FluxError } from '../errors.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import type { EvolvedField } from '../etl/evolved-contract.ts';
+import { refusesPersonalData } from '../etl/refuse-personal-data.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { objectKeys } from './object-keys.ts';
@@ -14,10 +15,14 @@ import { planData, planEvents } from './plan-data.ts';
 import { pinReferences, referenceData } from './references.ts';
 import type { Work } from './work.ts';
 
+/** As many as planning looks at. */
+const sampleRecords = 10_000;
+
 /**
  * PLAN of a run that reprocesses rejected records: takes those that are open for itself, and cuts them into ranges by their places
  * in the source that the first run pinned. One transaction.
  *
+ * @throws PERSONAL_DATA_FOUND the pipeline refuses what they seem to hold
  * @throws RUN_CONFLICT all of them have landed meanwhile, or another run holds them
  */
 export async function planReprocess(work: Work, firstRun: string): Promise<void> {
@@ -33,6 +38,12 @@ export async function planReprocess(work: Work, firstRun: string): Promise<void>
   const evolved = evolvedIn(ranges);
   const request = { definition, contract, object, references, dataKeyOf, workFolder, signal, ...evolved };
   const shape = await deps.engine.describeOutput(request);
+  if (refusesPersonalData(definition)) {
+    const open = await listOpenRejected(holder, first, sampleRecords);
+    const [range] = open.length > 0 ? deps.engine.cutRecords({ source: definition.source, records: open, ranges }) : [];
+    const sampled = range && { ...range, ...evolved };
+    await deps.engine.requireNoPersonalData({ ...request, agency: claim.agencyId }, sampled);
+  }
   const stored = await pinned.store();
   await fenced(work, async (tx) => {
     const records = await claimRejected(tx, claim, firstRun);

@@ -7,6 +7,7 @@ import { insertReferences, type RunReference } from '../db/run-references.ts';
 import { findPreviousSha256, findSourceObject, insertSourceObject, type SourceObject } from '../db/source-objects.ts';
 import type { SourcePlan } from '../etl/engine-types.ts';
 import { evolves } from '../etl/evolved-contract.ts';
+import { refusesPersonalData } from '../etl/refuse-personal-data.ts';
 import { appendEvents } from '../events/append.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import { sinceOf } from './increment.ts';
@@ -34,7 +35,7 @@ export async function planRun(work: Work): Promise<void> {
   const staged = await stagedInputOf(work, { parts: true });
   const object = staged ? null : ((await pinnedBefore(work)) ?? (await pinSource(work, signal)));
   const pinned = await pinReferences(work, work.run.rerunOf, signal);
-  const { definition, contract, folder: workFolder, run } = work;
+  const { definition, contract, folder: workFolder, run, claim } = work;
   const dataKeyOf = objectKeys(work);
   const request = {
     runId: work.claim.runId,
@@ -47,6 +48,8 @@ export async function planRun(work: Work): Promise<void> {
     dataKeyOf,
     workFolder,
     signal,
+    // A look at what would be loaded hashes as the run does; a plan without one needs no salts.
+    ...(refusesPersonalData(definition, run.stage) ? { agency: claim.agencyId } : {}),
     ...(object ? await sinceOf(work, object) : {}),
     ...(evolves(definition) ? { dataset: await columnsOf(work) } : {}),
   };

@@ -48,6 +48,7 @@ export function listEngine(reach: (point: string) => void): EtlEngine {
   return {
     pinSource: (request) => of(request).pinSource(request),
     planSource: (request) => of(request.definition).planSource(request),
+    requireNoPersonalData: () => Promise.resolve(),
     describeOutput: () => Promise.reject(new Error('a list is never reprocessed')),
     dryRun: () => Promise.reject(new Error('a list has no dry run')),
     storeReference: () => Promise.reject(new Error('a list joins nothing')),

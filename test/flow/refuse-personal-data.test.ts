@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 
 import { dryRunPlanOf } from '../../resolvers/run.ts';
+import { sql } from '../../src/db/sql.ts';
+import { forkRun } from '../../src/domain/fork-run.ts';
+import { reprocessRejected } from '../../src/domain/reprocess-rejected.ts';
+import { breaksAt } from '../support/broken-engine.ts';
 import { useDatabase } from '../support/database.ts';
 import { useField } from '../support/field.ts';
 import { readRun } from '../support/runs.ts';
@@ -102,5 +106,57 @@ describe('a pipeline that refuses personal data', () => {
       { column: 'ssn', kind: 'SSN', matches: 120, checked: 120 },
     ]);
     expect(await run('warned')).toMatchObject({ status: 'COMPLETED' });
+  });
+
+  it('looks at what a fork goes on with, and at the rejected records that are put through again', async () => {
+    const source = { connection: 'files', path: 'later.csv', format: { type: 'csv', header: true } };
+    const define = (version: number, personalData: object) =>
+      field.pipeline('later', {
+        source,
+        contract: { name: 'later', version, maxRejectedRatio: 1 },
+        batch: { records: 40 },
+        personalData,
+      });
+    await field.put('later.csv', `id,ssn,holder,note\n${lines.join('\n')}\n`);
+    const properties = { ssn: text, holder: text, note: text };
+    // The records that are rejected lie in places far from each other.
+    const even = await field.contract('later', { id: { type: 'integer', multipleOf: 2 }, ...properties });
+    await define(even, { onFound: 'warn' });
+    const failed = await field.start('later');
+    await field.drain(breaksAt(field.engine, 2));
+    expect((await readRun(database, failed.id)).status).toBe('FAILED');
+    expect((await run('later')).status).toBe('COMPLETED');
+    const { id: loaded } = await field.start('later');
+    await field.drain();
+
+    const any = await field.contract('later', { id: { type: 'integer' }, ...properties });
+    const ctx = field.ctx();
+    const asked = { reason: 'again', idempotencyKey: null };
+    const { rows } = await database.admin().query<{ id: string }>(sql`
+      select checkpoint_id as id from flux.checkpoints where run_id = ${failed.id} order by version desc limit 1
+    `);
+    const fork = () => forkRun(ctx.api, ctx, { checkpointId: String(rows[0]?.id), pipeline: 'CURRENT', ...asked });
+    const endOf = async ({ id }: { id: string }) => {
+      await field.drain();
+      const { status, events } = await readRun(database, id);
+      return { status, ...(events.at(-1)?.data as Record<string, unknown>) };
+    };
+    await define(even, { onFound: 'refuse' });
+    expect(await endOf(await fork())).toMatchObject({ status: 'FAILED', code: refusal.code });
+    await define(any, { onFound: 'refuse' });
+    const refused: Record<string, unknown> = await endOf(
+      await reprocessRejected(ctx.api, ctx, { runId: loaded, ...asked }),
+    );
+    expect(refused).toMatchObject({ status: 'FAILED', code: 'PERSONAL_DATA_FOUND' });
+    expect(String(refused['message'])).toContain('ssn (SSN, 60 of 60 values, 100 %)');
+
+    const allowedColumns = ['ssn', 'holder', 'note'];
+    await define(any, { onFound: 'refuse', allowedColumns });
+    expect(await endOf(await reprocessRejected(ctx.api, ctx, { runId: loaded, ...asked }))).toMatchObject({
+      status: 'COMPLETED',
+      written: 60,
+    });
+    await define(even, { onFound: 'refuse', allowedColumns });
+    expect(await endOf(await fork())).toMatchObject({ status: 'COMPLETED', written: 60 });
   });
 });

@@ -50,6 +50,7 @@ export function fakeEngine(source: FakeSource): EtlEngine {
       };
     },
     planSource: () => Promise.resolve(planOf(source)),
+    requireNoPersonalData: () => Promise.resolve(),
     describeOutput: () => Promise.resolve(planOf(source)),
     dryRun: () => Promise.resolve(dryRunOf(source)),
     storeReference: () => Promise.reject(new Error('a list joins nothing')),

@@ -48,6 +48,17 @@ function readOr(path: string): string {
   }
 }
 
+/** Letters that do not repeat, the same in each run. */
+function randomLetters(count: number): Buffer {
+  const letters = Buffer.alloc(count);
+  let state = 1;
+  for (let at = 0; at < count; at += 1) {
+    state = (state * 48_271) % 2_147_483_647;
+    letters[at] = 97 + (state % 26);
+  }
+  return letters;
+}
+
 /** A file of `begin`, so many megabytes of one letter, and `end`. */
 function writeLong(name: string, begin: string, letter: string, end: string): void {
   const fd = openSync(join(bench.sources, name), 'w');
@@ -106,6 +117,28 @@ describe('a hostile file', () => {
       expect(rejected.map(({ recordNo, reasons }) => [recordNo, reasons[0]?.message])).toEqual([
         [51, 'must have 10000 fields, found 2'],
       ]);
+    },
+  );
+
+  test.each([
+    { type: 'csv', begin: 'id,name\n1,', message: /longer than 8388608 bytes/ },
+    { type: 'ndjson', begin: '{"id":1,"name":"', message: /at most 8388608 bytes, found a longer one/ },
+  ])(
+    'of one line of a gigabyte, as $type in gzip, is refused, and no count is wrong',
+    { timeout },
+    async ({ type, begin, message }) => {
+      // Members of one content: what repeats in them stays below the limits of growth, and the gigabyte stands nowhere before the step.
+      const member = gzipSync(Buffer.concat([randomLetters(120_000), Buffer.alloc(16 << 20, 'x')]));
+      await bench.put('line.gz', Buffer.concat([gzipSync(begin), ...Array.from({ length: 64 }, () => member)]));
+      const before = process.memoryUsage.rss();
+      const definition = definitionOf('line.gz', { type, compression: 'gzip' });
+      await expect(
+        bench.run(definition, contractOf({ id: { type: 'integer' }, name: { type: 'string' } })),
+      ).rejects.toMatchObject({
+        code: 'SOURCE_INVALID',
+        message: expect.stringMatching(message) as string,
+      });
+      expect(process.memoryUsage.rss() - before).toBeLessThan(residentMebibytesMax * 2 ** 20);
     },
   );
 
