@@ -636,6 +636,10 @@ export interface SteriliseTransform {
      */
     count: string;
     minimum: number;
+    /**
+     * none: the author says that no query before it gives totals of the cells, where the query itself does not show that.
+     */
+    totals?: 'none';
   };
   /**
    * Suppresses the records of groups that are too small. The run's report proves it on what was loaded.

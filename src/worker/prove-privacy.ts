@@ -5,10 +5,16 @@ import { FluxError } from '../errors.ts';
 import type { PipelineDefinition } from '../etl/engine-types.ts';
 import { columnName } from '../etl/ingest/column-names.ts';
 
+/**
+ * Whether totals stand beside suppressed cells: the steps can make none, the pipeline says so, or the records may have brought some (a
+ * joined dataset).
+ */
+type Complementary = 'no totals' | 'vouched for' | 'not checked';
+
 /** What sterilisation promised of a load, and what the load itself shows. */
 export type PrivacyProof = { suppressed: number } & (
   | { rule: 'k-anonymity'; k: number; columns: readonly string[]; groups: number; smallest: number | null }
-  | { rule: 'minimum-cell'; minimum: number; column: string; smallest: number | null; complementary: 'not checked' }
+  | { rule: 'minimum-cell'; minimum: number; column: string; smallest: number | null; complementary: Complementary }
   /** Nothing is left to count: what was promised held where it was done, and nobody has looked at what became of it. */
   | { rule: 'k-anonymity'; k: number; columns: readonly string[]; proved: false }
   | { rule: 'minimum-cell'; minimum: number; column: string; proved: false }
@@ -16,7 +22,7 @@ export type PrivacyProof = { suppressed: number } & (
 
 interface Promised {
   kAnonymity?: { k: number; columns: readonly string[] };
-  minimumCell?: { count: string; minimum: number };
+  minimumCell?: { count: string; minimum: number; totals?: 'none' };
 }
 
 interface Loaded {
@@ -39,7 +45,7 @@ export async function provePrivacy(
   const proofs: PrivacyProof[] = [];
   const suppressedBy = (step: string): number =>
     steps.filter((each) => each.step === step.slice(0, 100)).reduce((sum, each) => sum + each.recordsFiltered, 0);
-  for (const { kAnonymity, minimumCell, now, then } of promisesOf(transforms, columns)) {
+  for (const { kAnonymity, minimumCell, before, now, then } of promisesOf(transforms, columns)) {
     if (kAnonymity) {
       const { k } = kAnonymity;
       const by = now(kAnonymity.columns);
@@ -61,7 +67,14 @@ export async function provePrivacy(
         const { smallest, unknown } = await smallestCell(tx, table, column);
         if (unknown > 0 || (smallest !== null && smallest < minimum))
           refuse('load', `a cell of ${String(smallest)} in ${column}, where ${String(minimum)} are asked for`);
-        proofs.push({ rule: 'minimum-cell', minimum, column, smallest, complementary: 'not checked', suppressed });
+        proofs.push({
+          rule: 'minimum-cell',
+          minimum,
+          column,
+          smallest,
+          complementary: complementaryOf(before, minimumCell),
+          suppressed,
+        });
       }
     }
   }
@@ -88,7 +101,16 @@ export async function proveMergedPrivacy(
   }
 }
 
+/** Queries that could give totals do not come to a load unless the pipeline vouches for them: see transform/segments.ts. */
+function complementaryOf(before: readonly string[], { totals }: { totals?: 'none' }): Complementary {
+  // What was counted elsewhere may hold totals already.
+  if (before.includes('join') || !before.some((type) => type === 'aggregate' || type === 'sql')) return 'not checked';
+  return totals === 'none' ? 'vouched for' : 'no totals';
+}
+
 interface PlacedPromise extends Promised {
+  /** The types of the transforms before it. */
+  before: readonly string[];
   /** What the columns are called in the load; null where one is not there any more. */
   now(columns: readonly string[]): string[] | null;
   /** What the step called a column. */
@@ -111,6 +133,7 @@ function promisesOf(
     return [
       {
         ...(transform as Promised),
+        before: transforms.slice(0, at).map(({ type }) => type),
         now(asked) {
           const names = asked.map((name) => follow(plain(name)));
           return names.every((name) => columns.includes(name)) ? names : null;

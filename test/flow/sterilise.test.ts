@@ -77,7 +77,16 @@ describe('a run whose records are sterilised', () => {
     ]);
     const { status, told, events } = await run('by-state');
     expect(events.at(-1)?.data).toMatchObject({
-      privacy: [{ rule: 'minimum-cell', minimum: 5, column: 'people', smallest: 10, suppressed: 1 }],
+      privacy: [
+        {
+          rule: 'minimum-cell',
+          minimum: 5,
+          column: 'people',
+          smallest: 10,
+          complementary: 'no totals',
+          suppressed: 1,
+        },
+      ],
     });
     expect(status).toBe('COMPLETED');
     expect(told?.differences).toEqual([]);

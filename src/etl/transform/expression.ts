@@ -70,7 +70,7 @@ export class ExpressionRules {
   }
 
   /** The same of a whole query over the table `records`. @returns whether it says the order of its result */
-  checkQuery(text: string, where: string): Promise<{ ordered: boolean }> {
+  checkQuery(text: string, where: string): Promise<{ ordered: boolean; totals: boolean }> {
     return checkQuery(this.#session, this.#functions, { text, where });
   }
 

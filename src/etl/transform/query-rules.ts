@@ -21,14 +21,14 @@ const randomAggregates = new Set(['reservoir_quantile']);
  * nothing passes that is not on the list. No file, no other table, no function about the session, no chance.
  *
  * @param functions those that an expression may call; aggregates come on top
- * @returns whether the query says the order of its result
+ * @returns whether the query says the order of its result, and whether it may give totals beside what they are totals of
  * @throws INVALID_INPUT naming what is not offered
  */
 export async function checkQuery(
   session: DuckDbSession,
   functions: ReadonlySet<string>,
   { text, where }: { text: string; where: string },
-): Promise<{ ordered: boolean }> {
+): Promise<{ ordered: boolean; totals: boolean }> {
   const [row] = text.includes('\0') ? [] : await session.rows(`select json_serialize_sql(${literal(text)})`);
   const parsed = JSON.parse(typeof row?.[0] === 'string' ? row[0] : '{"error":true}') as ParsedSql;
   if (parsed.error) throw refused(where, `is no query (${parsed.error_message ?? 'it does not parse'})`);
@@ -38,7 +38,33 @@ export async function checkQuery(
   const allowed = new Set([...functions, ...aggregates]);
   walk(statement.node, { tables: new Set(['records', ...commonTables(statement.node)]), allowed, where });
   const modifiers = (statement.node as { modifiers?: { type: string }[] }).modifiers ?? [];
-  return { ordered: modifiers.some(({ type }) => type === 'ORDER_MODIFIER') };
+  return { ordered: modifiers.some(({ type }) => type === 'ORDER_MODIFIER'), totals: !isOneLevel(statement.node) };
+}
+
+/**
+ * Whether a query is so plain that each record counts in one row at most: one look at `records`, grouped in one way. Whatever reads a
+ * record twice (GROUPING SETS, UNION, a subquery, a window, a list that is unnested) may write a sum beside its parts.
+ */
+function isOneLevel(node: unknown): boolean {
+  const {
+    type,
+    group_sets: sets = [],
+    from_table: from,
+  } = node as {
+    type?: string;
+    group_sets?: unknown[];
+    from_table?: { type?: string };
+  };
+  return type === 'SELECT_NODE' && sets.length <= 1 && from?.type === 'BASE_TABLE' && !readsTwice(node);
+}
+
+function readsTwice(part: unknown): boolean {
+  if (Array.isArray(part)) return part.some(readsTwice);
+  if (typeof part !== 'object' || part === null) return false;
+  const { class: kind, function_name: name } = part as Record<string, unknown>;
+  if (kind === 'SUBQUERY' || kind === 'WINDOW') return true;
+  if (kind === 'FUNCTION' && tableFunctions.has(String(name).toLowerCase())) return true;
+  return kind !== 'CONSTANT' && Object.values(part).some(readsTwice);
 }
 
 /** Aggregates, and functions of windows. */

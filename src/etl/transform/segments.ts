@@ -55,10 +55,13 @@ export async function compileSegments(
 ): Promise<Segment[]> {
   const segments: Segment[] = [];
   let { columns, sample } = start;
+  /** The last query that may give totals. */
+  let totals: PlacedTransform | null = null;
   for (let at = 0; at < transforms.length;) {
     const transform = transforms[at] as PlacedTransform;
     if (whole.has(transform.type)) {
-      const { step, columns: made } = await compileWhole(deps, transform, { columns, sample });
+      const { step, columns: made, totals: some = false } = await compileWhole(deps, transform, { columns, sample });
+      if (some) totals = transform;
       sample = `with _flux_from as (${sample}) select * from (${step.query('_flux_from')})`;
       const described = await describe(deps.session, sample, transform);
       columns =
@@ -69,6 +72,7 @@ export async function compileSegments(
     }
     const end = transforms.findIndex((each, index) => index > at && whole.has(each.type));
     const rows = transforms.slice(at, end === -1 ? transforms.length : end);
+    if (totals) requireNoTotals(totals, rows);
     const chain = await compileTransforms(deps, rows, { columns, sample: asGoodRecords(sample) });
     columns = chain.columns;
     sample = `select _flux_record, ${columns.map(({ name }) => ident(name)).join(', ')} from (${chain.wrap(asGoodRecords(sample))})`;
@@ -76,6 +80,17 @@ export async function compileSegments(
     at += rows.length;
   }
   return segments;
+}
+
+/** A cell that is suppressed alone in its row or column follows from their total. */
+function requireNoTotals(query: PlacedTransform, rows: readonly PlacedTransform[]): void {
+  const cell = rows.find(({ type, totals }) => type === 'minimum_cell' && totals !== 'none');
+  if (!cell) return;
+  throw misfit(
+    cell,
+    `suppresses small cells, and the query of transform ${String(query.at + 1)} may publish totals beside them, from which a suppressed cell could be ` +
+      'computed. Give it one SELECT from records, grouped in one way, without union, subquery, window or unnest; or say minimumCell.totals: "none" where it gives no totals',
+  );
 }
 
 export function stepsOf(segments: readonly Segment[]): StepDeclaration[] {
@@ -91,7 +106,7 @@ async function compileWhole(
   { session, rules }: TransformDeps,
   transform: PlacedTransform,
   { columns, sample }: Place,
-): Promise<{ step: WholeStep; columns: readonly TransformColumn[] | null }> {
+): Promise<{ step: WholeStep; columns: readonly TransformColumn[] | null; totals?: boolean }> {
   const find = (asked: unknown): string => findName(columns, String(asked), transform);
   switch (transform.type) {
     case 'deduplicate': {
@@ -113,7 +128,7 @@ async function compileWhole(
     }
     default: {
       const sql = String(transform['sql']);
-      const { ordered } = await rules.checkQuery(sql, `/transforms/${transform.at}/sql`);
+      const { ordered, totals } = await rules.checkQuery(sql, `/transforms/${transform.at}/sql`);
       const described = await describe(
         session,
         `with records as (select * exclude (_flux_record) from (${sample})) select * from (\n${sql}\n)`,
@@ -121,7 +136,7 @@ async function compileWhole(
       );
       const own = described.find(({ name }) => name.startsWith('_flux_'));
       if (own) throw misfit(transform, `makes the column "${own.name}"; the prefix _flux_ is Flux's own`);
-      return { step: queryStep(sql, ordered), columns: null };
+      return { step: queryStep(sql, ordered), columns: null, totals };
     }
   }
 }

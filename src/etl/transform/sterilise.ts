@@ -9,7 +9,7 @@ export interface SteriliseTransform {
   drop?: readonly string[];
   redact?: readonly string[];
   generalise?: Readonly<Record<string, { band?: number; date?: string }>>;
-  minimumCell?: { count: string; minimum: number };
+  minimumCell?: { count: string; minimum: number; totals?: 'none' };
   kAnonymity?: { k: number; columns: readonly string[] };
 }
 

@@ -236,6 +236,41 @@ describe('steps that need all records', () => {
     expect(stepOf(cells, /^minimum cell/)).toEqual([2, 1, 1]);
   });
 
+  const totals = [
+    'select state, count(*) as people from records group by rollup (state)',
+    'select state, count(*) as people from records group by grouping sets ((state), ())',
+    'select state, count(*) as people from records group by 1 union all select null, count(*) from records',
+    'select state, count(*) as people, sum(count(*)) over () as everyone from records group by state',
+    'select state, count(*) as people, (select count(*) from records) as everyone from records group by state',
+    "select s as state, count(*) as people from records, unnest([state, 'all']) t(s) group by s",
+    'with t as (select count(*) as n from records) select state, count(*) as people, any_value(n) as n from records, t group by state',
+  ];
+  const cells = { type: 'sterilise', minimumCell: { count: 'people', minimum: 3 } };
+
+  test.each(totals)('refuses to suppress cells beside totals: %s', async (sql) => {
+    await expect(run([{ type: 'sql', sql }, cells])).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      message: expect.stringMatching(
+        /^Transform 2 suppresses small cells, and the query of transform 1 may publish totals/,
+      ) as string,
+    });
+  });
+
+  test('has no totals beside cells of one grouping, or the author vouches for that', async () => {
+    const one = 'select state, count(*) as people from records group by state';
+    expect((await run([{ type: 'sql', sql: one }, cells])).rows).toEqual([['1', 'MD', '3']]);
+    const vouched = { type: 'sterilise', minimumCell: { count: 'people', minimum: 3, totals: 'none' } };
+    const apart = `select * from (${one})`;
+    expect((await run([{ type: 'sql', sql: apart }, vouched])).rows.map(([, ...row]) => row)).toEqual([['MD', '3']]);
+  });
+
+  test('can write no total beside the cells of an aggregate', async () => {
+    const window = { type: 'aggregate', groupBy: ['state'], measures: { everyone: 'sum(count(*)) over ()' } };
+    const within = { type: 'aggregate', groupBy: ['state'], measures: { everyone: '(select count(*) from records)' } };
+    for (const transform of [window, within])
+      await expect(run([transform])).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+  });
+
   test('leaves no group below k, whatever the records', async () => {
     const session = await DuckDbSession.open({ memoryMegabytes: 128, paths: [], folders: [] });
     const record = fc.tuple(fc.constantFrom('MD', 'VA', null, 'DC'), fc.constantFrom(1, 2, null));
