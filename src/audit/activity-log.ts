@@ -67,6 +67,10 @@ export function createActivityLog(options: ActivityLogOptions): ActivityLog {
   const arm = (): void => {
     timer ??= setTimeout(() => void flush(), Math.min(retryMsMax, gatherMs * 2 ** failures));
   };
+  const disarm = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+  };
   const keep = (agency: string, entries: readonly AuditEntry[]): void => {
     if (entries.length === 0) return;
     count += entries.length;
@@ -82,6 +86,8 @@ export function createActivityLog(options: ActivityLogOptions): ActivityLog {
     refusals = new Map();
     const taken = waiting;
     waiting = new Map();
+    // Armed by what has just been taken, it would cut short the gathering of what comes next.
+    disarm();
     return taken;
   };
   const write = async (): Promise<void> => {
@@ -115,8 +121,7 @@ export function createActivityLog(options: ActivityLogOptions): ActivityLog {
     }
   };
   const flush = (): Promise<void> => {
-    clearTimeout(timer);
-    timer = undefined;
+    disarm();
     writing = writing.then(write);
     return writing;
   };
@@ -155,7 +160,7 @@ export function createActivityLog(options: ActivityLogOptions): ActivityLog {
         if (count === 0) break;
         await delay(gatherMs);
       }
-      clearTimeout(timer);
+      disarm();
       if (count > 0) log.error({ lost: count }, 'audit entries of reads could not be written before the end');
     },
   };
