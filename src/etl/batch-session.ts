@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RecordCheck } from '../contracts/contract.ts';
 import { FluxError } from '../errors.ts';
-import { maskText } from '../personal-data/mask.ts';
+import { requireAgreement } from './agreeing-counts.ts';
 import { checkRecords } from './check-records.ts';
 import { DirectWrite, type RefusedRow } from './direct-write.ts';
 import { DuckDbSession } from './duckdb/session.ts';
@@ -220,7 +220,7 @@ export class BatchSession {
     try {
       const { states, refused } = await this.#write(chunk, goodFile);
       const rejected = [...chunk.unreadable, ...chunk.refused, ...refused];
-      const frozen = this.#firstFrozen(rejected);
+      const frozen = this.#modes.firstFrozen(rejected);
       return {
         cursor: JSON.stringify(chunk.next),
         last: chunk.last || chunk.recordsRead === 0,
@@ -295,7 +295,7 @@ export class BatchSession {
       target: `${literal(goodFile)} (${csvOptions})`,
     });
     await this.#countDropped(chunk);
-    this.#checkCount(chunk, written.states);
+    requireAgreement(chunk, written.states);
     if ([...written.states.keys()].some((state) => state < 0)) return null;
     return { states: written.states, refused: this.#refusedRows(chunk, written.refused) };
   }
@@ -305,7 +305,7 @@ export class BatchSession {
     await this.#countDropped(chunk);
     const verdicts = await this.#session.rows('select _flux_state, count(*)::bigint from _flux_batch group by all');
     const states = new Map(verdicts.map(([state, count]) => [Number(state), Number(count)]));
-    this.#checkCount(chunk, states);
+    requireAgreement(chunk, states);
     await refuseFailedCasts(this.#session, states, this.#chain.steps);
     const rejectedBySql = (states.get(1) ?? 0) > refusedByAjv.length ? await this.#rejectedBySql(chunk) : [];
     await this.#writeGood(goodFile);
@@ -361,14 +361,6 @@ export class BatchSession {
     for (const [at, rule] of dropped.rules.entries()) this.#dropped.add(rule, Number(counts[at]));
   }
 
-  #firstFrozen(rejected: readonly RejectedRecord[]): PreparedBatch['frozen'] {
-    const found = rejected.flatMap(({ recordNo, reasons }) => {
-      const reason = reasons.find((each) => this.#modes.freezes(each));
-      return reason ? [{ recordNo, path: maskText(reason.path), rule: reason.rule }] : [];
-    });
-    return found.sort((one, other) => one.recordNo - other.recordNo)[0] ?? null;
-  }
-
   async #rejectedBySql(chunk: Chunk): Promise<RejectedRecord[]> {
     const rows = await this.#session.rows(`
       select _flux_record, _flux_broken, _flux_found, _flux_raw
@@ -402,17 +394,5 @@ export class BatchSession {
     const format = writesParts(this.#job) ? 'format parquet, compression zstd' : csvOptions;
     await this.#session.run(`
       copy (select ${this.#goodColumns} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
-  }
-
-  /** The splitter and DuckDB are two readers of the same bytes; where they disagree, neither is to be believed. */
-  #checkCount(chunk: Chunk, states: ReadonlyMap<number, number>): void {
-    const rows = [...states.values()].reduce((sum, count) => sum + count, 0);
-    if (rows !== chunk.rowCount) {
-      throw new FluxError(
-        'SOURCE_INVALID',
-        `Two readers disagree about records ${chunk.firstRecord} to ${chunk.lastRecord}: ${chunk.rowCount} and ${rows}. ` +
-          'Nothing of this batch was loaded; report the source to the maintainers.',
-      );
-    }
   }
 }

@@ -2,8 +2,6 @@ import { createReadStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FluxError } from '../errors.ts';
-import type { EtlChild } from './child-process.ts';
-import { type GrowthLimits, growthLimitsDefault } from './decompressed-copy.ts';
 import type {
   Batch,
   BatchesRequest,
@@ -11,50 +9,36 @@ import type {
   DryRunRequest,
   EtlEngine,
   PlanRequest,
-  Since,
   SourcePlan,
   StagedPart,
 } from './engine-types.ts';
 import type { EvolvedField } from './evolved-contract.ts';
-import { contractOf, type FieldQuestions, findEvolved } from './find-evolved.ts';
+import { type FieldQuestions, findEvolved } from './find-evolved.ts';
 import { columnName } from './ingest/column-names.ts';
-import { endChild, KeptChild, type OpenedChild } from './kept-child.ts';
-import { openInput, type OpenRequest, withPlaces } from './open-input.ts';
+import { KeptChild, type OpenedChild } from './kept-child.ts';
+import { withPlaces } from './open-input.ts';
 import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
-import { openReferences } from './open-references.ts';
+import {
+  type EngineDeps,
+  type EtlDeps,
+  keyOf,
+  leaveChild,
+  openChild,
+  stepTimeoutMsDefault,
+  withChild,
+} from './open-child.ts';
 import { SpareChild } from './spare-child.ts';
 import { refusesPersonalData, requireNoPersonalColumns } from './refuse-personal-data.ts';
-import { createSourcePins, type SourceDeps, type SourcePins } from './source-pins.ts';
+import { createSourcePins, type SourcePins } from './source-pins.ts';
 import { cutWanted } from './wanted-records.ts';
 
-export interface EtlDeps extends SourceDeps {
-  /** How long a child may take to open, or to prepare one batch; 120 s by default. */
-  stepTimeoutMs?: number;
-  /** How long reading a whole source once may take; 1 h by default. */
-  surveyTimeoutMs?: number;
-  /** DuckDB's memory limit in each child; 256 by default. */
-  memoryMegabytes?: number;
-  /** The key that hashes an agency's identifiers under a salt's name. @throws KEY_UNAVAILABLE the agency may not use it */
-  saltOf?: (agency: string, name: string) => Uint8Array;
-  /** How far a compressed source may grow; to 64 GiB, and to 250 times its size, by default. */
-  growthLimits?: GrowthLimits;
-  /** A folder of this process where a child works that may serve several ranges of a run, one after the other; absent: none does. */
-  keepFolder?: string;
-  /** A folder of this process, nobody else's, where Node keeps our compiled sources, so that each child but the first starts in half the time. */
-  codeFolder?: string;
-}
-
-type Deps = EtlDeps & { kept: KeptChild; spare: SpareChild };
-
-const stepTimeoutMsDefault = 120_000;
 const surveyTimeoutMsDefault = 3_600_000;
-const memoryMegabytesDefault = 256;
 /** Enough to meet what is wrong with a source, and one batch. */
 const sampleRecords = 10_000;
 
 /** The ETL engine: files in, DuckDB children between, batches out. */
 export function createEtlEngine(given: EtlDeps): EtlEngine {
-  const deps: Deps = { ...given, kept: new KeptChild(), spare: new SpareChild(given.codeFolder) };
+  const deps: EngineDeps = { ...given, kept: new KeptChild(), spare: new SpareChild(given.codeFolder) };
   const pins = createSourcePins(deps);
   return {
     expectWork() {
@@ -83,7 +67,7 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
   };
 }
 
-async function planSource(deps: Deps, asked: PlanRequest): Promise<SourcePlan> {
+async function planSource(deps: EngineDeps, asked: PlanRequest): Promise<SourcePlan> {
   const request = await findEvolved(asked, askingFields(deps));
   const plan = await withIncrement(deps, request, await survey(deps, request));
   await requireNonePersonal(deps, request, plan.ranges[0]);
@@ -92,7 +76,7 @@ async function planSource(deps: Deps, asked: PlanRequest): Promise<SourcePlan> {
 
 /** Looks at the first records as a dry run does, in a child of its own: one that has sampled writes no batches. */
 async function requireNonePersonal(
-  deps: Deps,
+  deps: EngineDeps,
   { runId: _keptBy, ...request }: PlanRequest,
   first: SourcePlan['ranges'][number] | undefined,
 ): Promise<void> {
@@ -104,7 +88,7 @@ async function requireNonePersonal(
   requireNoPersonalColumns(request.definition, personalData);
 }
 
-async function survey(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
+async function survey(deps: EngineDeps, request: PlanRequest): Promise<SourcePlan> {
   return withChild(deps, request, async (child, contentBytes) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, staged, ranges } = survey;
@@ -130,7 +114,7 @@ async function survey(deps: Deps, request: PlanRequest): Promise<SourcePlan> {
 }
 
 /** Up to where the good records go: a look at all of them before the first is loaded, so that a garbled one moves no mark. */
-async function withIncrement(deps: Deps, request: PlanRequest, plan: SourcePlan): Promise<SourcePlan> {
+async function withIncrement(deps: EngineDeps, request: PlanRequest, plan: SourcePlan): Promise<SourcePlan> {
   const { since } = request;
   const [first] = plan.ranges;
   if (!since || !first) return plan;
@@ -148,7 +132,7 @@ async function withIncrement(deps: Deps, request: PlanRequest, plan: SourcePlan)
 }
 
 /** What `findEvolved` asks children. */
-function askingFields(deps: Deps): FieldQuestions {
+function askingFields(deps: EngineDeps): FieldQuestions {
   return {
     discover: (request, known) =>
       withChild(deps, request, (child) =>
@@ -187,7 +171,7 @@ function partsOf({ staged }: PlanRequest, { record, records }: Range): { parts?:
 }
 
 /** Reads the source into the work folder, surveys it, and looks at its first records. Nothing is kept. */
-async function dryRun(deps: Deps, pins: SourcePins, { pin, ...request }: DryRunRequest): Promise<DryRunReport> {
+async function dryRun(deps: EngineDeps, pins: SourcePins, { pin, ...request }: DryRunRequest): Promise<DryRunReport> {
   const folder = await mkdtemp(join(request.workFolder, 'dry-'));
   try {
     const copy = pin && (await pins.copy({ ...pin, signal: request.signal }, join(folder, 'source')));
@@ -223,7 +207,7 @@ async function dryRun(deps: Deps, pins: SourcePins, { pin, ...request }: DryRunR
   }
 }
 
-async function* openBatches(deps: Deps, request: BatchesRequest): AsyncGenerator<Batch, void, undefined> {
+async function* openBatches(deps: EngineDeps, request: BatchesRequest): AsyncGenerator<Batch, void, undefined> {
   const range = readRange(request.range);
   const opened = await openChild(deps, request, range);
   const { child } = opened;
@@ -255,7 +239,7 @@ async function* openBatches(deps: Deps, request: BatchesRequest): AsyncGenerator
   }
 }
 
-async function startRange(deps: Deps, opened: OpenedChild, range: Range, cursor: string | null): Promise<void> {
+async function startRange(deps: EngineDeps, opened: OpenedChild, range: Range, cursor: string | null): Promise<void> {
   const { guess } = opened;
   opened.guess = null;
   if (guess !== null) {
@@ -270,7 +254,7 @@ async function startRange(deps: Deps, opened: OpenedChild, range: Range, cursor:
 
 /** A worker that is alone with a run takes the range behind the one that it has done: its first batch is made while the last is committed. */
 function beginFollowing(
-  deps: Deps,
+  deps: EngineDeps,
   opened: OpenedChild,
   { record, records, following }: Range,
   last: PreparedBatch,
@@ -287,36 +271,6 @@ function beginFollowing(
   opened.guess = { record: range.record, records: following, begun };
 }
 
-/** A child that has given all it was asked for may be wanted again. */
-async function leaveChild(
-  deps: Deps,
-  request: OpenRequest,
-  { opened, range, done }: { opened: OpenedChild; range: Range | null; done: boolean },
-): Promise<void> {
-  const key = done ? keyOf(deps, request, range) : null;
-  if (key === null) await endChild(opened);
-  else deps.kept.keep(key, opened);
-}
-
-/** Everything that a child is opened with; null: it is for one range alone. */
-function keyOf(deps: Deps, request: OpenRequest, range: Range | null): string | null {
-  const { runId, definition, stage = 'FULL', object, staged, localObject, references = [] } = request;
-  if (deps.keepFolder === undefined || runId === undefined) return null;
-  if (!object || staged || localObject || range?.clusters || references.length > 0) return null;
-  const contract = contractOf(request, range);
-  const since = sinceOf(request, range);
-  return JSON.stringify([
-    runId,
-    definition,
-    contract,
-    stage,
-    since,
-    object.address,
-    object.sha256,
-    saltsOf(deps, request),
-  ]);
-}
-
 /** A stage's good records leave the machine before the batch commits: what a committed batch names is there. */
 async function storePart(
   { objects }: EtlDeps,
@@ -326,74 +280,6 @@ async function storePart(
   if ((stage !== 'INGEST' && stage !== 'TRANSFORM') || goodCount === 0) return null;
   if (agency === undefined) throw new FluxError('INTERNAL', `Stage ${stage} writes parts, and nobody said whose.`);
   return { ...(await objects.put(agency, createReadStream(goodFile), dataKey)), records: goodCount };
-}
-
-async function withChild<T>(
-  deps: Deps,
-  request: OpenRequest,
-  work: (child: EtlChild, contentBytes: number) => Promise<T>,
-  range: Range | null = null,
-): Promise<T> {
-  const opened = await openChild(deps, request, range);
-  let done = false;
-  try {
-    const answer = await work(opened.child, opened.contentBytes);
-    done = true;
-    return answer;
-  } finally {
-    await leaveChild(deps, request, { opened, range, done });
-  }
-}
-
-async function openChild(deps: Deps, request: OpenRequest, range: Range | null = null): Promise<OpenedChild> {
-  const { definition, workFolder, signal, stage = 'FULL' } = request;
-  const key = keyOf(deps, request, range);
-  const waiting = key === null ? null : deps.kept.take(key, signal);
-  if (waiting !== null) return waiting;
-  const since = sinceOf(request, range);
-  // What is to outlive a partition's folder cannot stand in it.
-  const folder = await mkdtemp(join((key === null ? undefined : deps.keepFolder) ?? workFolder, 'etl-'));
-  const limits = deps.growthLimits ?? growthLimitsDefault;
-  let child: EtlChild | null = null;
-  try {
-    const input = await openInput(deps.objects, request, { range, folder, limits });
-    const references = await openReferences(deps.objects, request, folder);
-    child = deps.spare.take(signal);
-    const memoryMegabytes = deps.memoryMegabytes ?? memoryMegabytesDefault;
-    const job = {
-      definition,
-      contract: contractOf(request, range),
-      stage,
-      ...(since ? { since } : {}),
-      salts: saltsOf(deps, request),
-      wanted: range?.clusters !== undefined,
-      ...input,
-      references,
-      workFolder: folder,
-      memoryMegabytes,
-      growthLimits: limits,
-    };
-    await child.ask({ ask: 'open', job }, deps.stepTimeoutMs ?? stepTimeoutMsDefault);
-    const contentBytes = input.staged?.byteCount ?? input.objectByteCount;
-    return { child, folder, contentBytes, guess: null, guessedWrong: false };
-  } catch (cause) {
-    await child?.stop();
-    await rm(folder, { recursive: true, force: true });
-    throw cause;
-  }
-}
-
-/** Chosen records are read again because they are wanted, whatever their cursor says. */
-function sinceOf({ since }: OpenRequest, range: Range | null): Since | undefined {
-  return range?.clusters ? undefined : (range?.since ?? since);
-}
-
-/** The keys of the salts that the pipeline names. A plan hashes nothing, and needs none. */
-function saltsOf({ saltOf }: EtlDeps, { agency, definition }: OpenRequest): Record<string, string> {
-  const hashes = (definition.transforms ?? []).filter(({ type, hash }) => type === 'sterilise' && hash !== undefined);
-  const names = new Set(hashes.map(({ salt }) => (typeof salt === 'string' ? salt : 'agency')));
-  if (!saltOf || agency === undefined) return {};
-  return Object.fromEntries([...names].map((name) => [name, Buffer.from(saltOf(agency, name)).toString('hex')]));
 }
 
 function readRange(range: BatchesRequest['range']): Range {

@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SourceAccess } from '../../src/connectors/source.ts';
-import { createEtlEngine, type EtlDeps } from '../../src/etl/engine.ts';
+import { createEtlEngine } from '../../src/etl/engine.ts';
+import type { EtlDeps } from '../../src/etl/open-child.ts';
 import type {
   Batch,
   BatchesRequest,

@@ -8,14 +8,8 @@ import type { EvolvedField } from '../evolved-contract.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { csvColumns, plainTextColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
-import {
-  type CsvDialect,
-  type CsvFault,
-  CsvSplitter,
-  delimitersKept,
-  parseCsvFields,
-  withoutEscapes,
-} from './csv-splitter.ts';
+import { parseCsvFields, withoutEscapes } from './csv-fields.ts';
+import { type CsvDialect, type CsvFault, CsvSplitter, delimitersKept } from './csv-splitter.ts';
 import { SureCsv } from '../sure/sure-csv.ts';
 import { checkText } from './encoding-check.ts';
 import { cell } from './lexical.ts';

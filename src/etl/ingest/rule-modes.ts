@@ -1,7 +1,8 @@
 import type { RecordCheck } from '../../contracts/contract.ts';
 import { pointerStep } from '../../contracts/issues.ts';
 import type { Issue } from '../../errors.ts';
-import type { PipelineDefinition } from '../engine-types.ts';
+import { maskText } from '../../personal-data/mask.ts';
+import type { PipelineDefinition, RejectedRecord } from '../engine-types.ts';
 import type { ContractField } from './contract-model.ts';
 
 /** What a broken rule does: stop the run, reject the record, or leave the value out. */
@@ -44,8 +45,13 @@ export class RuleModes {
     return this.#otherwise === 'drop_value' || this.#rules.some(({ mode }) => mode === 'drop_value');
   }
 
-  freezes({ path, rule }: Pick<Issue, 'path' | 'rule'>): boolean {
-    return this.#modeOf(path, rule) === 'freeze';
+  /** The first of the rejected records that stops the run, with the rule that does; null when none does. */
+  firstFrozen(rejected: readonly RejectedRecord[]): { recordNo: number; path: string; rule: string } | null {
+    const found = rejected.flatMap(({ recordNo, reasons }) => {
+      const reason = reasons.find(({ path, rule }) => this.#modeOf(path, rule) === 'freeze');
+      return reason ? [{ recordNo, path: maskText(reason.path), rule: reason.rule }] : [];
+    });
+    return found.sort((one, other) => one.recordNo - other.recordNo)[0] ?? null;
   }
 
   /** Whether a broken rule takes away the field's value, not the record. */

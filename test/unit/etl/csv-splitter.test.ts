@@ -1,11 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type CsvDialect,
-  CsvSplitter,
-  firstInvalidUtf8,
-  parseCsvFields,
-} from '../../../src/etl/ingest/csv-splitter.ts';
+import { parseCsvFields } from '../../../src/etl/ingest/csv-fields.ts';
+import { type CsvDialect, CsvSplitter, firstInvalidUtf8 } from '../../../src/etl/ingest/csv-splitter.ts';
 import type { SplitLimits } from '../../../src/etl/ingest/byte-window.ts';
 import { withFile } from './temp-file.ts';
 
