@@ -46,7 +46,8 @@ export async function copyFile(
 
 /** pg calls what begins with `handle`; either an error or `handleReadyForQuery` comes last. */
 class CopyFile implements pg.Submittable {
-  readonly #text: string;
+  /** Public, as a query's text is, for whoever watches the driver. */
+  readonly text: string;
   readonly #file: FileHandle;
   readonly #buffers = [0, 1].map(() => Buffer.allocUnsafeSlow(headBytes + chunkBytes)) as [Buffer, Buffer];
   readonly #settled = Promise.withResolvers<number>();
@@ -58,7 +59,7 @@ class CopyFile implements pg.Submittable {
   #over = false;
 
   constructor(text: string, file: FileHandle) {
-    this.#text = text;
+    this.text = text;
     this.#file = file;
   }
 
@@ -78,7 +79,7 @@ class CopyFile implements pg.Submittable {
   }
 
   submit(connection: unknown): void {
-    (connection as Wire).query(this.#text);
+    (connection as Wire).query(this.text);
   }
 
   handleCopyInResponse(connection: unknown): void {

@@ -127,8 +127,8 @@ function wrapDriver(): void {
         return value;
       });
     }
-    // COPY is a stream: it is done when its rows are confirmed.
-    if (point === 'insert rows') (sent as NodeJS.WritableStream).once('finish', done);
+    // COPY answers with itself: it is done when its rows are confirmed.
+    if (point === 'insert rows') (sent as { done: Promise<number> }).done.then(done, () => undefined);
     return sent;
   };
 }
