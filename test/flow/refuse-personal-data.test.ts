@@ -75,6 +75,15 @@ describe('a pipeline that refuses personal data', () => {
     expect(events.at(-1)?.data).toMatchObject({ code: 'PERSONAL_DATA_FOUND' });
   });
 
+  it('looks at hashes where identifiers are hashed', async () => {
+    const hashed = [{ type: 'sterilise', hash: ['ssn'], drop: ['holder'], redact: ['note'] }];
+    await pipeline('hashed', { onFound: 'refuse' }, hashed);
+    expect(await run('hashed')).toMatchObject({ status: 'COMPLETED' });
+    const rows = await field.rows('hashed', 'ssn');
+    expect(rows).toHaveLength(120);
+    expect(JSON.stringify(rows)).not.toContain('078-05');
+  });
+
   it('looks behind steps that need all records', async () => {
     await pipeline('whole', { onFound: 'refuse' }, [{ type: 'deduplicate', key: ['ssn'] }]);
     expect((await run('whole')).events.at(-1)?.data).toMatchObject(refusal);

@@ -67,6 +67,7 @@ export function useField(
       ...codeFolder,
       objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey }),
       sourceRoots: { [agency]: [path.join(folder, 'sources')] },
+      saltOf: (of, name) => Buffer.from(`${of} ${name}`.padEnd(32, '.')),
     });
     await database.addAgency(agency, overrides);
     const { adminUrl, contextKey } = database;
