@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { PlanRequest } from '../../../src/etl/engine-types.ts';
+import { SpareChild } from '../../../src/etl/spare-child.ts';
 import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
 
 const childrenOf = (): string[] =>
@@ -33,13 +34,12 @@ test('a child that was begun when work was expected is the one that works, once'
 });
 
 test('a child that was begun ends with the work that took it', async () => {
-  bench.engine.expectWork?.();
-  const stop = new AbortController();
-  const request = await planRequest(stop.signal);
-  const plan = bench.engine.planSource(request);
-  const outcome = expect(plan).rejects.toThrow('enough');
-  stop.abort(new Error('enough'));
-  await outcome;
+  const spare = new SpareChild(undefined);
+  spare.begin();
+  const begun = childrenOf();
+  const work = new AbortController();
+  expect(spare.take(work.signal).pid).toBe(Number(begun[0]));
+  work.abort(new Error('enough'));
   await vi.waitFor(() => expect(childrenOf()).toEqual([]), { timeout: 30_000 });
 });
 
