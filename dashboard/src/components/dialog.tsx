@@ -12,7 +12,18 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
     };
   }, []);
   return (
-    <dialog ref={dialog} className="dialog" aria-labelledby={id} onClose={onClose}>
+    <dialog
+      ref={dialog}
+      className="dialog"
+      aria-labelledby={id}
+      // The browser closes first and tells later: a button pressed between opened nothing, as its dialog counted as open.
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+      // It tells of a second Escape in a row by this alone.
+      onClose={onClose}
+    >
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>
