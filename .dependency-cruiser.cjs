@@ -2,7 +2,7 @@
  * The import table of the architecture: arrows point one way, and each rule says what broke, or would break, without it.
  *
  *   errors <- db <- { queue, events, checkpoint, audit } <- domain <- resolvers <- schema <- server <- main
- *   domain <- worker <- main        etl, connectors, packages, providers, objects <- worker
+ *   domain <- worker <- main        etl, connectors, providers, objects <- worker        packages <- domain
  */
 
 /** Leaves that any room may import: they know nothing of the others. */
@@ -182,6 +182,12 @@ module.exports = {
       'The object store keeps bytes by address; it must not learn whose run asks.',
     ),
     room(
+      'packages-are-bytes',
+      '^src/packages/',
+      [],
+      'A package is made of facts and records that somebody was allowed to read. A statement in there would read what nobody has asked the rules for.',
+    ),
+    room(
       'connectors-know-only-their-system',
       '^src/connectors/',
       ['^src/objects/', '^src/contracts/', '^src/etl/engine-types[.]ts$'],
@@ -202,7 +208,7 @@ module.exports = {
     room(
       'domain-does-not-know-its-callers',
       '^src/domain/',
-      ['^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|keys)/', '^src/etl/engine-types[.]ts$'],
+      ['^src/(db|queue|events|checkpoint|audit|contracts|auth|objects|keys|packages)/', '^src/etl/engine-types[.]ts$'],
       'The rules must be true for the API, the worker and the CLI alike; a rule that imports its caller is true for one.',
     ),
     room(

@@ -66,6 +66,12 @@ builder.node(DatasetRef, {
       type: 'DateTime',
       description: 'When its newest load became visible; null while there is none.',
     }),
+    packagePath: t.string({
+      auth: { scopes: [['data:read']] },
+      description:
+        'Where all of it is downloaded as a Frictionless Data Package, a ZIP archive: a path of this API, asked for with the same token.',
+      resolve: ({ name }) => `/v1/datasets/${name}/package`,
+    }),
     loads: t.field({
       type: LoadPageRef,
       auth: { scopes: [['run:read']] },

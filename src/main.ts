@@ -66,6 +66,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     { openObjectStore },
     { receiveUpload, uploadOf },
     { createLakeReader },
+    { createLakeCopies },
+    { packageDataset },
   ] = await Promise.all([
     import('../schema/schema.ts'),
     import('../resolvers/context.ts'),
@@ -85,6 +87,8 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     import('./objects/open-object-store.ts'),
     import('./domain/receive-upload.ts'),
     import('./db/lake-reader.ts'),
+    import('./db/lake-copy.ts'),
+    import('./domain/package-dataset.ts'),
   ]);
   const logger = createLogger({ service: 'flux-api', level: config.logLevel });
   const pool = createPool({
@@ -141,6 +145,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
     const api = { pool, keys, cursorKey, hints, sendHint, logger, activity, lake, webhooks, ...audit };
     const objects = await openObjectStore(config);
     const readiness = readinessOf({ pool, objects, redis });
+    const packages = { ...api, copies: createLakeCopies({ databaseUrl, contextKey: config.contextKey }) };
     const uploads = { ...api, objects, byteCountMax: config.uploadBytesMax };
     const signIn = {
       providers: config.signIn,
@@ -179,6 +184,7 @@ export async function startApi(config: Config, databaseUrl: string): Promise<Ser
         receive: (context, request) => receiveUpload(uploads, context, request),
         find: (context, name) => uploadOf(uploads, context, name),
       },
+      packages: { open: (context, name) => packageDataset(packages, context, name) },
       deepHealth: {
         checks: {
           checkpoint: () => checkCheckpointRoundTrip(pool),

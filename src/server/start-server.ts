@@ -21,6 +21,7 @@ import { observeRequests } from './observe-requests.ts';
 import { createOperationGate, type GateLimits } from './operation-gate.ts';
 import type { DashboardOptions } from './dashboard.ts';
 import { servePages } from './pages.ts';
+import { type PackageService, servePackages } from './packages.ts';
 import { type OnRefused } from './refusals.ts';
 import { requestIds } from './request-ids.ts';
 import { traceRequests } from './trace-requests.ts';
@@ -75,6 +76,8 @@ export interface ServerDeps<Context extends RequestContext> {
   deepHealth?: DeepHealth;
   /** What takes uploads in; absent: there are none. */
   uploads?: UploadService<Context>;
+  /** What packs datasets; absent: there are no packages. */
+  packages?: PackageService<Context>;
   /** Who listens, and whose token was revoked. */
   live?: LiveHooks;
   logger: Logger;
@@ -139,6 +142,19 @@ export async function startServer<Context extends RequestContext>(
       authenticator,
       seal,
       createContext,
+      logger,
+      production,
+      ...refusals,
+    });
+  }
+  if (deps.packages) {
+    servePackages(server, {
+      service: deps.packages,
+      gate,
+      authenticator,
+      seal,
+      createContext,
+      live,
       logger,
       production,
       ...refusals,

@@ -139,6 +139,7 @@ describe('docs/api.md', () => {
       reconciliation: { recordsRead: '3', recordsWritten: '2', recordsRejected: '1', balanced: true },
       rejectedRecords: { edges: [{ node: { recordNo: '3' } }] },
     });
+    expect(await runExample('analyst-package')).toMatch(/^[1-9]\d{2,} readings\.zip$/m);
     const stream = await runExample('analyst-stream');
     expect(stream).toContain('"__typename":"RunCompleted"');
     expect(stream).toContain('"__typename":"StreamEnd"');
@@ -175,7 +176,7 @@ describe('docs/api.md', () => {
   });
 
   test('has no example that is not run', () => {
-    const ofApi = ['analyst', 'analyst-stream', 'dashboard', 'trusted-document'];
+    const ofApi = ['analyst', 'analyst-package', 'analyst-stream', 'dashboard', 'trusted-document'];
     const ofIntegrator = ['integrator', 'integrator-deliveries', 'integrator-upload', 'integrator-webhook'];
     expect([...examples.keys()].sort()).toEqual([...ofApi, ...ofIntegrator, 'python', 'sdk'].sort());
   });

@@ -9,6 +9,7 @@ import { createLiveSubscriptions } from '../../src/domain/live-subscriptions.ts'
 import { createRevocations, refuseRevoked } from '../../src/domain/revocations.ts';
 import { type Hints, startHints } from '../../src/events/listen.ts';
 import { type ServerConfig, startServer } from '../../src/server/start-server.ts';
+import type { PackageService } from '../../src/server/packages.ts';
 import type { UploadService } from '../../src/server/uploads.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { apiDeps, quiet } from './api.ts';
@@ -30,11 +31,20 @@ export interface ApiServerOptions extends Partial<ServerConfig> {
   /** The database's own if absent. */
   hints?: Hints;
   uploads?: UploadService<Context>;
+  packages?: PackageService<Context>;
 }
 
 /** One API process' worth of the real thing: the schema, the transports, revocations and live subscriptions, on pools of its own. */
 export async function startApiServer(database: TestDatabase, options: ApiServerOptions): Promise<ApiServer> {
-  const { issuers = [], authenticator, hints: given, environment = 'production', uploads, ...config } = options;
+  const {
+    issuers = [],
+    authenticator,
+    hints: given,
+    environment = 'production',
+    uploads,
+    packages,
+    ...config
+  } = options;
   const log: string[] = [];
   const logger = createLogger({
     service: 'api',
@@ -73,6 +83,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
       seal,
       createContext: (request) => createContext(api, request),
       ...(uploads ? { uploads } : {}),
+      ...(packages ? { packages } : {}),
       readiness: {},
       logger,
     },

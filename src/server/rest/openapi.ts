@@ -26,6 +26,7 @@ import { errorCodes } from '../../errors.ts';
 import { problemType } from './problem.ts';
 import { isScoped } from './readable.ts';
 import { type RestRoute, restRoutes } from './routes.ts';
+import { packagePaths } from './package-paths.ts';
 import { uploadPaths } from './upload-paths.ts';
 
 export const restPath = '/v1/rest';
@@ -46,7 +47,7 @@ export function openApiDocument(schema: GraphQLSchema): Record<string, unknown> 
   for (const route of restRoutes(schema)) {
     (paths[route.path] ??= {})[route.method.toLowerCase()] = operationOf(schema, route, used);
   }
-  Object.assign(paths, uploadPaths(refused));
+  Object.assign(paths, uploadPaths(refused), packagePaths(refused));
   const schemas: Record<string, Schema> = { Problem: problemSchema };
   // An input may name further ones.
   for (const [name, type] of used.types) schemas[name] = namedSchema(type, used);
