@@ -1,6 +1,7 @@
 import { type Client, createClient, type CreateClientOptions } from './client.ts';
 import { bindOperations, type BoundOperations } from './generated/operations.ts';
 import type { RunsQueryVariables } from './generated/graphql.ts';
+import { type DatasetPackage, downloadPackage } from './packages.ts';
 import { everyPage } from './pages.ts';
 import { putUpload, stateOf, type Upload, type UploadOptions } from './uploads.ts';
 import { type AuditEntry, watchAudit, type WatchAuditOptions } from './watch-audit.ts';
@@ -34,6 +35,10 @@ export interface Flux {
     /** Where an upload stands; null where there is none of that name. @throws FluxError */
     find(name: string): Promise<Upload | null>;
   };
+  readonly datasets: {
+    /** @see downloadPackage */
+    package(name: string, options?: { signal?: AbortSignal }): Promise<DatasetPackage>;
+  };
   readonly client: Client;
   /** Ends every stream and closes the socket. */
   close(): void;
@@ -55,6 +60,7 @@ export function createFlux(options: CreateClientOptions): Flux {
       put: (name, content, uploadOptions) => putUpload(client, name, content, uploadOptions),
       find: (name) => stateOf(client, name),
     },
+    datasets: { package: (name, packageOptions) => downloadPackage(client, name, packageOptions) },
     client,
     close: () => client.close(),
   };

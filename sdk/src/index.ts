@@ -7,6 +7,7 @@ export type { ErrorCode, ErrorTypename } from './generated/errors.ts';
 export * from './generated/graphql.ts';
 export * from './generated/operations.ts';
 export type { CallOptions, Operations, SubscribeOptions } from './operations.ts';
+export { type DatasetPackage, downloadPackage } from './packages.ts';
 export { everyPage } from './pages.ts';
 export type { ClientOptions, Transport } from './settings.ts';
 export type { TokenRequest, TokenSource } from './token.ts';

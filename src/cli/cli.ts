@@ -15,6 +15,7 @@ import { addSchedules } from './commands/schedules.ts';
 import { addServices } from './commands/services.ts';
 import { addToken } from './commands/token.ts';
 import { addUp } from './commands/up.ts';
+import { addDatasets } from './commands/datasets.ts';
 import { addUploads } from './commands/uploads.ts';
 import { addValidate } from './commands/validate.ts';
 import { addWebhooks } from './commands/webhooks.ts';
@@ -50,6 +51,7 @@ export function createProgram(): Command {
   addSchedules(program);
   addBackfills(program);
   addUploads(program);
+  addDatasets(program);
   addWebhooks(program);
   addDefinitions(program);
   addValidate(program);

@@ -1,10 +1,13 @@
 /** Datasets as packages: what each role, agency and clearance gets, whole and byte for byte, and what becomes of one that breaks off. */
 import { randomUUID } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import path from 'node:path';
 import { buffer } from 'node:stream/consumers';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { createFlux } from '#sdk';
 import { type ActivityLog, createActivityLog } from '../../src/audit/activity-log.ts';
 import { sealForAudit } from '../../src/auth/tenant-context.ts';
 import { createLakeCopies } from '../../src/db/lake-copy.ts';
@@ -18,6 +21,7 @@ import { auditBodies } from '../support/audit.ts';
 import { openPackage, type OpenedPackage, sha256Of } from '../support/data-package.ts';
 import { useDatabase } from '../support/database.ts';
 import { type Field, useField } from '../support/field.ts';
+import { flux as run, temporaryFolder } from '../support/flux.ts';
 import { createTestIssuer, type TestIssuer } from '../support/tokens.ts';
 import { useWorkerBench } from '../support/worker.ts';
 
@@ -381,5 +385,61 @@ describe('a package under way', () => {
       where application_name = 'flux api, package' and datname = current_database()
     `);
     await expect(reading).rejects.toThrow();
+  });
+});
+
+describe('the SDK and the command', () => {
+  it('bring a package whole, and what is refused as typed errors', async () => {
+    const [flux, viewer] = await Promise.all(
+      ['analyzer', 'viewer'].map(async (role) => createFlux({ url: api.url, token: await tokenOf({ role }) })),
+    );
+    const { content, fileName } = (await flux?.datasets.package('tides')) ?? {};
+    const bytes = new Uint8Array(await new Response(content).arrayBuffer());
+    expect([fileName, openPackage(bytes).records.length]).toEqual(['tides.zip', 7]);
+    await expect(viewer?.datasets.package('tides')).rejects.toMatchObject({
+      code: 'FORBIDDEN',
+      class: 'AUTHORIZATION',
+    });
+    await expect(flux?.datasets.package('un/known')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    const leaving = new AbortController();
+    const growing = await flux?.datasets.package('growing', { signal: leaving.signal });
+    leaving.abort();
+    await expect(new Response(growing?.content).arrayBuffer()).rejects.toThrow(/abort/i);
+    await expect.poll(() => sessions()).toBe(0);
+    for (const client of [flux, viewer]) client?.close();
+  });
+
+  it('the command writes the file, prints its SHA-256, and replaces none unasked', async () => {
+    const home = await temporaryFolder('packages');
+    try {
+      const token = await tokenOf();
+      const file = path.join(home.folder, 'out.zip');
+      const pack = (...args: string[]) =>
+        run(['datasets', 'package', ...args, '--url', api.url, '--token', token], { home: home.folder });
+      const saved = await pack('tides', '--output', file, '--json');
+      expect([saved.code, saved.stderr]).toEqual([0, '']);
+      const bytes = await readFile(file);
+      expect(JSON.parse(saved.stdout)).toEqual({
+        dataset: 'tides',
+        file,
+        bytes: bytes.length,
+        sha256: sha256Of(bytes),
+      });
+      expect(openPackage(bytes).records).toHaveLength(7);
+      expect(await pack('buoys', '--output', file)).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/^INVALID_INPUT: .* is there already/) as string,
+      });
+      expect(await readFile(file)).toEqual(bytes);
+      expect(await pack('unknown', '--output', `${file}.2`)).toMatchObject({ code: 1 });
+      expect(await readdir(home.folder)).toContain('out.zip');
+      expect((await readdir(home.folder)).filter((name) => name.startsWith('out.zip.'))).toEqual([]);
+      const listed = await run(['datasets', 'list', '--json', '--url', api.url, '--token', token], {
+        home: home.folder,
+      });
+      expect(JSON.parse(listed.stdout)).toContainEqual(expect.objectContaining({ name: 'tides', recordCount: '7' }));
+    } finally {
+      await home.remove();
+    }
   });
 });

@@ -11,6 +11,7 @@ import { count, download, moment } from '../format.ts';
 import { Link, useQuery } from '../router.tsx';
 import { useLoad } from '../use-load.ts';
 import { useSession } from '../use-session.ts';
+import { PackageDownload } from './package-download.tsx';
 import { Pager } from './run/checkpoints.tsx';
 
 type Dataset = NonNullable<DatasetQuery['dataset']>;
@@ -76,6 +77,7 @@ function OneDataset({ name }: { name: string }) {
             {count(dataset.recordCount)} records of {count(dataset.loadCount)} published{' '}
             {dataset.loadCount === 1 ? 'load' : 'loads'}, the newest visible since {moment(dataset.publishedAt)}.
           </p>
+          <PackageDownload dataset={name} />
           <h2>Columns</h2>
           <Table
             caption="Columns"
@@ -97,7 +99,11 @@ function OneDataset({ name }: { name: string }) {
           />
         </>
       )}
-      <Calls sdk={`await flux.api.dataset({ name: '${name}', preview: true });`} curl={restCall(`/dataset/${name}`)} />
+      <Calls
+        cli={`flux datasets package ${name}`}
+        sdk={`await flux.api.dataset({ name: '${name}', preview: true });`}
+        curl={restCall(`/dataset/${name}`)}
+      />
     </Page>
   );
 }
