@@ -1,5 +1,5 @@
 import type { Client } from './client.ts';
-import { FluxError, fromWire, unavailable } from './errors.ts';
+import { type FluxError, fromWire, unavailable } from './errors.ts';
 
 /** A dataset as one file, while it comes. */
 export interface DatasetPackage {

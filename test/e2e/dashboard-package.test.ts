@@ -51,6 +51,13 @@ describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
         .first()
         .textContent(),
     ).toContain('readings');
+    // Side by side in 320 px, a button would be as narrow as its longest word, and all as high as its words.
+    const exporting = page.getByRole('button', { name: 'Export as CSV' });
+    const heightIn = async (width: number): Promise<number | undefined> => {
+      await page.setViewportSize({ width, height: 900 });
+      return (await exporting.boundingBox())?.height;
+    };
+    expect(await heightIn(320)).toBe(await heightIn(1280));
     expect(bench.complaints).toEqual([]);
   });
 

@@ -188,7 +188,7 @@ function Preview({ dataset }: { dataset: Dataset }) {
             keyOf={({ recordNo }) => recordNo}
             empty="It holds none."
             columns={[
-              { title: '_flux_record', cell: ({ recordNo }) => count(recordNo) },
+              { title: '_flux_record', numeric: true, cell: ({ recordNo }) => count(recordNo) },
               ...dataset.columns.map((column, at) => ({
                 title: column.name,
                 numeric: isNumber(column),
