@@ -26,9 +26,11 @@ export async function findEvolved<R extends OpenRequest>(request: R, ask: FieldQ
   const { definition, contract, staged, dataset = [] } = request;
   if (!evolves(definition) || staged || contract === null || typeof contract === 'boolean') return request;
   const { fields } = modelContract(contract);
-  // Every field of the source is looked for, so nothing of the pipeline may be in the way; and no child is kept that judges nothing.
+  // Every field of the source is looked for, so nothing of the pipeline may be in the way, nor what an earlier run has read, which only the
+  // contract's fields could tell; and no child is kept that judges nothing.
   const bare: OpenRequest & { runId?: string } = { ...(request as OpenRequest), contract: null, stage: 'INGEST' };
   delete bare.runId;
+  delete bare.since;
   const found = await ask.discover(bare, knownNames(fields, definition.source.format.type));
   const evolved = evolvedFields(found, dataset);
   const has = new Set([

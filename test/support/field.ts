@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 
 import { afterAll, beforeAll } from 'vitest';
 
@@ -8,6 +9,7 @@ import type { Context } from '../../resolvers/context.ts';
 import type { Run } from '../../src/db/runs.ts';
 import { ident, sql } from '../../src/db/sql.ts';
 import { ensureKeys } from '../../src/domain/manage-keys.ts';
+import { receiveUpload } from '../../src/domain/receive-upload.ts';
 import { registerConnection } from '../../src/domain/register-connection.ts';
 import { registerContract } from '../../src/domain/register-contract.ts';
 import { registerPipeline } from '../../src/domain/register-pipeline.ts';
@@ -35,6 +37,10 @@ export interface Field {
   readonly keys: KeyRing;
   ctx(): Context;
   put(name: string, content: string | Uint8Array): Promise<void>;
+  /** Takes a whole file as `PUT /v1/uploads/name` does. */
+  upload(name: string, content: string | Uint8Array): Promise<void>;
+  /** Registers the next version; beside it there is `files`, over what is `put`. Hosts of this machine may be reached. */
+  connection(definition: Record<string, unknown>): Promise<void>;
   /** Registers the next version. @returns its number */
   contract(name: string, properties: Record<string, unknown>, more?: Record<string, unknown>): Promise<number>;
   pipeline(name: string, more?: Record<string, unknown>): Promise<void>;
@@ -54,6 +60,7 @@ export function useField(
 ): Field {
   let folder: string;
   let engine: EtlEngine;
+  let objects: ReturnType<typeof createFileStore>;
   const dataKey = Buffer.alloc(32, 7);
   const encryption = localKeyEncryption(dataKey);
   const keys = createKeyRing(encryption, { cacheMs: 0 });
@@ -63,27 +70,37 @@ export function useField(
   beforeAll(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'flux field '));
     await mkdir(path.join(folder, 'sources'));
+    objects = createFileStore({ folder: path.join(folder, 'objects'), dataKey });
     engine = createEtlEngine({
       ...codeFolder,
-      objects: createFileStore({ folder: path.join(folder, 'objects'), dataKey }),
+      objects,
       sourceRoots: { [agency]: [path.join(folder, 'sources')] },
+      sourcePrivateHosts: { [agency]: ['127.0.0.1'] },
       saltOf: (of, name) => Buffer.from(`${of} ${name}`.padEnd(32, '.')),
     });
     await database.addAgency(agency, overrides);
     const { adminUrl, contextKey } = database;
     await ensureKeys({ adminUrl, contextKey, actor: 'operator:test', encryption });
-    const definition = { name: 'files', kind: 'file', title: 'Files', config: { roots: ['.'] } };
-    await registerConnection(admin().api, admin(), { definition, ...asked });
+    await field.connection({ name: 'files', kind: 'file', config: { roots: ['.'] } });
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  return {
+  const field: Field = {
     get engine() {
       return engine;
     },
     keys,
     ctx: () => contextOf(database, agency, { api: api() }),
     put: (name, content) => writeFile(path.join(folder, 'sources', name), content),
+    async upload(name, content) {
+      const bytes = Buffer.from(content as string);
+      const body = Readable.from([bytes]);
+      const deps = { ...api(), objects, byteCountMax: 10_000_000 };
+      await receiveUpload(deps, field.ctx(), { name, firstByte: 0, byteCount: bytes.length, sha256: null, body });
+    },
+    async connection(definition) {
+      await registerConnection(admin().api, admin(), { definition: { title: 'Tested', ...definition }, ...asked });
+    },
     async contract(name, properties, more = {}) {
       const document = {
         $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -131,4 +148,5 @@ export function useField(
       return found.sort();
     },
   };
+  return field;
 }

@@ -166,12 +166,15 @@ export function parquetColumns(
     const at = field === null ? index : cellIndex.get(field.path[0] ?? '');
     if (at === undefined) return absentColumn(field as ContractField);
     const inner = (field?.path.slice(1) ?? []).map((name) => `[${literal(name)}]`).join('');
-    const source = `${cell(at)}${inner}`;
-    const type = inner === '' ? (file[at]?.type ?? '') : innerType(file[at]?.type ?? '', field?.path.slice(1) ?? []);
+    const raw = `${cell(at)}${inner}`;
+    const rawType = inner === '' ? (file[at]?.type ?? '') : innerType(file[at]?.type ?? '', field?.path.slice(1) ?? []);
+    // PostgreSQL keeps microseconds; a value that has more is refused by the raw one's rules.
+    const [source, type] = rawType === nanoseconds ? [`${raw}::timestamp`, 'TIMESTAMP'] : [raw, rawType];
     const original = field?.path.join('.') ?? file[at]?.name ?? '';
-    const found = `${source}::varchar`;
+    // A NUL that is no escape could be kept nowhere.
+    const found = isNested(rawType) ? `to_json(${raw})::varchar` : `${raw}::varchar`;
     const base = { name: columnName(original.split('.')), original, field, read: null, found };
-    const stored = storageRules(source, type);
+    const stored = storageRules(raw, rawType);
     if (field === null) return { ...base, value: source, quoted: true, json: source, rules: stored };
     const effective = field.kind === 'any' ? { ...field, kind: kindOfType(type) } : field;
     const native = nativeValue(effective, source, type);
@@ -274,8 +277,7 @@ function renderedTime(source: string, type: string): { text: string; format: str
   if (type === 'DATE') return { text: `strftime(${source}, '%Y-%m-%d')`, format: 'date' };
   if (type === 'TIMESTAMP WITH TIME ZONE')
     return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%fZ')`, format: 'date-time' };
-  if (type.startsWith('TIMESTAMP'))
-    return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%f')`, format: 'local-date-time' };
+  if (isTimestamp(type)) return { text: `strftime(${source}, '%Y-%m-%dT%H:%M:%S.%f')`, format: 'local-date-time' };
   return null;
 }
 
@@ -283,11 +285,38 @@ function jsonOf(source: string, type: string): string {
   return renderedTime(source, type)?.text ?? source;
 }
 
+const nanoseconds = 'TIMESTAMP_NS';
+/** Behind an even number of backslashes, which are backslashes of the text. */
+const escapedNul = String.raw`(^|[^\\])(\\\\)*\\u0000`;
+
+const quotedText = String.raw`"([^"\\]|\\.)*"`;
+
+/** A list of times ends with brackets. */
+function isTimestamp(type: string): boolean {
+  return type.startsWith('TIMESTAMP') && !isNested(type);
+}
+
+function isNested(type: string): boolean {
+  return type.endsWith(']') || type.startsWith('STRUCT') || type.startsWith('MAP');
+}
+
 /** What Parquet can hold and Postgres, or JSON, cannot. */
 function storageRules(source: string, type: string): SqlRule[] {
   if (type === 'VARCHAR')
     return [{ keyword: 'encoding', broken: `contains(${source}, chr(0))`, expected: 'text without NUL' }];
-  if (type === 'DATE' || type.startsWith('TIMESTAMP')) {
+  if (type === nanoseconds) {
+    // It spans the years 1677 to 2262, so that a bound of four digits is no value of it.
+    const broken = `(not isfinite(${source}::timestamp) or epoch_ns(${source}) % 1000 <> 0)`;
+    return [{ keyword: 'format', broken, expected: 'a time of whole microseconds' }];
+  }
+  if (isNested(type)) {
+    // jsonb has neither; DuckDB writes a number that is none as a word, which stands in no quotes.
+    const written = `to_json(${source})::varchar`;
+    const bare = `regexp_replace(${written}, ${literal(quotedText)}, '', 'g')`;
+    const broken = `(regexp_matches(${bare}, 'NaN|Infinity') or regexp_matches(${written}, ${literal(escapedNul)}))`;
+    return [{ keyword: 'type', broken, expected: 'JSON without NUL, and of finite numbers' }];
+  }
+  if (type === 'DATE' || isTimestamp(type)) {
     const from = `'0001-01-01'::${type === 'DATE' ? 'date' : 'timestamp'}`;
     const before = `'10000-01-01'::${type === 'DATE' ? 'date' : 'timestamp'}`;
     return [

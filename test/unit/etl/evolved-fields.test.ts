@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+import { parquetOf } from '../../support/parquet.ts';
 
 const contract = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -26,6 +27,11 @@ const csv = [
 ].join('\n');
 const ndjson = records.map((record) => JSON.stringify(record)).join('\n');
 
+const parquet = `
+  select * from (values
+    (1::int, 'MD', 3::double, true, 'calm'), (2, 'XX', 4, false, 'x'), (3, 'VA', 4.5, null, null), (4, null, null, null, null))
+  t(${names.map((name) => `"${name}"`).join(', ')})`;
+
 const sources = [
   { name: 'strikes.csv', format: { type: 'csv' }, text: csv, types: ['text', 'text', 'text'] },
   { name: 'strikes.ndjson', format: { type: 'ndjson' }, text: ndjson, types: ['double precision', 'boolean', 'text'] },
@@ -35,13 +41,21 @@ const sources = [
     text: JSON.stringify(records),
     types: ['double precision', 'boolean', 'text'],
   },
+  {
+    name: 'strikes.parquet',
+    format: { type: 'parquet' },
+    text: parquet,
+    types: ['double precision', 'boolean', 'text'],
+  },
 ];
+/** Of a Parquet file the text is a query. */
+const contentOf = ({ type }: { type: string }, text: string) => (type === 'parquet' ? parquetOf(text) : text);
 
 describe.each(sources)('fields of $name that the contract does not name', ({ name, format, text, types }) => {
   let bench: EtlBench;
   beforeAll(async () => {
     bench = await etlBench();
-    await bench.put(name, text);
+    await bench.put(name, await contentOf(format, text));
   });
   afterAll(() => bench.remove());
 
@@ -86,7 +100,8 @@ describe.each(sources)('fields of $name that the contract does not name', ({ nam
     const { signal } = new AbortController();
     const request = { definition: definition(), contract, object, dataset, workFolder: bench.workFolder, signal };
     const { columns } = await bench.engine.planSource(request);
-    expect(columns).toContainEqual({ name: 'wet', type: 'text' });
+    // A Parquet file says its types itself, and a dataset that has another refuses it.
+    expect(columns).toContainEqual({ name: 'wet', type: format.type === 'parquet' ? 'boolean' : 'text' });
     expect(columns).toContainEqual({ name: 'gone', type: 'date' });
   });
 
@@ -95,7 +110,7 @@ describe.each(sources)('fields of $name that the contract does not name', ({ nam
       ({ rejected }) => rejected.map(({ recordNo }) => recordNo).join(),
       (error: unknown) => (error as { code: string }).code,
     );
-    expect(await refused).toBe(format.type === 'csv' ? 'SOURCE_INVALID' : '1,2,3');
+    expect(await refused).toBe(['csv', 'parquet'].includes(format.type) ? 'SOURCE_INVALID' : '1,2,3');
   });
 
   test('are refused where there are too many, or two would be one column', async () => {
@@ -107,8 +122,14 @@ describe.each(sources)('fields of $name that the contract does not name', ({ nam
     ] as const) {
       const whole = { id: 1, ...record };
       const lines = [Object.keys(whole).join(','), Object.values(whole).join(',')].join('\n');
-      const content = { csv: lines, ndjson: JSON.stringify(whole), json: JSON.stringify([whole]) }[format.type] ?? '';
-      await bench.put('wide', content);
+      const columns = Object.entries(whole).map(([field, value]) => `'${String(value)}' as "${field}"`);
+      const content = {
+        csv: lines,
+        ndjson: JSON.stringify(whole),
+        json: JSON.stringify([whole]),
+        parquet: `select * replace (id::int as id) from (select ${columns.join(', ')})`,
+      }[format.type];
+      await bench.put('wide', await contentOf(format, content ?? ''));
       await expect(bench.run(definition({ rules }, 'wide'), contract)).rejects.toMatchObject({
         code: 'SOURCE_INVALID',
         message: expect.stringMatching(message) as string,

@@ -1,25 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { describe, expect, test } from 'vitest';
 import { contractOf, definitionOf } from '../../support/etl.ts';
+import { parquetOf } from '../../support/parquet.ts';
 import { runSession } from './session.ts';
 
 const parquet = definitionOf('a.parquet', { type: 'parquet' });
-
-async function parquetOf(query: string): Promise<Buffer> {
-  const folder = mkdtempSync(join(tmpdir(), 'flux-parquet-'));
-  const instance = await DuckDBInstance.create(':memory:');
-  try {
-    const connection = await instance.connect();
-    await connection.run(`copy (${query}) to '${folder}/a.parquet' (format parquet, row_group_size 2048)`);
-    return readFileSync(join(folder, 'a.parquet'));
-  } finally {
-    instance.closeSync();
-    rmSync(folder, { recursive: true });
-  }
-}
 
 describe('a Parquet source', () => {
   test('keeps the file’s types where the contract agrees, and rejects by value', async () => {
@@ -100,6 +84,69 @@ describe('a Parquet source', () => {
       ['3', null],
     ]);
     expect(result.survey.columns).toEqual([{ name: 'n', type: 'bigint' }]);
+  });
+
+  test('takes times of whole microseconds from nanoseconds, as pandas writes them, and refuses to cut others', async () => {
+    const times = [
+      '2024-01-10 00:00:00.000001',
+      '1677-09-22',
+      '2262-04-11 23:47:16.854775',
+      '2024-01-10 00:00:00.000000001',
+      '-infinity',
+    ];
+    const bytes = await parquetOf(times.map((time) => `select timestamp_ns '${time}' as seen`).join(' union all '));
+    for (const contract of [
+      null,
+      contractOf({ seen: {} }),
+      contractOf({ seen: { format: 'local-date-time', type: 'string' } }),
+    ]) {
+      const { rows, rejected, survey } = await runSession(bytes, parquet, contract);
+      expect(survey.columns).toEqual([{ name: 'seen', type: 'timestamp' }]);
+      expect(rows.map(([, seen]) => seen)).toEqual([times[0], '1677-09-22 00:00:00', times[2]]);
+      expect(rejected.map(({ recordNo, reasons }) => [recordNo, reasons[0]?.message])).toEqual([
+        [4, expect.stringContaining('must be a time of whole microseconds, found')],
+        [5, expect.stringContaining('must be a time of whole microseconds, found')],
+      ]);
+    }
+  });
+
+  test('keeps lists of times, and refuses in lists and structures what no JSON holds', async () => {
+    const values = [`['\\u0000 NaN']`, `['x' || chr(0)]`, `['\\' || chr(0)]`, 'null'];
+    const numbers = ['[1.5]', `['nan'::double]`, `['-inf'::double]`, `[null, 'inf'::double]`];
+    const rows = values.map(
+      (text, at) =>
+        `select ${text} as texts, ${String(numbers[at])} as numbers, [timestamp_ns '2024-01-10 00:00:00.000000001'] as times`,
+    );
+    const bytes = await parquetOf(rows.join(' union all by name '));
+    const typed = contractOf({
+      texts: { type: ['array', 'null'] },
+      numbers: { type: 'array', items: { type: ['number', 'null'] } },
+      times: {},
+    });
+    for (const contract of [null, typed]) {
+      const { rows: good, rejected } = await runSession(bytes, parquet, contract);
+      expect(good).toEqual([['1', '["\\\\u0000 NaN"]', '[1.5]', '["2024-01-10 00:00:00.000000001"]']]);
+      const words = expect.stringMatching(/^must be JSON without NUL, and of finite numbers, found [^\0]+$/) as string;
+      expect(
+        rejected.map(({ recordNo, reasons }) => [recordNo, reasons.map(({ path, message }) => [path, message])]),
+      ).toEqual([
+        [
+          2,
+          [
+            ['/texts', words],
+            ['/numbers', words],
+          ],
+        ],
+        [
+          3,
+          [
+            ['/texts', words],
+            ['/numbers', words],
+          ],
+        ],
+        [4, [['/numbers', words]]],
+      ]);
+    }
   });
 
   test('checks what the contract leaves untyped by the file’s own type', async () => {

@@ -1,6 +1,11 @@
+import { readFileSync } from 'node:fs';
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+import type { Range } from '../../../src/etl/protocol.ts';
+import { contractOf, definitionOf, type EtlBench, etlBench, parseCsv } from '../../support/etl.ts';
+import { parquetOf } from '../../support/parquet.ts';
+import { withSession } from './session.ts';
 
 const contract = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -46,20 +51,30 @@ const records = [
   },
 ];
 const names = Object.keys(records[0] ?? {});
+const csv = [names.join(','), ...records.map((record) => Object.values(record).join(','))].join('\n');
+const ndjson = records.map((each) => JSON.stringify(each)).join('\n');
+const values = records
+  .map(
+    (record) =>
+      `(${Object.values(record)
+        .map((value) => `'${value}'`)
+        .join(', ')})`,
+  )
+  .join(', ');
+const parquet = `
+  select id::int as id, seq::bigint as seq, day::date as day, "at"::timestamptz as "at", local::timestamp as local, value::double as value
+  from (values ${values}) t(${names.map((each) => `"${each}"`).join(', ')})`;
 const sources = [
-  {
-    name: 'readings.csv',
-    format: { type: 'csv' },
-    text: [names.join(','), ...records.map((record) => Object.values(record).join(','))].join('\n'),
-  },
-  { name: 'readings.ndjson', format: { type: 'ndjson' }, text: records.map((each) => JSON.stringify(each)).join('\n') },
+  { name: 'readings.csv', format: { type: 'csv' }, content: () => csv },
+  { name: 'readings.ndjson', format: { type: 'ndjson' }, content: () => ndjson },
+  { name: 'readings.parquet', format: { type: 'parquet' }, content: () => parquetOf(parquet) },
 ];
 
-describe.each(sources)('records of $name that an earlier run has read', ({ name, format, text }) => {
+describe.each(sources)('records of $name that an earlier run has read', ({ name, format, content }) => {
   let bench: EtlBench;
   beforeAll(async () => {
     bench = await etlBench();
-    await bench.put(name, text);
+    await bench.put(name, await content());
   });
   afterAll(() => bench.remove());
 
@@ -108,5 +123,54 @@ describe.each(sources)('records of $name that an earlier run has read', ({ name,
       code: 'INVALID_INPUT',
       message: expect.stringMatching(/read up to "77".*full run/) as string,
     });
+  });
+});
+
+describe('a cursor of a type that only Parquet has', () => {
+  test.each([
+    ['real', { type: 'number' }, ['0.1', '0.2', '0.3']],
+    ['decimal(9, 2)', { type: 'number' }, ['9.99', '10.00', '10.01']],
+    ['utinyint', { type: 'integer' }, ['9', '10', '200']],
+    [
+      'timestamp_ns',
+      { type: 'string', format: 'local-date-time' },
+      ['2024-01-09', '2024-01-10 00:00:00.000001', '2024-01-10 00:00:00.000002'],
+    ],
+    ['timestamp_s', { type: 'string', format: 'local-date-time' }, ['2024-01-09 23:59:59', '2024-01-10', '2024-01-11']],
+    ['varchar', { type: 'string', format: 'date' }, ['2024-01-09', '2024-01-10', '2024-01-11']],
+    [
+      'varchar',
+      { type: 'string', format: 'date-time' },
+      ['2024-01-10T01:00:00+02:00', '2024-01-10T00:00:00Z', '2024-01-09T23:00:00-02:00'],
+    ],
+  ])('%s goes on exactly behind what was read', async (type, schema, steps) => {
+    const part = (count: number) =>
+      parquetOf(
+        steps
+          .slice(0, count)
+          .map((step, at) => `select ${String(at)} as id, '${step}'::${type} as seen`)
+          .join(' union all '),
+      );
+    const contract = contractOf({ id: { type: 'integer' }, seen: schema }, { required: ['seen'] });
+    const load = async (count: number, after: string | null) =>
+      withSession(
+        await part(count),
+        definitionOf('a.parquet', { type: 'parquet' }),
+        contract,
+        async (session) => {
+          const [range] = (await session.survey()).ranges;
+          const mark = await session.newest(range as Range);
+          await session.start(range as Range, null);
+          const { goodFile } = await session.next();
+          return { ids: parseCsv(readFileSync(goodFile, 'utf8')).map(([, id]) => id), mark };
+        },
+        { since: { cursor: 'seen', after } },
+      );
+    const first = await load(2, null);
+    expect(first.ids).toEqual(['0', '1']);
+    expect(await load(2, first.mark)).toEqual({ ids: [], mark: first.mark });
+    const last = await load(3, first.mark);
+    expect(last.ids).toEqual(['2']);
+    expect(await load(3, last.mark)).toEqual({ ids: [], mark: last.mark });
   });
 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BatchSession } from '../../../src/etl/batch-session.ts';
 import type { PipelineDefinition } from '../../../src/etl/engine-types.ts';
-import type { PreparedBatch, SourceSurvey } from '../../../src/etl/protocol.ts';
+import type { ChildJob, PreparedBatch, SourceSurvey } from '../../../src/etl/protocol.ts';
 import { parseCsv } from '../../support/etl.ts';
 
 export interface SessionResult {
@@ -41,6 +41,7 @@ export async function withSession<T>(
   definition: PipelineDefinition,
   contract: Record<string, unknown> | null,
   use: (session: BatchSession) => Promise<T>,
+  job: Partial<ChildJob> = {},
 ): Promise<T> {
   const workFolder = mkdtempSync(join(tmpdir(), 'flux session-'));
   const objectPath = join(workFolder, 'object');
@@ -54,6 +55,7 @@ export async function withSession<T>(
       objectByteCount: bytes.length,
       workFolder,
       memoryMegabytes: 256,
+      ...job,
     });
     try {
       return await use(session);
