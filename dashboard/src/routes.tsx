@@ -1,15 +1,16 @@
-import { type ComponentType, lazy, Suspense } from 'react';
+import type { ComponentType } from 'react';
 
 import { Page } from './components/page.tsx';
+import { lazyPage } from './lazy-page.tsx';
 import { RunsPage } from './pages/runs.tsx';
 import { Link, useAddress } from './router.tsx';
 
-const RunPage = lazy(() => import('./pages/run/run.tsx'));
-const PipelinesPage = lazy(() => import('./pages/pipelines/pipelines.tsx'));
-const ContractsPage = lazy(() => import('./pages/contracts.tsx'));
-const DataPage = lazy(() => import('./pages/data.tsx'));
-const QueuePage = lazy(() => import('./pages/queue/queue.tsx'));
-const AuditPage = lazy(() => import('./pages/audit.tsx'));
+const RunPage = lazyPage(() => import('./pages/run/run.tsx'));
+const PipelinesPage = lazyPage(() => import('./pages/pipelines/pipelines.tsx'));
+const ContractsPage = lazyPage(() => import('./pages/contracts.tsx'));
+const DataPage = lazyPage(() => import('./pages/data.tsx'));
+const QueuePage = lazyPage(() => import('./pages/queue/queue.tsx'));
+const AuditPage = lazyPage(() => import('./pages/audit.tsx'));
 
 /** What the navigation offers; a page under a scope is shown to those who hold it. */
 export const pages: readonly { href: string; title: string; scope?: string }[] = [
@@ -37,13 +38,7 @@ export function Routes() {
     const found = pattern.exec(path);
     const id = decodeURIComponent(found?.[1] ?? '');
     // The key makes another thing of the same kind another page, with nothing left of the one before.
-    if (found) {
-      return (
-        <Suspense fallback={<p className="loading">Loading …</p>}>
-          <Shown key={id} id={id} />
-        </Suspense>
-      );
-    }
+    if (found) return <Shown key={id} id={id} />;
   }
   return (
     <Page title="There is no such page">

@@ -87,7 +87,9 @@ describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
     // A dialog keeps the focus, and gives it back.
     expect(await page.getByRole('dialog').evaluate((one) => one.contains(document.activeElement))).toBe(true);
     // The browser may be late to tell that it has closed a dialog; a key pressed meanwhile counts.
-    await page.evaluate(() => addEventListener('close', (event) => event.stopPropagation(), { capture: true, once: true }));
+    await page.evaluate(() =>
+      addEventListener('close', (event) => event.stopPropagation(), { capture: true, once: true }),
+    );
     await page.keyboard.press('Escape');
     await expect.poll(() => page.getByRole('dialog').count(), patience).toBe(0);
     expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Rerun');

@@ -55,6 +55,22 @@ describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
     );
   }
 
+  test('a page whose code does not come says so, and comes when it is asked for again', async () => {
+    await signIn(page, stack.url, 'nasa', 'operator');
+    const code = /\/assets\/contracts-[^/]+\.js$/;
+    await page.route(code, (route) => route.abort());
+    const contracts = page.getByRole('navigation').getByRole('link', { name: 'Contracts' });
+    await contracts.click();
+    await page.getByRole('alert').filter({ hasText: 'code cannot be loaded' }).waitFor();
+    // The navigation is still there.
+    await page.getByRole('navigation').getByRole('link', { name: 'Runs' }).click();
+    await page.getByRole('heading', { name: 'Runs' }).waitFor();
+    await page.unroute(code);
+    await page.reload();
+    await contracts.click();
+    await page.getByRole('heading', { name: 'Contracts' }).waitFor();
+  });
+
   test('a view is kept by name over a reload, opens its filter, and goes when it is removed', async () => {
     await signIn(page, stack.url, 'nasa', 'operator');
     await page.getByLabel('Status').selectOption('FAILED');
