@@ -1,17 +1,12 @@
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 
-import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
-import type { Principal } from '../auth/principal.ts';
-import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
+import type { RequestContext } from '../auth/request-context.ts';
 import type { DatasetPackage } from '../domain/package-dataset.ts';
 import { FluxError } from '../errors.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import { formatError, logFailure } from './error-format.ts';
-import { fromHttp } from './http-failure.ts';
+import { AtOnce } from './at-once.ts';
+import { admitBearers, type BearerRouteOptions } from './bearer-routes.ts';
 import type { LiveHooks } from './live-subscriptions.ts';
 import type { OperationGate } from './operation-gate.ts';
-import { type OnRefused, tellRefusal } from './refusals.ts';
-import { requestIds, trustHeaders, userAgentOf } from './request-ids.ts';
 import { sendProblem } from './rest/problem.ts';
 
 /** What packs datasets; main.ts composes it. */
@@ -19,16 +14,10 @@ export interface PackageService<Context> {
   open(context: Context, dataset: string): Promise<DatasetPackage>;
 }
 
-export interface PackageOptions<Context extends RequestContext> {
+export interface PackageOptions<Context extends RequestContext> extends BearerRouteOptions<Context> {
   service: PackageService<Context>;
   gate: OperationGate;
-  authenticator: Authenticator;
-  seal: { keyId: string; key: Buffer };
-  createContext(request: RequestContext): Context;
   live: LiveHooks;
-  logger: Logger;
-  production: boolean;
-  onRefused?: OnRefused;
 }
 
 /** Of one agency in one process: each holds a session of the database while it lasts. */
@@ -44,50 +33,33 @@ export function servePackages<Context extends RequestContext>(
   options: PackageOptions<Context>,
 ): void {
   void server.register(async (scope) => {
-    const principals = new WeakMap<FastifyRequest, Principal>();
-    const atOnce = new Map<string, number>();
+    const { principalOf, contextOf, failed } = admitBearers(scope, options, {
+      needs: 'data:read',
+      refusal: 'A package needs the scope data:read, which your role does not have.',
+    });
+    const atOnce = new AtOnce(
+      atOnceMax,
+      `The agency downloads ${String(atOnceMax)} packages at once already. Wait for one to end.`,
+    );
     const running = new Set<() => void>();
     /** Their refusals are the use case's to record. */
     const handedOn = new WeakSet<FastifyRequest>();
     // A server that stops waits for its answers, and this one may take long.
     scope.addHook('preClose', async () => running.forEach((end) => end()));
-    scope.addHook('onRequest', async (request) => {
-      const principal = await options.authenticator.authenticate(bearerToken(request.headers.authorization));
-      principals.set(request, principal);
-      trustHeaders(request.headers);
-      if (!principal.scopes.has('data:read')) {
-        throw new FluxError('FORBIDDEN', 'A package needs the scope data:read, which your role does not have.');
-      }
-    });
     scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
-      const { requestId, traceId } = requestIds(request.headers);
-      const failure = fromHttp(error);
-      logFailure(options.logger, failure, { requestId, traceId });
-      if (!handedOn.has(request)) tellRefusal(options.onRefused, request, principals.get(request), failure);
-      if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
-      return sendProblem(reply, failure, formatError(failure, { hideSuggestions: options.production, traceId }));
+      const { failure, said } = failed(error, request, reply, handedOn.has(request));
+      return sendProblem(reply, failure, said);
     });
-    const contextOf = (request: FastifyRequest, principal: Principal, signal: AbortSignal): Context =>
-      options.createContext(
-        createRequestContext({
-          principal,
-          seal: options.seal,
-          ...requestIds(request.headers),
-          ip: request.ip,
-          userAgent: userAgentOf(request.headers),
-          signal,
-        }),
-      );
     scope.get<{ Params: { name: string } }>(
       '/v1/datasets/:name/package',
       { exposeHeadRoute: false },
       async (request, reply) => {
-        const principal = principals.get(request) as Principal;
+        const principal = principalOf(request);
         const { agency } = principal;
         const gone = new AbortController();
         const end = (): void => gone.abort();
         reply.raw.once('close', end);
-        const leave = enter(atOnce, agency);
+        const leave = atOnce.enter(agency);
         const unwatch = options.live.watch(principal, end);
         running.add(end);
         const over = (): void => {
@@ -96,7 +68,7 @@ export function servePackages<Context extends RequestContext>(
           running.delete(end);
         };
         try {
-          const context = contextOf(request, principal, gone.signal);
+          const context = contextOf(request, gone.signal);
           const open = (): Promise<DatasetPackage> => {
             handedOn.add(request);
             return options.service.open(context, request.params.name);
@@ -131,24 +103,4 @@ function inTurn(
     throw new FluxError('LIMIT_EXCEEDED', 'Nobody waits for the package any more.');
   };
   return gate.run(agency, work, () => gone.abort());
-}
-
-/** @returns what leaves again, once @throws LIMIT_EXCEEDED */
-function enter(atOnce: Map<string, number>, agency: string): () => void {
-  const count = atOnce.get(agency) ?? 0;
-  if (count >= atOnceMax) {
-    throw new FluxError(
-      'LIMIT_EXCEEDED',
-      `The agency downloads ${String(atOnceMax)} packages at once already. Wait for one to end.`,
-    );
-  }
-  atOnce.set(agency, count + 1);
-  let isIn = true;
-  return () => {
-    if (!isIn) return;
-    isIn = false;
-    const left = (atOnce.get(agency) ?? 1) - 1;
-    if (left > 0) atOnce.set(agency, left);
-    else atOnce.delete(agency);
-  };
 }

@@ -136,44 +136,18 @@ export async function startServer<Context extends RequestContext>(
     createContext,
     ...refusals,
   });
-  if (deps.uploads) {
-    serveUploads(server, {
-      service: deps.uploads,
-      authenticator,
-      seal,
-      createContext,
-      logger,
-      production,
-      ...refusals,
-    });
-  }
-  if (deps.packages) {
-    servePackages(server, {
-      service: deps.packages,
-      gate,
-      authenticator,
-      seal,
-      createContext,
-      live,
-      logger,
-      production,
-      ...refusals,
-    });
-  }
-  serveRest(server, { schema, gate, authenticator, seal, createContext, logger, production, ...refusals });
+  const bearers = { authenticator, seal, createContext, logger, production, ...refusals };
+  if (deps.uploads) serveUploads(server, { ...bearers, service: deps.uploads });
+  if (deps.packages) servePackages(server, { ...bearers, service: deps.packages, gate, live });
+  serveRest(server, { ...bearers, schema, gate });
   const sockets = serveGraphqlOverWebSocket(server.server, {
     path: graphqlPath,
     schema,
     gate,
     documents,
     sharing,
-    authenticator,
-    seal,
-    createContext,
     live,
-    logger,
-    production,
-    ...refusals,
+    ...bearers,
   });
   serveHealth(
     server,

@@ -1,18 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify';
 
-import { type Authenticator, bearerToken } from '../auth/authenticator.ts';
-import type { Principal } from '../auth/principal.ts';
-import { createRequestContext, type RequestContext } from '../auth/request-context.ts';
+import type { RequestContext } from '../auth/request-context.ts';
 import type { Upload } from '../db/uploads.ts';
 import type { UploadRequest } from '../domain/receive-upload.ts';
 import { FluxError } from '../errors.ts';
-import type { Logger } from '../telemetry/logger.ts';
-import { formatError, logFailure, statusOf } from './error-format.ts';
-import { fromHttp } from './http-failure.ts';
-import { type OnRefused, tellRefusal } from './refusals.ts';
-import { requestIds, trustHeaders, userAgentOf } from './request-ids.ts';
+import { AtOnce } from './at-once.ts';
+import { admitBearers, type BearerRouteOptions } from './bearer-routes.ts';
+import { statusOf } from './error-format.ts';
 import { problemOf, problemType } from './rest/problem.ts';
 
 /** What takes uploads in; main.ts composes it. */
@@ -21,14 +17,8 @@ export interface UploadService<Context> {
   find(context: Context, name: string): Promise<Upload | null>;
 }
 
-export interface UploadOptions<Context extends RequestContext> {
+export interface UploadOptions<Context extends RequestContext> extends BearerRouteOptions<Context> {
   service: UploadService<Context>;
-  authenticator: Authenticator;
-  seal: { keyId: string; key: Buffer };
-  createContext(request: RequestContext): Context;
-  logger: Logger;
-  production: boolean;
-  onRefused?: OnRefused;
 }
 
 export const uploadsPath = '/v1/uploads';
@@ -44,57 +34,33 @@ export function serveUploads<Context extends RequestContext>(
   options: UploadOptions<Context>,
 ): void {
   void server.register(async (scope) => {
-    const principals = new WeakMap<FastifyRequest, Principal>();
-    const atOnce = new Map<string, number>();
+    const { principalOf, contextOf, failed } = admitBearers(scope, options, {
+      needs: 'run:write',
+      refusal: 'Uploads need the scope run:write, which your role does not have.',
+    });
+    const atOnce = new AtOnce(
+      atOnceMax,
+      `The agency sends ${String(atOnceMax)} files at once already. Wait for one to end.`,
+    );
+    // What has arrived is written down even for who has gone.
+    const never = new AbortController().signal;
     scope.removeAllContentTypeParsers();
     // The body stays a stream.
     scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
-    scope.addHook('onRequest', async (request) => {
-      const principal = await options.authenticator.authenticate(bearerToken(request.headers.authorization));
-      principals.set(request, principal);
-      trustHeaders(request.headers);
-      if (!principal.scopes.has('run:write')) {
-        throw new FluxError('FORBIDDEN', 'Uploads need the scope run:write, which your role does not have.');
-      }
-    });
     scope.setErrorHandler<FastifyError | FluxError>((error, request, reply) => {
-      const { requestId, traceId } = requestIds(request.headers);
-      const failure = fromHttp(error);
-      logFailure(options.logger, failure, { requestId, traceId });
-      tellRefusal(options.onRefused, request, principals.get(request), failure);
-      if (failure.code === 'UNAUTHENTICATED') void reply.header('www-authenticate', 'Bearer realm="flux"');
+      const { failure, said } = failed(error, request, reply);
       const { uploadOffset } = failure.details;
       if (typeof uploadOffset === 'string') void reply.header('upload-offset', uploadOffset);
       const status = failure.code === 'NOT_FOUND' ? 404 : uploadOffset === undefined ? statusOf(failure) : 409;
-      const problem = problemOf(status, formatError(failure, { hideSuggestions: options.production, traceId }));
+      const problem = problemOf(status, said);
       // What is left of the body is not read.
       return reply.code(status).header('connection', 'close').type(problemType).send(JSON.stringify(problem));
     });
-    const contextOf = (request: FastifyRequest, principal: Principal): Context =>
-      options.createContext(
-        createRequestContext({
-          principal,
-          seal: options.seal,
-          ...requestIds(request.headers),
-          ip: request.ip,
-          userAgent: userAgentOf(request.headers),
-          // What has arrived is written down even for who has gone.
-          signal: new AbortController().signal,
-        }),
-      );
     scope.put<{ Params: { name: string } }>(`${uploadsPath}/:name`, async (request, reply) => {
-      const principal = principals.get(request) as Principal;
-      const { agency } = principal;
-      const running = atOnce.get(agency) ?? 0;
-      if (running >= atOnceMax)
-        throw new FluxError(
-          'LIMIT_EXCEEDED',
-          `The agency sends ${String(atOnceMax)} files at once already. Wait for one to end.`,
-        );
-      atOnce.set(agency, running + 1);
+      const leave = atOnce.enter(principalOf(request).agency);
       try {
         const range = rangeOf(request.headers);
-        const upload = await options.service.receive(contextOf(request, principal), {
+        const upload = await options.service.receive(contextOf(request, never), {
           name: request.params.name,
           ...range,
           sha256: digestOf(request.headers['repr-digest']),
@@ -102,14 +68,11 @@ export function serveUploads<Context extends RequestContext>(
         });
         return await answer(reply, upload, upload.status === 'COMPLETE' ? 201 : 202);
       } finally {
-        atOnce.set(agency, (atOnce.get(agency) ?? 1) - 1);
+        leave();
       }
     });
     scope.head<{ Params: { name: string } }>(`${uploadsPath}/:name`, async (request, reply) => {
-      const upload = await options.service.find(
-        contextOf(request, principals.get(request) as Principal),
-        request.params.name,
-      );
+      const upload = await options.service.find(contextOf(request, never), request.params.name);
       if (upload === null) throw new FluxError('NOT_FOUND', `There is no upload ${request.params.name}.`);
       return answer(reply, upload, 200);
     });

@@ -13,6 +13,7 @@ import { sealForAudit } from '../../src/auth/tenant-context.ts';
 import { createLakeCopies } from '../../src/db/lake-copy.ts';
 import { sealKey } from '../../src/db/migrate.ts';
 import { sql } from '../../src/db/sql.ts';
+import { recordRequestRefusal } from '../../resolvers/context.ts';
 import { packageDataset, type PackageDeps } from '../../src/domain/package-dataset.ts';
 import { startRun } from '../../src/domain/start-run.ts';
 import { type ApiServer, startApiServer } from '../support/api-server.ts';
@@ -86,6 +87,7 @@ beforeAll(async () => {
   api = await startApiServer(database, {
     issuers: [{ issuer, agencies: ['noaa', 'usgs'] }],
     packages: { open: (context, name) => packageDataset(deps, context, name) },
+    onRefused: (asker, error) => recordRequestRefusal(activity, asker, error),
   });
   const merge = to('tides', 'merge', { key: ['id'] });
   await load(noaa, 'tides', odd, merge);
@@ -278,6 +280,12 @@ describe('who gets what', () => {
     const response = await ask('tides', { role: 'viewer' });
     expect(response.status).toBe(403);
     expect(await response.json()).toMatchObject({ code: 'FORBIDDEN' });
+    await expect
+      .poll(async () => {
+        await activity.flush();
+        return (await auditBodies(database, 'noaa')).filter((entry) => entry['errorCode'] === 'FORBIDDEN');
+      })
+      .toEqual([expect.objectContaining({ role: 'viewer', success: false })]);
   });
 
   it('refuses who brings no token', async () => {
@@ -347,6 +355,33 @@ describe('a package under way', () => {
     const { records, descriptor } = openPackage(await buffer(content));
     expect([records.length, descriptor.sources?.length]).toEqual([600_001, 1]);
     await expect.poll(() => sessions()).toBe(0);
+  });
+
+  it('holds what its loads held when they were listed, whatever a merge takes out of them before the first record is read', async () => {
+    const merge = to('merged', 'merge', { key: ['id'] });
+    await load(noaa, 'merged', [{ id: 1, note: 'first' }, { id: 2 }], merge);
+    const late: PackageDeps = {
+      ...deps,
+      copies: {
+        async open(asked) {
+          const copy = await deps.copies.open(asked);
+          return {
+            ...copy,
+            async lookAt(snapshot) {
+              await copy.lookAt(snapshot);
+              await load(noaa, 'merged-more', [{ id: 1, note: 'second' }], merge);
+            },
+          };
+        },
+      },
+    };
+    const { content } = await packageDataset(late, contextOf(database, 'noaa', { api: apiDeps(database) }), 'merged');
+    const { records } = openPackage(await buffer(content));
+    expect(records.map(({ id, note }) => [id, note])).toEqual([
+      ['1', 'first'],
+      ['2', ''],
+    ]);
+    expect((await download('merged')).records.map(({ note }) => note)).toEqual(['', 'second']);
   });
 
   it('gives way to a run that replaces the dataset', async () => {

@@ -10,6 +10,7 @@ import { createRevocations, refuseRevoked } from '../../src/domain/revocations.t
 import { type Hints, startHints } from '../../src/events/listen.ts';
 import { type ServerConfig, startServer } from '../../src/server/start-server.ts';
 import type { PackageService } from '../../src/server/packages.ts';
+import type { OnRefused } from '../../src/server/refusals.ts';
 import type { UploadService } from '../../src/server/uploads.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { apiDeps, quiet } from './api.ts';
@@ -32,6 +33,7 @@ export interface ApiServerOptions extends Partial<ServerConfig> {
   hints?: Hints;
   uploads?: UploadService<Context>;
   packages?: PackageService<Context>;
+  onRefused?: OnRefused;
 }
 
 /** One API process' worth of the real thing: the schema, the transports, revocations and live subscriptions, on pools of its own. */
@@ -43,6 +45,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
     environment = 'production',
     uploads,
     packages,
+    onRefused,
     ...config
   } = options;
   const log: string[] = [];
@@ -84,6 +87,7 @@ export async function startApiServer(database: TestDatabase, options: ApiServerO
       createContext: (request) => createContext(api, request),
       ...(uploads ? { uploads } : {}),
       ...(packages ? { packages } : {}),
+      ...(onRefused ? { onRefused } : {}),
       readiness: {},
       logger,
     },
