@@ -6,8 +6,10 @@ import type { ReadableStream } from 'node:stream/web';
 
 import type { Command } from 'commander';
 
-import { runningSha256 } from '../../crypto/hash.ts';
+import { everyPage } from '#sdk';
+
 import { FluxError } from '../../errors.ts';
+import { type Measured, Sha256Meter } from '../../packages/sha256-meter.ts';
 import { type ApiOptions, withApi, withApiOptions } from '../api.ts';
 import { print, printJson } from '../output.ts';
 import { stopSignal } from '../stop-signal.ts';
@@ -32,13 +34,8 @@ export function addDatasets(program: Command): void {
 
 async function list(options: ApiOptions): Promise<void> {
   await withApi(options, async ({ flux }) => {
-    const found: { name: string; recordCount: string; loadCount: number; publishedAt: string | null }[] = [];
-    for (let after: string | null = null; ;) {
-      const page: Awaited<ReturnType<typeof flux.api.datasets>> = await flux.api.datasets({ first: 100, after });
-      found.push(...page.edges.map(({ node }) => node));
-      if (!page.pageInfo.hasNextPage) break;
-      after = page.pageInfo.endCursor ?? null;
-    }
+    const found: { name: string; recordCount: string; loadCount: number }[] = [];
+    for await (const one of everyPage((after) => flux.api.datasets({ first: 100, after }))) found.push(one);
     if (options.json) return printJson(found);
     for (const { name, recordCount, loadCount } of found)
       print(`${name}  ${recordCount} records, ${String(loadCount)} loads`);
@@ -53,17 +50,9 @@ async function save(name: string, options: PackageOptions): Promise<void> {
     await refuseExisting(file, options.force === true);
     const { content } = await flux.datasets.package(name, { signal });
     const part = `${file}.${String(process.pid)}.part`;
-    const hash = runningSha256();
-    let bytes = 0;
-    const measured = async function* (pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-      for await (const piece of pieces) {
-        hash.update(piece);
-        bytes += piece.length;
-        yield piece;
-      }
-    };
+    const meter = new Sha256Meter();
     try {
-      await pipeline(Readable.fromWeb(content as ReadableStream), measured, createWriteStream(part, { flags: 'wx' }), {
+      await pipeline(Readable.fromWeb(content as ReadableStream), meter, createWriteStream(part, { flags: 'wx' }), {
         signal,
       }).catch((cause: unknown) => {
         throw brokenOff(name, cause);
@@ -74,7 +63,7 @@ async function save(name: string, options: PackageOptions): Promise<void> {
     } finally {
       await rm(part, { force: true });
     }
-    const sha256 = hash.digest().toString('hex');
+    const { bytes, sha256 } = meter.measured as Measured;
     if (options.json) printJson({ dataset: name, file, bytes, sha256 });
     else print(`${file}: ${String(bytes)} bytes, SHA-256 ${sha256}`);
   });
