@@ -4,7 +4,7 @@ import { isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { FluxError } from '../errors.ts';
 import type { SourceConnector, SourceRequest, SourceStream } from './source.ts';
 
-const blockBytes = 1 << 18;
+const blockBytes = 1 << 20;
 
 /**
  * Files below the roots of a connection, each of which must lie below a folder that the operator allows the agency
@@ -129,19 +129,29 @@ async function* readWhole(
   file: FileHandle,
   before: Stats,
 ): AsyncGenerator<Uint8Array> {
+  let next: Promise<{ bytesRead: number }> | null = null;
   try {
     let byteCount = 0;
-    // One for all of them: fresh ones stay until the next collection, 60 MB of a worker's memory.
-    const buffer = Buffer.allocUnsafeSlow(blockBytes);
+    // Two for all of them, one is read while the other is used: fresh ones stay until the next collection, 60 MB of a worker's memory.
+    const buffers = [Buffer.allocUnsafeSlow(blockBytes), Buffer.allocUnsafeSlow(blockBytes)] as const;
+    let current: Buffer = buffers[0];
+    next = file.read({ buffer: current, length: blockBytes });
     for (;;) {
       request.signal.throwIfAborted();
-      const { bytesRead } = await file.read({ buffer, length: blockBytes });
+      const { bytesRead } = await next;
       if (bytesRead === 0) break;
       byteCount += bytesRead;
-      yield buffer.subarray(0, bytesRead);
+      const block = current.subarray(0, bytesRead);
+      current = current === buffers[0] ? buffers[1] : buffers[0];
+      next = file.read({ buffer: current, length: blockBytes });
+      // Awaited in the next turn; until then a failure must not count as unhandled.
+      next.catch(() => undefined);
+      yield block;
     }
     await checkUnchanged(request.source.path, path, before, byteCount);
   } finally {
+    // Nothing is read into a block that nobody holds any more, nor from a file that is closed.
+    await next?.catch(() => undefined);
     await file.close();
   }
 }

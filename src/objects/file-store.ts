@@ -5,7 +5,8 @@ import { deriveKey } from '../crypto/aead.ts';
 import { hmacSha256 } from '../crypto/mac.ts';
 import { randomBytes, randomUuid } from '../crypto/random.ts';
 import { FluxError } from '../errors.ts';
-import { readHeader, withNewFile, writePlain, writeSealed } from './object-file.ts';
+import { withNewFile } from './new-file.ts';
+import { readHeader, writePlain, writeSealed } from './object-file.ts';
 import { type DataKey, type ObjectStore, shelfOf, type StoredObject } from './object-store.ts';
 import { corrupted } from './sealed-file.ts';
 import { keyVersionOf, openHeader, segmentBytesDefault } from './sealed-format.ts';
@@ -112,7 +113,11 @@ export function createFileStore({
     adopt: (address, { byteCount, bytes }) =>
       besides(async (partial) => {
         await withNewFile(partial, async (file) => {
-          for await (const piece of bytes) await file.writeFile(piece);
+          let at = 0;
+          for await (const piece of bytes) {
+            await file.write(piece, at);
+            at += piece.length;
+          }
         });
         const { size } = await stat(partial);
         if (size !== byteCount) throw brokenOff(address, { byteCount, found: size });

@@ -1,8 +1,9 @@
 /** One object's file: its content, sealed or plain, and what its header says. */
-import { type FileHandle, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 
 import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
+import { withNewFile } from './new-file.ts';
 import type { StoredObject } from './object-store.ts';
 import { writeSegments } from './sealed-file.ts';
 import { type DataKey, encodeHeader, headerByteCount, newSeal } from './sealed-format.ts';
@@ -14,10 +15,17 @@ export async function writePlain(
   addressOf: (sha256: string) => string,
 ): Promise<StoredObject> {
   return withNewFile(path, async (file) => {
-    const content = counted(bytes);
-    for await (const piece of content.bytes) await file.writeFile(piece);
-    const { sha256, byteCount } = content.counted();
-    return { address: addressOf(sha256.toString('hex')), sha256: sha256.toString('hex'), byteCount, keyVersion: null };
+    const hash = runningSha256();
+    let byteCount = 0;
+    for await (const piece of bytes) {
+      // The digest goes on while the system copies.
+      const written = file.write(piece, byteCount);
+      hash.update(piece);
+      byteCount += piece.length;
+      await written;
+    }
+    const sha256 = hash.digest().toString('hex');
+    return { address: addressOf(sha256), sha256, byteCount, keyVersion: null };
   });
 }
 
@@ -33,21 +41,9 @@ export async function writeSealed(
     await writeSegments(file, seal, content.bytes);
     const { sha256, byteCount } = content.counted();
     const address = how.addressOf(sha256.toString('hex'));
-    await file.write(encodeHeader(seal, { address, sha256, byteCount }), 0, headerByteCount, 0);
+    await file.write(encodeHeader(seal, { address, sha256, byteCount }), 0);
     return { address, sha256: sha256.toString('hex'), byteCount, keyVersion: how.dataKey.version };
   });
-}
-
-/** A new file that is on disk when this returns. */
-export async function withNewFile<T>(path: string, write: (file: FileHandle) => Promise<T>): Promise<T> {
-  const file = await open(path, 'wx', 0o600);
-  try {
-    const result = await write(file);
-    await file.sync();
-    return result;
-  } finally {
-    await file.close();
-  }
 }
 
 /** The bytes as they pass, with their digest and count afterwards. */

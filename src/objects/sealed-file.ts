@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 
 import { openSegment, sealSegment, type SegmentKey, segmentOverhead } from '../crypto/segments.ts';
 import { FluxError } from '../errors.ts';
 import type { ByteFile } from './byte-file.ts';
+import type { NewFile } from './new-file.ts';
 import { headerByteCount, type ObjectSeal, sealedByteCount, segmentCountOf } from './sealed-format.ts';
 
 /**
@@ -74,37 +74,47 @@ export async function* readSealed(path: string, seal: ObjectSeal): AsyncGenerato
 
 /** Writes content in sealed segments behind the place of the header, which is known only when the content has ended. */
 export async function writeSegments(
-  file: FileHandle,
+  file: NewFile,
   seal: SegmentKey & { segmentBytes: number },
   content: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   let at = headerByteCount;
   let index = 0;
+  let writing = Promise.resolve();
+  /** One segment is sealed while the one before it is written. */
   const write = async (segment: Buffer, last: boolean): Promise<void> => {
     const sealed = sealSegment(seal, { index, last }, segment);
-    for (let written = 0; written < sealed.length;) {
-      const { bytesWritten } = await file.write(sealed, written, sealed.length - written, at + written);
-      written += bytesWritten;
-    }
+    const before = writing;
+    const position = at;
     at += sealed.length;
     index += 1;
+    await before;
+    writing = file.write(sealed, position);
+    // Awaited with the next segment, or at the end; until then a failure must not count as unhandled.
+    writing.catch(() => undefined);
   };
   const segment = Buffer.allocUnsafe(seal.segmentBytes);
   let used = 0;
-  for await (const piece of content) {
-    for (let taken = 0; taken < piece.length;) {
-      // A full segment waits for one more byte: only then is it known not to be the last.
-      if (used === segment.length) {
-        await write(segment, false);
-        used = 0;
+  try {
+    for await (const piece of content) {
+      for (let taken = 0; taken < piece.length;) {
+        // A full segment waits for one more byte: only then is it known not to be the last.
+        if (used === segment.length) {
+          await write(segment, false);
+          used = 0;
+        }
+        const part = piece.subarray(taken, taken + segment.length - used);
+        segment.set(part, used);
+        used += part.length;
+        taken += part.length;
       }
-      const part = piece.subarray(taken, taken + segment.length - used);
-      segment.set(part, used);
-      used += part.length;
-      taken += part.length;
     }
+    await write(segment.subarray(0, used), true);
+  } finally {
+    // Whoever closes the file after a failure closes it under no write.
+    await writing.catch(() => undefined);
   }
-  await write(segment.subarray(0, used), true);
+  await writing;
 }
 
 export function corrupted(why: string): FluxError {

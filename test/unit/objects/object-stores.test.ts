@@ -113,6 +113,7 @@ describe.each([
     ['nothing', 0],
     ['a byte', 1],
     ['many bytes', 300_000],
+    ['more than the disk is asked to take at once', 40 * mebibyte + 1],
   ])('gives back %s, sealed and plain', async (_name, length) => {
     const store = open();
     const content = randomBytes(length);
