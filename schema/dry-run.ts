@@ -83,7 +83,7 @@ const PersonalDataColumnRef = builder
   });
 
 const DryRunSampleRef = builder.objectRef<DryRunPlan['sample']>('DryRunSample').implement({
-  description: 'What the first records show.',
+  description: 'What records from all over the source show.',
   auth: read,
   fields: (t) => ({
     recordsRead: t.exposeInt('recordsRead', { nullable: false, description: 'Records of the sample.' }),
@@ -92,6 +92,21 @@ const DryRunSampleRef = builder.objectRef<DryRunPlan['sample']>('DryRunSample').
     recordsFiltered: t.exposeInt('recordsFiltered', {
       nullable: false,
       description: 'Those that a declared rule would leave out.',
+    }),
+    places: t.exposeInt('places', {
+      description:
+        'Stretches of records beside each other that were looked at, evenly over the source; null of a dry run of an older version, as the fields below.',
+    }),
+    firstRecord: t.field({
+      type: 'BigInt',
+      description: 'The first record that was looked at, by its number.',
+      resolve: ({ firstRecord }) => big(firstRecord),
+    }),
+    lastRecord: t.field({ type: 'BigInt', description: 'The last one.', resolve: ({ lastRecord }) => big(lastRecord) }),
+    widestGap: t.field({
+      type: 'BigInt',
+      description: 'The most records beside each other that nobody looked at.',
+      resolve: ({ widestGap }) => big(widestGap),
     }),
     findings: t.expose('findings', {
       type: [ContractFindingRef],
@@ -219,7 +234,7 @@ export const DryRunPlanRef = builder.objectRef<DryRunPlan>('DryRunPlan').impleme
     sample: t.expose('sample', {
       type: DryRunSampleRef,
       nullable: false,
-      description: 'What its first records show; at most 10000 of them.',
+      description: 'What records from all over it show: at most 10000, or all where only new ones count.',
     }),
     destination: t.expose('destination', {
       type: DestinationRef,
@@ -228,6 +243,6 @@ export const DryRunPlanRef = builder.objectRef<DryRunPlan>('DryRunPlan').impleme
   }),
 });
 
-function big(count: number | null): bigint | null {
-  return count === null ? null : BigInt(count);
+function big(count: number | null | undefined): bigint | null {
+  return count === null || count === undefined ? null : BigInt(count);
 }

@@ -17,7 +17,7 @@ export async function countOpenRejected(db: Queryable, { agencyId, runId }: RunK
   return rows[0]?.open ?? 0;
 }
 
-/** The first of a run's rejected records that have not landed, in the order of their numbers; none is taken. */
+/** Of a run's rejected records that have not landed every so many-th, so that there are `limit` at most, in the order of their numbers; none is taken. */
 export async function listOpenRejected(
   db: Queryable,
   { agencyId, runId }: RunKey,
@@ -25,12 +25,15 @@ export async function listOpenRejected(
 ): Promise<{ recordNo: number; byteOffset: number | null }[]> {
   const { rows } = await db.query<{ recordNo: bigint; byteOffset: bigint | null }>(sql`
     select record_no as "recordNo", byte_offset as "byteOffset"
-    from flux.rejected_records
-    where agency_id = ${agencyId}
-      and run_id = ${runId}
-      and landed_by is null
+    from (
+      select record_no, byte_offset, row_number() over (order by record_no) - 1 as place, count(*) over () as total
+      from flux.rejected_records
+      where agency_id = ${agencyId}
+        and run_id = ${runId}
+        and landed_by is null
+    ) open
+    where place % ceil(total / ${limit}::numeric)::bigint = 0
     order by record_no
-    limit ${limit}
   `);
   return rows.map(({ recordNo, byteOffset }) => ({
     recordNo: Number(recordNo),

@@ -21,8 +21,10 @@ import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from '
 import { nameFailure } from './name-failure.ts';
 import { shapeOf, transformsOf, writesParts, type Written } from './output-shape.ts';
 import { sampleOf } from './sample.ts';
+import { type Sampled, takeSample } from './take-sample.ts';
+import type { Surveyed } from './ingest/spread.ts';
 import type { DryRunSample } from './staged-types.ts';
-import { countSteps } from './step-counts.ts';
+import { countSteps, declaredSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
 import { openJobReader, readContract } from './job-reader.ts';
 import { readCursor } from './read-cursor.ts';
@@ -146,18 +148,7 @@ export class BatchSession {
   }
 
   get #steps(): StepDeclaration[] {
-    const { stage = 'FULL', staged } = this.#job;
-    const read: StepDeclaration[] = !staged
-      ? [
-          { stage: 'INGEST', step: 'read', kind: 'read' },
-          ...(this.#since ? [{ stage: 'INGEST', step: 'pass over', kind: 'filter' } as const] : []),
-          { stage: 'INGEST', step: 'validate', kind: 'validate' },
-        ]
-      : [{ stage: stage === 'FULL' ? 'TRANSFORM' : stage, step: 'read_parts', kind: 'read' }];
-    const write: StepDeclaration = writesParts(this.#job)
-      ? { stage: stage === 'INGEST' ? stage : 'TRANSFORM', step: 'write_parts', kind: 'write' }
-      : { stage: 'EXPORT', step: 'write', kind: 'write' };
-    return [...read, ...this.#chain.steps, write];
+    return declaredSteps(this.#job, { passesOver: this.#since !== null, transforms: this.#chain.steps });
   }
 
   get #recordsPerBatch(): number {
@@ -186,9 +177,10 @@ export class BatchSession {
   }
 
   async survey(): Promise<SourceSurvey> {
-    const { recordsTotal, marks } = await this.#reader.survey(this.#recordsPerBatch);
+    const { recordsTotal, marks, ...more } = await this.#reader.survey(this.#recordsPerBatch);
     return {
       recordsTotal,
+      ...more,
       ...this.describe(),
       ranges: cutRanges(marks, recordsTotal),
     };
@@ -212,9 +204,12 @@ export class BatchSession {
   }
 
   /** Prepares the next batch. The file of the batch before stays until the parent removes it. */
-  async next(records = this.#recordsPerBatch): Promise<PreparedBatch> {
+  async next(): Promise<PreparedBatch> {
+    return this.#prepare(await this.#reader.next(this.#recordsPerBatch));
+  }
+
+  async #prepare(chunk: Chunk): Promise<PreparedBatch> {
     this.#batchNo += 1;
-    const chunk = await this.#reader.next(records);
     const extension = writesParts(this.#job) ? 'parquet' : 'csv';
     const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.${extension}`);
     try {
@@ -245,22 +240,26 @@ export class BatchSession {
     }
   }
 
-  /** The first records of a range, and what they show. */
-  async sample(range: Range, records: number): Promise<DryRunSample> {
+  /** What records from all over the source show. @param surveyed null: the range's chosen records are looked at */
+  async sample(range: Range, surveyed: Surveyed | null, recordsMax: number): Promise<DryRunSample> {
+    if (surveyed === null) await this.start(range, null);
+    const sampled = await this.takeSample(surveyed, recordsMax);
+    return sampleOf(this.#session, sampled, this.#output);
+  }
+
+  /** The records of a sample; for steps that need all of them the good ones stand in the batch's file. */
+  async takeSample(surveyed: Surveyed | null, recordsMax: number): Promise<Sampled> {
     this.#sampling = true;
-    await this.start(range, null);
-    let batch = await this.next(Math.min(records, this.#recordsPerBatch));
-    // Records that an earlier run has read say nothing of what this one would load.
-    while (this.#since && batch.goodCount === 0 && !batch.last) batch = await this.next();
-    const columns = this.#output.map(({ name }) => name);
-    if (!(this.#reader instanceof WantedReader)) return sampleOf(this.#session, batch, columns);
-    // Chosen records come a few at a time.
-    await this.#session.run('create or replace temp table _flux_sample as select * from _flux_batch');
-    for (let seen = batch.recordsRead; !batch.last && seen < records; seen += batch.recordsRead) {
-      batch = await this.next(records - seen);
-      await this.#session.run('insert into _flux_sample select * from _flux_batch');
-    }
-    return sampleOf(this.#session, batch, columns, '_flux_sample');
+    const sampling = {
+      session: this.#session,
+      reader: this.#reader,
+      passesOver: this.#since !== null,
+      recordsPerBatch: this.#recordsPerBatch,
+      prepare: (chunk: Chunk) => this.#prepare(chunk),
+    };
+    const sampled = await takeSample(sampling, surveyed, recordsMax);
+    if (this.#job.gathers !== undefined) await this.#writeGood(sampled.batch.goodFile);
+    return sampled;
   }
 
   close(): void {

@@ -46,7 +46,7 @@ async function perform(request: ChildRequest): Promise<unknown> {
   if (request.ask === 'discover') return session instanceof BatchSession ? session.discover(request.known) : [];
   if (request.ask === 'newest') return session instanceof BatchSession ? session.newest(request.range) : null;
   if (request.ask === 'survey') return session.survey();
-  if (request.ask === 'sample') return session.sample(request.range, request.records);
+  if (request.ask === 'sample') return session.sample(request.range, request.surveyed, request.records);
   if (request.ask === 'start') return start(session, request);
   if (ahead === null) throw new Error('asked before it was started');
   return ahead.take();

@@ -14,10 +14,10 @@ import type {
 } from './engine-types.ts';
 import type { EvolvedField } from './evolved-contract.ts';
 import { type FieldQuestions, findEvolved } from './find-evolved.ts';
+import type { Surveyed } from './ingest/spread.ts';
 import { columnName } from './ingest/column-names.ts';
 import { KeptChild, type OpenedChild } from './kept-child.ts';
-import { withPlaces } from './open-input.ts';
-import type { OutputShape, PreparedBatch, Range, SampleReply, SourceSurvey } from './protocol.ts';
+import type { OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
 import {
   type EngineDeps,
   type EtlDeps,
@@ -25,16 +25,15 @@ import {
   leaveChild,
   openChild,
   stepTimeoutMsDefault,
+  surveyTimeoutMsDefault,
   withChild,
 } from './open-child.ts';
+import { partsOf, readRange } from './ranges.ts';
+import { askSample, lookAgain, lookBeforeLoading, sampleApart, surveyedOf } from './look-for-personal-data.ts';
 import { SpareChild } from './spare-child.ts';
 import { refusesPersonalData, requireNoPersonalColumns } from './refuse-personal-data.ts';
 import { createSourcePins, type SourcePins } from './source-pins.ts';
 import { cutWanted } from './wanted-records.ts';
-
-const surveyTimeoutMsDefault = 3_600_000;
-/** Enough to meet what is wrong with a source, and one batch. */
-const sampleRecords = 10_000;
 
 /** The ETL engine: files in, DuckDB children between, batches out. */
 export function createEtlEngine(given: EtlDeps): EtlEngine {
@@ -56,7 +55,7 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
       );
       return { address, sha256, byteCount, keyVersion };
     },
-    requireNoPersonalData: (request, range) => requireNonePersonal(deps, request, range),
+    requireNoPersonalData: (request, range) => lookAgain(deps, request, range),
     describeOutput: (request) =>
       withChild(deps, request, (child) => child.ask<OutputShape>({ ask: 'describe' }, stepTimeoutMsDefault)),
     dryRun: (request) => dryRun(deps, pins, request),
@@ -69,32 +68,19 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
 
 async function planSource(deps: EngineDeps, asked: PlanRequest): Promise<SourcePlan> {
   const request = await findEvolved(asked, askingFields(deps));
-  const plan = await withIncrement(deps, request, await survey(deps, request));
-  await requireNonePersonal(deps, request, plan.ranges[0]);
-  return plan;
+  const { plan, surveyed } = await survey(deps, request);
+  const increased = await withIncrement(deps, request, plan);
+  await lookBeforeLoading(deps, request, { first: plan.ranges[0], surveyed });
+  return increased;
 }
 
-/** Looks at the first records as a dry run does, in a child of its own: one that has sampled writes no batches. */
-async function requireNonePersonal(
-  deps: EngineDeps,
-  { runId: _keptBy, ...request }: PlanRequest,
-  first: SourcePlan['ranges'][number] | undefined,
-): Promise<void> {
-  if (!first || !refusesPersonalData(request.definition, request.stage)) return;
-  const range = readRange(first);
-  const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
-  const ask = { ask: 'sample', range, records: sampleRecords } as const;
-  const { personalData } = await withChild(deps, request, (child) => child.ask<SampleReply>(ask, timeoutMs), range);
-  requireNoPersonalColumns(request.definition, personalData);
-}
-
-async function survey(deps: EngineDeps, request: PlanRequest): Promise<SourcePlan> {
+async function survey(deps: EngineDeps, request: PlanRequest): Promise<{ plan: SourcePlan; surveyed: Surveyed }> {
   return withChild(deps, request, async (child, contentBytes) => {
     const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
     const { recordsTotal, columns, steps, staged, ranges } = survey;
     requireCount(request.object, recordsTotal);
     requireRoom(columns);
-    return {
+    const plan = {
       recordsTotal,
       bytesTotal: contentBytes,
       columns,
@@ -110,6 +96,7 @@ async function survey(deps: EngineDeps, request: PlanRequest): Promise<SourcePla
         ...(request.since ? { since: request.since } : {}),
       })),
     };
+    return { plan, surveyed: surveyedOf(survey, contentBytes) };
   });
 }
 
@@ -164,13 +151,7 @@ function requireCount(object: PlanRequest['object'], recordsTotal: number): void
   );
 }
 
-/** The parts of a stage's input that a range reads, each with the number of records before it. */
-function partsOf({ staged }: PlanRequest, { record, records }: Range): { parts?: (StagedPart & { before: number })[] } {
-  if (!staged) return {};
-  return { parts: withPlaces(staged.parts).filter((part) => part.before >= record && part.before < record + records) };
-}
-
-/** Reads the source into the work folder, surveys it, and looks at its first records. Nothing is kept. */
+/** Reads the source into the work folder, surveys it, and looks at records from all over it. Nothing is kept. */
 async function dryRun(deps: EngineDeps, pins: SourcePins, { pin, ...request }: DryRunRequest): Promise<DryRunReport> {
   const folder = await mkdtemp(join(request.workFolder, 'dry-'));
   try {
@@ -182,13 +163,9 @@ async function dryRun(deps: EngineDeps, pins: SourcePins, { pin, ...request }: D
     return await withChild(deps, planned, async (child, contentBytes) => {
       const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
       const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, timeoutMs);
-      const [first] = survey.ranges;
-      const range = { ...(first ?? { from: {}, record: 0, records: 0 }), ...(first ? partsOf(planned, first) : {}) };
-      const ask = { ask: 'sample', range, records: sampleRecords } as const;
+      const surveyed = surveyedOf(survey, contentBytes);
       // Planning opens none of the parts.
-      const sample = await (planned.staged
-        ? withChild(deps, planned, (reader) => reader.ask<SampleReply>(ask, timeoutMs), range)
-        : child.ask<SampleReply>(ask, timeoutMs));
+      const sample = await (planned.staged ? sampleApart(deps, planned, surveyed) : askSample(deps, child, surveyed));
       if (refusesPersonalData(request.definition, request.stage))
         requireNoPersonalColumns(request.definition, sample.personalData);
       return {
@@ -280,24 +257,4 @@ async function storePart(
   if ((stage !== 'INGEST' && stage !== 'TRANSFORM') || goodCount === 0) return null;
   if (agency === undefined) throw new FluxError('INTERNAL', `Stage ${stage} writes parts, and nobody said whose.`);
   return { ...(await objects.put(agency, createReadStream(goodFile), dataKey)), records: goodCount };
-}
-
-function readRange(range: BatchesRequest['range']): Range {
-  const { from, record, records, following, clusters, parts, evolved, since } = range as Partial<Range>;
-  if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
-    throw new FluxError(
-      'CHECKPOINT_INCOMPATIBLE',
-      `Expected a range of this engine, found ${JSON.stringify(range).slice(0, 200)}. Start a new run.`,
-    );
-  }
-  return {
-    from,
-    record,
-    records,
-    ...(typeof following === 'number' ? { following } : {}),
-    ...(clusters ? { clusters } : {}),
-    ...(parts ? { parts } : {}),
-    ...(evolved ? { evolved } : {}),
-    ...(since ? { since } : {}),
-  };
 }

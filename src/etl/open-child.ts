@@ -31,6 +31,7 @@ export interface EtlDeps extends SourceDeps {
 export type EngineDeps = EtlDeps & { kept: KeptChild; spare: SpareChild };
 
 export const stepTimeoutMsDefault = 120_000;
+export const surveyTimeoutMsDefault = 3_600_000;
 const memoryMegabytesDefault = 256;
 
 /** Does the work with a child of the request, which may be one that has done another range of the same run. */

@@ -3,7 +3,9 @@ import type { ObjectSeal } from '../objects/sealed-format.ts';
 import type { EvolvedField } from './evolved-contract.ts';
 import type { GrowthLimits } from './decompressed-copy.ts';
 import type { LocalPart } from './ingest/parts-reader.ts';
+import type { Survey } from './ingest/reader.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
+import type { Surveyed } from './ingest/spread.ts';
 import type { DryRunSample, ReferenceColumn, StagedColumn, StagedPart } from './staged-types.ts';
 import type {
   OutputColumn,
@@ -25,7 +27,7 @@ import type {
  *   survey -> SourceSurvey     reads the source once from end to end
  *   start  -> ready            goes to the beginning of a range, or to a cursor in it
  *   next   -> PreparedBatch    gives the next batch, and prepares the one behind it
- *   sample -> DryRunSample     reads the first records and says what it found
+ *   sample -> DryRunSample     reads records from all over the source and says what it found
  */
 export type ChildRequest =
   | { id: number; ask: 'open'; job: ChildJob }
@@ -35,7 +37,7 @@ export type ChildRequest =
   | { id: number; ask: 'survey' }
   | { id: number; ask: 'start'; range: Range; cursor: string | null; likely: boolean }
   | { id: number; ask: 'next' }
-  | { id: number; ask: 'sample'; range: Range; records: number };
+  | { id: number; ask: 'sample'; range: Range; surveyed: Surveyed | null; records: number };
 
 export type ChildReply =
   | { id: number; ok: true; value: unknown }
@@ -132,7 +134,7 @@ export interface OutputShape {
 
 export type SampleReply = DryRunSample;
 
-export interface SourceSurvey extends OutputShape {
+export interface SourceSurvey extends OutputShape, Pick<Survey, 'places' | 'memoryBytes'> {
   recordsTotal: number;
   ranges: Range[];
 }

@@ -1,4 +1,7 @@
+import { FluxError } from '../errors.ts';
+import type { BatchesRequest, PlanRequest, StagedPart } from './engine-types.ts';
 import type { Position } from './ingest/reader.ts';
+import { withPlaces } from './open-input.ts';
 import type { Range } from './protocol.ts';
 
 /** Enough to keep several machines busy; each costs a claim and an end. */
@@ -16,4 +19,34 @@ export function cutRanges(marks: readonly { position: Position; record: number }
     const following = sizes[at + 1];
     return { from, record, records: sizes[at] ?? 0, ...(following === undefined ? {} : { following }) };
   });
+}
+
+/** The parts of a stage's input that a range reads, each with the number of records before it. */
+export function partsOf(
+  { staged }: PlanRequest,
+  { record, records }: Range,
+): { parts?: (StagedPart & { before: number })[] } {
+  if (!staged) return {};
+  return { parts: withPlaces(staged.parts).filter((part) => part.before >= record && part.before < record + records) };
+}
+
+/** @throws CHECKPOINT_INCOMPATIBLE it is no range of this engine */
+export function readRange(range: BatchesRequest['range']): Range {
+  const { from, record, records, following, clusters, parts, evolved, since } = range as Partial<Range>;
+  if (typeof from !== 'object' || typeof record !== 'number' || typeof records !== 'number') {
+    throw new FluxError(
+      'CHECKPOINT_INCOMPATIBLE',
+      `Expected a range of this engine, found ${JSON.stringify(range).slice(0, 200)}. Start a new run.`,
+    );
+  }
+  return {
+    from,
+    record,
+    records,
+    ...(typeof following === 'number' ? { following } : {}),
+    ...(clusters ? { clusters } : {}),
+    ...(parts ? { parts } : {}),
+    ...(evolved ? { evolved } : {}),
+    ...(since ? { since } : {}),
+  };
 }

@@ -8,8 +8,9 @@ import { shapeOf, transformsOf, writesParts, type Written } from './output-shape
 import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
 import { readCursor } from './read-cursor.ts';
 import { sampleOf } from './sample.ts';
+import type { Surveyed } from './ingest/spread.ts';
 import type { DryRunSample, StagedColumn } from './staged-types.ts';
-import { countSegment, zeroCount } from './step-counts.ts';
+import { addCounts, countSegment, zeroCount } from './step-counts.ts';
 import { ExpressionRules } from './transform/expression.ts';
 import { functionsOf } from './transform/own-functions.ts';
 import { runApart } from './transform/run-apart.ts';
@@ -107,10 +108,12 @@ export class SetSession {
   }
 
   async survey(): Promise<SourceSurvey> {
-    const { recordsTotal, ranges } = await this.#inner.survey();
+    const { recordsTotal, places, memoryBytes, ranges } = await this.#inner.survey();
     const [first] = ranges;
     return {
       recordsTotal,
+      places,
+      ...(memoryBytes === undefined ? {} : { memoryBytes }),
       ...this.describe(),
       ranges: [{ from: first?.from ?? {}, record: 0, records: recordsTotal }],
     };
@@ -135,16 +138,15 @@ export class SetSession {
     return this.#gathering ? this.#gather() : this.#emit();
   }
 
-  async sample(range: Range, records: number): Promise<DryRunSample> {
-    await this.start(range, null);
-    let gathered = await this.#gather(records);
-    while (this.#job.since && this.#parts.length === 0 && this.#gathering) gathered = await this.#gather();
+  async sample(_range: Range, surveyed: Surveyed | null, recordsMax: number): Promise<DryRunSample> {
+    const { batch, ...found } = await this.#inner.takeSample(surveyed, recordsMax);
+    const gathered = this.#gathered(batch);
     const made = await this.#emit();
     const steps = gathered.steps.map((step, at) => addCounts(step, made.steps[at]));
     return sampleOf(
       this.#session,
-      { ...gathered, goodCount: made.goodCount, steps },
-      this.#output.map(({ name }) => name),
+      { ...found, batch: { ...gathered, goodCount: made.goodCount, steps } },
+      this.#output,
     );
   }
 
@@ -153,8 +155,11 @@ export class SetSession {
     this.#session.close();
   }
 
-  async #gather(records?: number): Promise<PreparedBatch> {
-    const batch = await this.#inner.next(records);
+  async #gather(): Promise<PreparedBatch> {
+    return this.#gathered(await this.#inner.next());
+  }
+
+  #gathered(batch: PreparedBatch): PreparedBatch {
     if (batch.goodCount > 0) this.#parts.push(batch.goodFile);
     this.#gathering = !batch.last;
     const gathered = batch.steps.slice(0, -1);
@@ -218,7 +223,7 @@ export class SetSession {
     try {
       const counts: StepCount[] = [];
       let table = '_flux_set_0';
-      await this.#session.run(`create temp table ${table} as ${this.#gathered()}`);
+      await this.#session.run(`create temp table ${table} as ${this.#allParts()}`);
       for (const [at, segment] of this.#segments.entries()) {
         const into = `_flux_set_${String(at + 1)}`;
         counts.push(...(await this.#runSegment(segment, table, into)));
@@ -239,7 +244,7 @@ export class SetSession {
     }
   }
 
-  #gathered(): string {
+  #allParts(): string {
     const columns = this.#staged
       .map(({ name, type }) => `${ident(name)}::${typeName(type)} as ${ident(name)}`)
       .join(', ');
@@ -301,15 +306,4 @@ function lastQuery(segments: readonly Segment[], sample: string): string {
     const columns = segment.columns.map(({ name }) => ident(name)).join(', ');
     return `select _flux_record, ${columns} from (${segment.chain.wrap(asGoodRecords(query))})`;
   }, sample);
-}
-
-function addCounts(one: StepCount, other: StepCount | undefined): StepCount {
-  if (other === undefined) return one;
-  return {
-    ...one,
-    recordsIn: one.recordsIn + other.recordsIn,
-    recordsOut: one.recordsOut + other.recordsOut,
-    recordsRejected: one.recordsRejected + other.recordsRejected,
-    recordsFiltered: one.recordsFiltered + other.recordsFiltered,
-  };
 }

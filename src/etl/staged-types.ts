@@ -62,6 +62,13 @@ export interface DryRunSample {
   recordsGood: number;
   recordsRejected: number;
   recordsFiltered: number;
+  /** Stretches of records beside each other, all over the source. */
+  places: number;
+  /** Numbers of the first and the last record that were looked at; null where there is none. */
+  firstRecord: number | null;
+  lastRecord: number | null;
+  /** The most records beside each other that nobody looked at. */
+  widestGap: number;
   /** The commonest first, at most 50. */
   findings: ContractFinding[];
   personalData: PersonalDataColumn[];

@@ -1,11 +1,44 @@
 import type { StepCount, StepDeclaration } from './engine-types.ts';
 import type { Chunk } from './ingest/reader.ts';
 import { passedState } from './ingest/passed-over.ts';
+import { writesParts } from './output-shape.ts';
+import type { ChildJob } from './protocol.ts';
 import { stateOfTransform } from './transform/transforms.ts';
+
+/** The steps of a session that reads and writes. */
+export function declaredSteps(
+  job: ChildJob,
+  { passesOver, transforms }: { passesOver: boolean; transforms: readonly StepDeclaration[] },
+): StepDeclaration[] {
+  const { stage = 'FULL', staged } = job;
+  const read: StepDeclaration[] = !staged
+    ? [
+        { stage: 'INGEST', step: 'read', kind: 'read' },
+        ...(passesOver ? [{ stage: 'INGEST', step: 'pass over', kind: 'filter' } as const] : []),
+        { stage: 'INGEST', step: 'validate', kind: 'validate' },
+      ]
+    : [{ stage: stage === 'FULL' ? 'TRANSFORM' : stage, step: 'read_parts', kind: 'read' }];
+  const write: StepDeclaration = writesParts(job)
+    ? { stage: stage === 'INGEST' ? stage : 'TRANSFORM', step: 'write_parts', kind: 'write' }
+    : { stage: 'EXPORT', step: 'write', kind: 'write' };
+  return [...read, ...transforms, write];
+}
 
 /** A step that has seen nothing. */
 export function zeroCount(step: StepDeclaration): StepCount {
   return { ...step, recordsIn: 0, recordsOut: 0, recordsRejected: 0, recordsFiltered: 0 };
+}
+
+/** The sum of two counts of one step. */
+export function addCounts(one: StepCount, other: StepCount | undefined): StepCount {
+  if (other === undefined) return one;
+  return {
+    ...one,
+    recordsIn: one.recordsIn + other.recordsIn,
+    recordsOut: one.recordsOut + other.recordsOut,
+    recordsRejected: one.recordsRejected + other.recordsRejected,
+    recordsFiltered: one.recordsFiltered + other.recordsFiltered,
+  };
 }
 
 /** Records in and out of steps row by row. @param states rows by `_flux_state` */

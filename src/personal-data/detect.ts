@@ -116,7 +116,9 @@ const maybeName = /\p{Lu}[\p{L}'’.-]*,? +(?:\p{L}\.? +)?\p{Lu}[\p{L}'’-]/u;
 
 function namesOf(texts: readonly string[], findNames: NameFinder): PersonalDataFinding[] {
   const distinct = [...new Set(texts)].filter((text) => text !== '');
-  const looked = distinct.slice(0, textsForNames);
+  // All over the sample: people may stand at its end.
+  const every = Math.max(1, distinct.length / textsForNames);
+  const looked = distinct.filter((_text, at) => Math.floor(at / every) !== Math.floor((at - 1) / every));
   const worth = looked.filter((text) => maybeName.test(text)).map((text) => text.slice(0, 500));
   // Of a column of which nearly nothing could be one, the library is not asked.
   if (worth.length < nameShareMin * looked.length || worth.length === 0) return [];

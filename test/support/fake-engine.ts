@@ -98,6 +98,7 @@ function dryRunOf(source: FakeSource): DryRunReport {
     }),
     sample: {
       ...{ recordsRead, recordsGood, recordsRejected: rejected, recordsFiltered: filtered },
+      ...{ places: 1, firstRecord: 1, lastRecord: recordsRead, widestGap: 0 },
       ...{ findings: [], personalData: [] },
     },
   };

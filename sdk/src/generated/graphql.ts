@@ -4971,6 +4971,10 @@ export type DryRunQuery = {
         recordsGood: number;
         recordsRejected: number;
         recordsFiltered: number;
+        places: number | null;
+        firstRecord: string | null;
+        lastRecord: string | null;
+        widestGap: string | null;
         findings: Array<{ path: string; rule: string; count: number; recordNo: number; example: string | null }>;
         personalData: Array<{ column: string; kind: string; matches: number; checked: number }>;
       };
@@ -5415,8 +5419,8 @@ export const BulkOperationDocument = /*#__PURE__*/ typedDocument<BulkOperationQu
   'sha256:9931a10a9fc76317315ceb5513aa8d8c323409e2aeaffbbed56762d5ef434e51',
 );
 export const DryRunDocument = /*#__PURE__*/ typedDocument<DryRunQuery, DryRunQueryVariables>(
-  'query DryRun($id:ID!){run(id:$id){dryRunPlan{bytesTotal columns{name type}destination{added{name type}changed{from name to}dataset exists fits loads mode records removed{name type}supersededLoads}estimate{recordsFiltered recordsRejected recordsWritten}origin partitions{records recordsBefore}recordsTotal sample{findings{count example path recordNo rule}personalData{checked column kind matches}recordsFiltered recordsGood recordsRead recordsRejected}sha256 steps{kind stage step}}failure{code message}id isTerminal status}}',
-  'sha256:ba116b18c06b770727c655b987da1b6d0bb7dc4f7c49051b775d149b162dcc04',
+  'query DryRun($id:ID!){run(id:$id){dryRunPlan{bytesTotal columns{name type}destination{added{name type}changed{from name to}dataset exists fits loads mode records removed{name type}supersededLoads}estimate{recordsFiltered recordsRejected recordsWritten}origin partitions{records recordsBefore}recordsTotal sample{findings{count example path recordNo rule}firstRecord lastRecord personalData{checked column kind matches}places recordsFiltered recordsGood recordsRead recordsRejected widestGap}sha256 steps{kind stage step}}failure{code message}id isTerminal status}}',
+  'sha256:ae7e77ca6a3fe1572a3dcac4b9fd89bc018fccba69c109fbc180037e17185bf5',
 );
 export const ScheduleDocument = /*#__PURE__*/ typedDocument<ScheduleQuery, ScheduleQueryVariables>(
   'query Schedule($name:String!$ticks:Int=20){schedule(name:$name){__typename catchUp catchUpLimit createdAt createdBy cron id name nextTickAt overlap pipeline{id name title version}pipelineName priority source status ticks(first:$ticks){edges{node{caughtUp decidedAt message reason run{id runId status}standsFor status tickAt}}}timeZone updatedAt version}}',

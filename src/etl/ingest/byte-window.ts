@@ -10,8 +10,8 @@ export interface ByteRange {
 /** What a splitter may be told apart from its file. */
 export interface SplitLimits {
   /** Bytes of the longest record. */
-  maxBytes?: number;
-  blockBytes?: number;
+  maxBytes?: number | undefined;
+  blockBytes?: number | undefined;
 }
 
 /**

@@ -15,7 +15,8 @@ import { checkText } from './encoding-check.ts';
 import { cell } from './lexical.ts';
 import { batchByteCountMax, recordByteCountMax } from './limits.ts';
 import { RecordPlaces, showRaw } from './raw-text.ts';
-import type { Chunk, Position, RangeRequest, SourceReader, Survey } from './reader.ts';
+import { type Chunk, glanceBytes, type RangeRequest, type SourceReader, type Survey } from './reader.ts';
+import { SurveyMarks } from './survey-marks.ts';
 
 export interface CsvFormat extends CsvDialect {
   header: boolean;
@@ -142,14 +143,14 @@ export class CsvReader implements SourceReader {
 
   survey(markEvery: number): Promise<Survey> {
     const splitter = new CsvSplitter(this.#file, { start: this.#firstOffset, end: this.#size }, this.#format);
-    const marks: { position: Position; record: number }[] = [];
+    const marks = new SurveyMarks(markEvery);
     let record = 0;
     let notUtf8: { offset: number; record: number } | null = null;
     for (;;) {
       // A mark is a record's own place, which only `next` tells.
-      if (record % markEvery > 0) record += splitter.skip(markEvery - (record % markEvery));
+      if (!marks.wants(record)) record += splitter.skip(marks.untilNext(record));
       if (!splitter.next()) break;
-      if (record % markEvery === 0) marks.push({ position: { offset: splitter.offset, record }, record });
+      if (marks.wants(record)) marks.add({ offset: splitter.offset, record }, record);
       record += 1;
       this.#refuseEndless(splitter, record);
       if (splitter.fault === 'encoding') notUtf8 ??= { offset: splitter.faultOffset, record };
@@ -165,9 +166,9 @@ export class CsvReader implements SourceReader {
       if (!this.#format.emptyAllowed) {
         throw invalid('The source holds a header and no record. Expected at least one record.');
       }
-      marks.push({ position: { offset: this.#firstOffset, record }, record });
+      marks.add({ offset: this.#firstOffset, record }, record);
     }
-    return Promise.resolve({ recordsTotal: record, marks });
+    return Promise.resolve(marks.survey(record));
   }
 
   /** What comes after such a record was swallowed by it, so that no count would be true. */
@@ -184,12 +185,13 @@ export class CsvReader implements SourceReader {
     }
   }
 
-  start({ from, records }: RangeRequest): Promise<void> {
+  start({ from, records, glance = false }: RangeRequest): Promise<void> {
     const offset = Math.max(from['offset'] ?? 0, this.#firstOffset);
     this.#record = from['record'] ?? 0;
     this.#offset = offset;
     this.#endRecord = this.#record + records;
-    this.#splitter = new CsvSplitter(this.#file, { start: offset, end: this.#size }, this.#format);
+    const limits = glance ? { blockBytes: glanceBytes } : {};
+    this.#splitter = new CsvSplitter(this.#file, { start: offset, end: this.#size }, this.#format, limits);
     return Promise.resolve();
   }
 

@@ -8,8 +8,9 @@ import type { RecordColumns } from './columns.ts';
 import { readDelimited } from './csv-reader.ts';
 import { cell } from './lexical.ts';
 import { batchByteCountMax, reasonCountMax } from './limits.ts';
-import type { Chunk, Position, RangeRequest, SourceReader, Survey } from './reader.ts';
+import { type Chunk, glanceBytes, type RangeRequest, type SourceReader, type Survey } from './reader.ts';
 import { RowWriter } from './row-writer.ts';
+import { SurveyMarks } from './survey-marks.ts';
 
 /** Goes from record to record. After `next` gave true, the record is `buffer[start, end)`. */
 export interface RecordWalk {
@@ -79,21 +80,22 @@ export class DecodedReader implements SourceReader {
     const computed = this.#format.survey(markEvery);
     if (computed !== null) return Promise.resolve(computed);
     const walk = this.#format.walk({ offset: this.#format.firstOffset, record: 0 });
-    const marks: { position: Position; record: number }[] = [];
+    const marks = new SurveyMarks(markEvery);
     let record = 0;
     while (walk.next()) {
-      if (record % markEvery === 0) marks.push({ position: { offset: walk.offset, record }, record });
+      if (marks.wants(record)) marks.add({ offset: walk.offset, record }, record);
       record += 1;
     }
     if (record === 0) throw new FluxError('SOURCE_INVALID', 'The source holds no record. Expected at least one.');
-    return Promise.resolve({ recordsTotal: record, marks });
+    return Promise.resolve(marks.survey(record));
   }
 
-  start({ from, records }: RangeRequest): Promise<void> {
+  start({ from, records, glance = false }: RangeRequest): Promise<void> {
     this.#record = from['record'] ?? 0;
     this.#offset = Math.max(from['offset'] ?? 0, this.#format.firstOffset);
     this.#endRecord = this.#record + records;
-    this.#walk = this.#format.walk({ offset: this.#offset, record: this.#record });
+    const blockBytes = glance ? glanceBytes : undefined;
+    this.#walk = this.#format.walk({ offset: this.#offset, record: this.#record }, blockBytes);
     return Promise.resolve();
   }
 

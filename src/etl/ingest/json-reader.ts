@@ -1,5 +1,6 @@
 import { FluxError } from '../../errors.ts';
 import type { ByteFile } from '../../objects/byte-file.ts';
+import type { SplitLimits } from './byte-window.ts';
 import { jsonColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import type { RecordWalk } from './decoded-reader.ts';
@@ -41,8 +42,10 @@ export function jsonFormat(file: ByteFile, layout: JsonLayout, contract: ReadCon
       return { walk: elements(document, true), finish: () => document.finish(open) };
     },
     // A record's own place is behind the comma that a position between records still has in front of it.
-    from: (offset, atRecord) =>
-      layout.lines ? lines(file, offset) : elements(new JsonSplitter(file, rangeFrom(offset)), atRecord),
+    from: (offset, atRecord, blockBytes) =>
+      layout.lines
+        ? lines(file, offset, { blockBytes })
+        : elements(new JsonSplitter(file, rangeFrom(offset), { blockBytes }), atRecord),
     parse: (bytes) => parseRecord(bytes, depthOf(bytes)),
     show: (bytes) => showRaw(bytes.toString('utf8')),
     sure: () => (contract === null ? null : SureJson.of(contract.model)),
@@ -58,8 +61,8 @@ function nameWhole({ columns, checkRecords }: RecordColumns): RecordColumns {
   return { columns: columns.map((column) => ({ ...column, name: 'record', original: 'record' })), checkRecords };
 }
 
-function lines(file: ByteFile, start: number): RecordWalk {
-  const splitter = new LineSplitter(file, { start, end: file.size });
+function lines(file: ByteFile, start: number, limits: SplitLimits = {}): RecordWalk {
+  const splitter = new LineSplitter(file, { start, end: file.size }, limits);
   return walkOf(splitter, () => {
     const found = splitter.next();
     if (splitter.tooLong)

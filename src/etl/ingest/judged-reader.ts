@@ -19,7 +19,8 @@ import { surelyPassed } from './passed-over.ts';
 import { RecordPlaces } from './raw-text.ts';
 import { DroppedCounts, mendRecord, type RuleModes } from './rule-modes.ts';
 import type { SureJson } from '../sure/sure-json.ts';
-import type { Chunk, Position, RangeRequest, SourceReader, Survey } from './reader.ts';
+import { type Chunk, glanceBytes, type RangeRequest, type SourceReader, type Survey } from './reader.ts';
+import { SurveyMarks } from './survey-marks.ts';
 
 export interface ReadContract {
   model: ContractModel;
@@ -34,8 +35,8 @@ export interface JudgedFormat {
   readonly firstOffset: number;
   /** From the beginning to the end. `finish` reads what comes behind the last record, and checks it. */
   whole(): { walk: RecordWalk; finish(): void };
-  /** @param atRecord the offset is a record's own, not where the one before it ends */
-  from(offset: number, atRecord: boolean): RecordWalk;
+  /** @param atRecord the offset is a record's own, not where the one before it ends @param blockBytes how much to read at once */
+  from(offset: number, atRecord: boolean, blockBytes?: number): RecordWalk;
   /** @param bytes one record */
   parse(bytes: Buffer): ParsedRecord;
   /** A record as people see it. */
@@ -113,24 +114,24 @@ export class JudgedReader implements SourceReader {
   survey(markEvery: number): Promise<Survey> {
     return this.#named(() => {
       const { walk, finish } = this.#format.whole();
-      const marks: { position: Position; record: number }[] = [];
+      const marks = new SurveyMarks(markEvery);
       let record = 0;
       for (let from = walk.nextOffset; walk.next(); from = walk.nextOffset) {
-        if (record % markEvery === 0) marks.push({ position: { offset: from, record }, record });
+        if (marks.wants(record)) marks.add({ offset: from, record }, record);
         record += 1;
       }
       finish();
       if (record === 0) throw new FluxError('SOURCE_INVALID', 'The source holds no record. Expected at least one.');
-      return { recordsTotal: record, marks };
+      return marks.survey(record);
     });
   }
 
-  start({ from, records }: RangeRequest): Promise<void> {
+  start({ from, records, glance = false }: RangeRequest): Promise<void> {
     return this.#named(() => {
       this.#record = from['record'] ?? 0;
       this.#endRecord = this.#record + records;
       this.#offset = Math.max(from['offset'] ?? 0, this.#format.firstOffset);
-      this.#walk = this.#format.from(this.#offset, from['exact'] === 1);
+      this.#walk = this.#format.from(this.#offset, from['exact'] === 1, glance ? glanceBytes : undefined);
     });
   }
 

@@ -5,7 +5,8 @@ import type { EvolvedField } from '../evolved-contract.ts';
 import { parquetColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { cell } from './lexical.ts';
-import type { Chunk, Position, RangeRequest, SourceReader, Survey } from './reader.ts';
+import type { Chunk, RangeRequest, SourceReader, Stretch, Survey } from './reader.ts';
+import { SurveyMarks } from './survey-marks.ts';
 
 /** Reads Parquet by row ranges: DuckDB prunes row groups, so that a range costs what it holds. */
 export class ParquetReader implements SourceReader {
@@ -13,6 +14,7 @@ export class ParquetReader implements SourceReader {
   readonly sample: string;
   readonly rawJson = true;
   readonly #session: DuckDbSession;
+  readonly #path: string;
   readonly #source: string;
   readonly #cells: string;
   readonly #byteCount: number;
@@ -29,7 +31,8 @@ export class ParquetReader implements SourceReader {
     rowCount: number;
   }) {
     this.#session = made.session;
-    this.#source = `read_parquet(${literal(made.path)}, file_row_number = true)`;
+    this.#path = literal(made.path);
+    this.#source = `read_parquet(${this.#path}, file_row_number = true)`;
     this.#cells = made.names.map((name, at) => `${ident(name)} as ${cell(at)}`).join(', ');
     this.#byteCount = made.byteCount;
     this.#rowCount = made.rowCount;
@@ -62,12 +65,16 @@ export class ParquetReader implements SourceReader {
     return Promise.resolve(found.map(({ original }) => ({ name: original, schema: {} })));
   }
 
-  survey(markEvery: number): Promise<Survey> {
+  async survey(markEvery: number): Promise<Survey> {
     if (this.#rowCount === 0)
       throw new FluxError('SOURCE_INVALID', 'The source holds no record. Expected at least one.');
-    const marks: { position: Position; record: number }[] = [];
-    for (let row = 0; row < this.#rowCount; row += markEvery) marks.push({ position: { row }, record: row });
-    return Promise.resolve({ recordsTotal: this.#rowCount, marks });
+    const [sum] = await this.#session.rows(
+      `select sum(total_uncompressed_size)::double from parquet_metadata(${this.#path})`,
+    );
+    return {
+      ...SurveyMarks.computed(this.#rowCount, markEvery, (row) => ({ row })),
+      memoryBytes: Number(sum?.[0] ?? 0),
+    };
   }
 
   start({ from, records }: RangeRequest): Promise<void> {
@@ -95,6 +102,22 @@ export class ParquetReader implements SourceReader {
     });
   }
 
+  /** One scan for all of them: one each would read a large row group as often. */
+  async stretches(stretches: readonly Stretch[]): Promise<{ chunk: Chunk; read: readonly Stretch[] }> {
+    const recordsRead = stretches.reduce((sum, { records }) => sum + records, 0);
+    const [first, last] = [stretches[0], stretches.at(-1)];
+    await this.start({ from: { row: first?.record ?? 0 }, records: 0 });
+    const chunk = {
+      ...(await this.next(0)),
+      relation: `${this.#select()} where ${rowsWithin(stretches)}`,
+      rowCount: recordsRead,
+      recordsRead,
+      firstRecord: first ? first.record + 1 : null,
+      lastRecord: last ? last.record + last.records : null,
+    };
+    return { chunk, read: stretches };
+  }
+
   close(): void {
     // The session holds the file, and its owner closes it.
   }
@@ -107,6 +130,27 @@ export class ParquetReader implements SourceReader {
   #bytesBefore(row: number): number {
     return this.#rowCount === 0 ? 0 : Math.round((this.#byteCount * row) / this.#rowCount);
   }
+}
+
+/**
+ * A condition over `file_row_number`. Stretches of one length at even distances are one comparison: hundreds of them, one by one, would
+ * take longer than to read the rows.
+ *
+ * @param before rows of other files in front of this one's
+ */
+export function rowsWithin(stretches: readonly Stretch[], before = 0): string {
+  const conditions: string[] = [];
+  for (let at = 0; at < stretches.length;) {
+    const { record = 0, records = 0 } = stretches[at] ?? {};
+    const every = Math.max(1, (stretches[at + 1]?.record ?? record) - record);
+    let end = at + 1;
+    while (stretches[end]?.records === records && stretches[end]?.record === record + (end - at) * every) end += 1;
+    const [from, to] = [record - before, record - before + (end - at - 1) * every + records - 1];
+    const among = end - at > 1 ? ` and (file_row_number - ${from}) % ${every} < ${records}` : '';
+    conditions.push(`(file_row_number between ${from} and ${to}${among})`);
+    at = end;
+  }
+  return conditions.join(' or ') || 'false';
 }
 
 function checkNames(model: ContractModel, names: readonly string[]): void {

@@ -4,7 +4,9 @@ import { ident, literal } from '../duckdb/sql-text.ts';
 import type { StagedColumn } from '../staged-types.ts';
 import type { RecordColumns } from './columns.ts';
 import { cell } from './lexical.ts';
-import type { Chunk, Position, RangeRequest, SourceReader, Survey } from './reader.ts';
+import { rowsWithin } from './parquet-reader.ts';
+import type { Chunk, Place, Position, RangeRequest, SourceReader, Stretch, Survey } from './reader.ts';
+import { tailStep } from './survey-marks.ts';
 
 /** A part on this machine. `before`: rows of the stage's input that come before it. */
 export interface LocalPart {
@@ -12,6 +14,10 @@ export interface LocalPart {
   rows: number;
   before: number;
 }
+
+/** Parts that a sample opens at most, because each is copied, and deciphered, for it; and its places in each. */
+const sampledPartsMax = 16;
+const placesPerPart = 16;
 
 /** Types that Parquet cannot give back as they were; they go through text. */
 const asText = /HUGEINT|\bBIT\b|ENUM|TIMESTAMP_S|TIMESTAMP_MS|NULL/;
@@ -64,9 +70,15 @@ export class PartsReader implements SourceReader {
 
   survey(): Promise<Survey> {
     const recordsTotal = this.#parts.reduce((sum, part) => sum + part.rows, 0);
+    const placeOf = (row: number): Place => ({ position: { row }, record: row });
     // One part was one batch. Ranges begin with parts, so that no two workers read the same one.
-    const marks = this.#parts.map(({ before }) => ({ position: { row: before }, record: before }));
-    return Promise.resolve({ recordsTotal, marks: marks.length > 0 ? marks : [{ position: { row: 0 }, record: 0 }] });
+    const marks = this.#parts.length > 0 ? this.#parts.map(({ before }) => placeOf(before)) : [placeOf(0)];
+    const places = evenly(this.#parts, sampledPartsMax).flatMap(({ before, rows }) => {
+      const count = Math.min(placesPerPart, Math.ceil(rows / tailStep));
+      const every = count < 2 ? 0 : (rows - tailStep) / (count - 1);
+      return Array.from({ length: count }, (_each, at) => placeOf(before + Math.round(at * every)));
+    });
+    return Promise.resolve({ recordsTotal, marks, places: places.length > 0 ? places : [placeOf(0)] });
   }
 
   start({ from, records }: RangeRequest): Promise<void> {
@@ -103,6 +115,28 @@ export class PartsReader implements SourceReader {
     };
   }
 
+  /** One scan a part. */
+  stretches(stretches: readonly Stretch[]): Promise<{ chunk: Chunk; read: readonly Stretch[] }> {
+    const read: Stretch[] = [];
+    const relations = this.#parts.flatMap(({ path, rows, before }) => {
+      const own = stretches.flatMap((stretch) => {
+        const record = Math.max(stretch.record, before);
+        const records = Math.min(stretch.record + stretch.records, before + rows) - record;
+        return records > 0 ? { from: { row: record }, record, records } : [];
+      });
+      read.push(...own);
+      if (own.length === 0) return [];
+      const file = `read_parquet(${literal(path)}, file_row_number = true)`;
+      return `select _flux_record, ${this.#cells} from ${file} where ${rowsWithin(own, before)}`;
+    });
+    const recordsRead = read.reduce((sum, { records }) => sum + records, 0);
+    const relation = relations.join(' union all ') || this.sample;
+    return Promise.resolve({
+      chunk: { ...this.#empty({ row: 0 }), relation, rowCount: recordsRead, recordsRead },
+      read,
+    });
+  }
+
   #empty(next: Position): Chunk {
     return {
       relation: this.sample,
@@ -122,6 +156,13 @@ export class PartsReader implements SourceReader {
   close(): void {
     // The session holds the files, and its owner closes it.
   }
+}
+
+/** So many of a list at most, the first and the last among them. */
+function evenly<T>(list: readonly T[], countMax: number): T[] {
+  if (list.length <= countMax) return [...list];
+  const every = (list.length - 1) / (countMax - 1);
+  return Array.from({ length: countMax }, (_each, at) => list[Math.round(at * every)] as T);
 }
 
 /** A bare null has no type of its own that a cast could name. */

@@ -7,11 +7,21 @@ import type { DroppedValues } from './rule-modes.ts';
 /** Positions are opaque to all but the reader that made them; JSON objects. */
 export type Position = Readonly<Record<string, number>>;
 
+/** Where a record stands, and how many come before it. */
+export interface Place {
+  position: Position;
+  record: number;
+}
+
 /** What a look at the whole source found out. */
 export interface Survey {
   recordsTotal: number;
-  /** Where records that may begin a range stand, with how many records and bytes come before; the first is the beginning. */
-  marks: readonly { position: Position; record: number }[];
+  /** Where records that may begin a range stand; the first is the beginning. */
+  marks: readonly Place[];
+  /** Places all over the source for a sample, in order; the first is the beginning, the last stands near the end. */
+  places: readonly Place[];
+  /** Bytes of all records in memory, where they are far from the source's own. */
+  memoryBytes?: number;
 }
 
 /** The records of one batch, ready for SQL. */
@@ -45,6 +55,19 @@ export interface RangeRequest {
   from: Position;
   /** Records of the range. */
   records: number;
+  /** A few of them are wanted and then others, far from them: little is read ahead. */
+  glance?: boolean;
+}
+
+/** Bytes that are read at once for a few records; a record that is longer is read whole all the same. */
+export const glanceBytes = 65_536;
+
+/** Records that stand beside each other. */
+export interface Stretch {
+  from: Position;
+  /** Records before it. */
+  record: number;
+  records: number;
 }
 
 /** Reads one format. Made for one pinned object; all of it happens in the child process. */
@@ -56,7 +79,7 @@ export interface SourceReader {
   readonly sample: string;
   /** SQL makes the rejected record's text, because the source has none. */
   readonly rawJson: boolean;
-  /** Reads everything once. @param markEvery records between marks */
+  /** Reads everything once. @param markEvery records between marks for ranges */
   survey(markEvery: number): Promise<Survey>;
   /**
    * Reads what is needed to say which fields the source has besides those that are known. Absent: the format's fields are known beforehand.
@@ -70,5 +93,11 @@ export interface SourceReader {
   start(range: RangeRequest): Promise<void>;
   /** The next at most `records` records. */
   next(records: number): Promise<Chunk>;
+  /**
+   * Records of several stretches at once, where reading one after the other would cost more. Absent: it would not.
+   *
+   * @returns with those that were read: what the reader has not been given is left out
+   */
+  stretches?(stretches: readonly Stretch[]): Promise<{ chunk: Chunk; read: readonly Stretch[] }>;
   close(): void;
 }

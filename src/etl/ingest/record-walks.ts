@@ -3,6 +3,8 @@ import type { ByteFile } from '../../objects/byte-file.ts';
 import { ByteWindow } from './byte-window.ts';
 import type { RecordWalk, WalkStart } from './decoded-reader.ts';
 import { recordByteCountMax } from './limits.ts';
+import type { Survey } from './reader.ts';
+import { SurveyMarks } from './survey-marks.ts';
 
 interface Found {
   start: number;
@@ -141,7 +143,7 @@ export class LineWalk extends WindowWalk {
 export function surveyFixedLength(
   { size, firstOffset, length }: { size: number; firstOffset: number; length: number },
   markEvery: number,
-): { recordsTotal: number; marks: { position: { offset: number; record: number }; record: number }[] } {
+): Survey {
   const recordsTotal = Math.floor((size - firstOffset) / length);
   const rest = (size - firstOffset) % length;
   if (rest !== 0) {
@@ -152,9 +154,5 @@ export function surveyFixedLength(
     );
   }
   if (recordsTotal === 0) throw new FluxError('SOURCE_INVALID', 'The source holds no record. Expected at least one.');
-  const marks = [];
-  for (let record = 0; record < recordsTotal; record += markEvery) {
-    marks.push({ position: { offset: firstOffset + record * length, record }, record });
-  }
-  return { recordsTotal, marks };
+  return SurveyMarks.computed(recordsTotal, markEvery, (record) => ({ offset: firstOffset + record * length, record }));
 }

@@ -46,7 +46,7 @@ export function DryRun({ runId, onOver }: { runId: string; onOver: () => void })
           {plan.destination && <Destination {...plan.destination} />}
           {plan.sample && plan.sample.findings.length > 0 && (
             <Table
-              caption={`What the first ${count(plan.sample.recordsRead)} records break`}
+              caption={`What the ${count(plan.sample.recordsRead)} records of the sample break`}
               showCaption
               rows={plan.sample.findings}
               keyOf={({ path, rule }) => `${path} ${rule}`}
@@ -57,6 +57,13 @@ export function DryRun({ runId, onOver }: { runId: string; onOver: () => void })
                 { title: 'First', numeric: true, cell: ({ recordNo }) => count(recordNo) },
               ]}
             />
+          )}
+          {typeof plan.sample?.places === 'number' && plan.sample.lastRecord !== null && (
+            <p>
+              Looked at {count(plan.sample.recordsRead)} records in {count(plan.sample.places)}{' '}
+              {plan.sample.places === 1 ? 'place' : 'places'}, from record {count(plan.sample.firstRecord)} to{' '}
+              {count(plan.sample.lastRecord)}; at most {count(plan.sample.widestGap)} beside each other were left out.
+            </p>
           )}
           {plan.sample?.personalData.map(({ column, kind, matches, checked }) => (
             <p key={`${column} ${kind}`}>

@@ -30,11 +30,12 @@ export class SheetWalk implements RecordWalk {
   readonly #range: SheetRange | null;
 
   /** @param offset 0, or a place between rows */
-  constructor(file: ByteFile, offset: number, range: SheetRange | null) {
+  constructor(file: ByteFile, offset: number, range: SheetRange | null, blockBytes?: number) {
     const begin = Math.max(offset, bomBytes(file));
     const inside = offset > begin || offset > 3;
     this.#splitter = new XmlSplitter(file, { start: begin, end: file.size }, ['worksheet', 'sheetData', 'row'], {
       inside,
+      blockBytes,
     });
     this.#range = range;
   }

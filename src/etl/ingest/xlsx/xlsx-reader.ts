@@ -60,7 +60,7 @@ export async function openXlsxReader(
     columns: contract === null ? plainTextColumns(names) : jsonColumns(contract.model),
     firstOffset,
     whole: () => ({ walk: new SheetWalk(file, firstOffset, range), finish: () => undefined }),
-    from: (offset) => new SheetWalk(file, offset, range),
+    from: (offset, _atRecord, blockBytes) => new SheetWalk(file, offset, range, blockBytes),
     parse: (bytes) => recordOf(bytes, reading),
     show: (bytes) => showRaw(shownRecord(bytes, reading)),
     sourceError: (cause) => structureError(cause, sheet.name),

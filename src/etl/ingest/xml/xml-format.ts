@@ -27,8 +27,8 @@ export function xmlFormat(file: ByteFile, layout: XmlLayout, contract: ReadContr
   const path = pathNames(layout.recordPath);
   const { columns, fields } = documentColumns(contract);
   const expected = expectedRecord(fields);
-  const splitterFrom = (start: number, inside: boolean): XmlSplitter =>
-    new XmlSplitter(file, { start, end: file.size }, path, { inside });
+  const splitterFrom = (start: number, inside: boolean, blockBytes?: number): XmlSplitter =>
+    new XmlSplitter(file, { start, end: file.size }, path, { inside, blockBytes });
   const parse: JudgedFormat['parse'] = (bytes) => parseXmlRecord(bytes, expected);
   return {
     columns,
@@ -38,7 +38,7 @@ export function xmlFormat(file: ByteFile, layout: XmlLayout, contract: ReadContr
       const splitter = splitterFrom(begin, false);
       return { walk: splitter, finish: () => requireFound(splitter, layout.recordPath) };
     },
-    from: (offset) => splitterFrom(offset, offset > begin),
+    from: (offset, _atRecord, blockBytes) => splitterFrom(offset, offset > begin, blockBytes),
     parse,
     // As JSON where it can be read, so that its fields can be masked one by one.
     show(bytes) {
