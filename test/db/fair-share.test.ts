@@ -202,6 +202,66 @@ describe('caps', () => {
   });
 });
 
+describe('claims at once', () => {
+  /** Held until the end of `work`: what a claim takes to itself that has to see what the others take. */
+  async function whileOneDecides(work: () => Promise<void>): Promise<void> {
+    await database.workerPool().withConnection(async (tx) => {
+      await tx.query(sql`begin`);
+      await tx.query(sql`select pg_advisory_xact_lock(1718353936)`);
+      await work();
+      await tx.query(sql`rollback`);
+    });
+  }
+  async function accounts(): Promise<Map<string, number>> {
+    const { rows } = await database.admin().query<{ agency: string; served: number }>(sql`
+      select agency_id as agency, served from flux.agency_turns
+    `);
+    return new Map(rows.map(({ agency, served }) => [agency, served]));
+  }
+
+  it('do not wait for each other while it is known who waits and no cap has to be kept', async () => {
+    await flood('nasa', 5);
+    await flood('noaa', 5);
+    await claim('first'); // takes stock of who waits
+    await whileOneDecides(async () => {
+      const taken = [await claim('a'), await claim('b'), await claim('c')];
+      expect(new Set(taken.map(({ runId }) => runId)).size).toBe(3);
+      expect(new Set(taken.map(({ agencyId }) => agencyId))).toEqual(new Set(['nasa', 'noaa']));
+    });
+  });
+
+  it('take each partition once, and every one of them is charged', async () => {
+    await share('nasa', { weight: 2 });
+    await flood('nasa', 60);
+    await flood('noaa', 60);
+    const claims: Claim[] = [];
+    const one = async (worker: string): Promise<void> => {
+      for (let i = 0; i < 10; i += 1) claims.push(await claim(worker));
+    };
+    await Promise.all(Array.from({ length: 8 }, (_, i) => one(`w${String(i)}`)));
+    expect(new Set(claims.map(({ runId }) => runId)).size).toBe(80);
+    const of = (agency: string): number => claims.filter(({ agencyId }) => agencyId === agency).length;
+    const served = await accounts();
+    expect(served.get('nasa')).toBeCloseTo(of('nasa') / 2);
+    expect(served.get('noaa')).toBeCloseTo(of('noaa'));
+    // Each claim sees all but the seven that may be under way beside it.
+    expect(Math.abs(of('nasa') / 2 - of('noaa'))).toBeLessThanOrEqual(8);
+  });
+
+  it('go past what an open claim holds to the next agency, and wait for its answer nowhere', async () => {
+    await flood('nasa', 2);
+    await flood('noaa', 1);
+    expect(await claim('first')).toMatchObject({ agencyId: 'nasa' });
+    await database.workerPool().withConnection(async (tx) => {
+      await tx.query(sql`begin`);
+      expect(await claimPartition(tx, { id: 'open', leaseMs, quantum })).toMatchObject({ agencyId: 'noaa' });
+      expect(await claim('second')).toMatchObject({ agencyId: 'nasa' });
+      await tx.query(sql`rollback`);
+    });
+    expect(await claim('third')).toMatchObject({ agencyId: 'noaa' });
+  });
+});
+
 describe('within an agency', () => {
   it('priority comes first, then the older run with all its partitions', async () => {
     const old = await insertRun(database, 'nasa', { partitions: 2 });
