@@ -494,7 +494,6 @@ create table flux.rejected_records (
   claimed_by uuid,
   refused_by uuid,
   landed_by uuid,
-  constraint rejected_records_agency_id_run_id_partition_no_fkey FOREIGN KEY (agency_id, run_id, partition_no) REFERENCES flux.run_partitions(agency_id, run_id, partition_no),
   constraint rejected_records_pkey PRIMARY KEY (agency_id, run_id, record_no),
   constraint rejected_records_record_no_check CHECK ((record_no >= 1))
 ); -- owner flux_owner
@@ -893,7 +892,6 @@ CREATE UNIQUE INDEX loads_run ON flux.loads USING btree (agency_id, run_id);
 CREATE UNIQUE INDEX migrations_pkey ON flux.migrations USING btree (version);
 CREATE UNIQUE INDEX pipelines_pkey ON flux.pipelines USING btree (agency_id, name, version);
 CREATE INDEX pipelines_purpose ON flux.pipelines USING btree (agency_id, content_type, use_case);
-CREATE INDEX rejected_records_open ON flux.rejected_records USING btree (agency_id, run_id, record_no) WHERE (landed_by IS NULL);
 CREATE UNIQUE INDEX rejected_records_pkey ON flux.rejected_records USING btree (agency_id, run_id, record_no);
 CREATE UNIQUE INDEX revocations_pkey ON flux.revocations USING btree (agency_id, revocation_id);
 CREATE INDEX run_events_checkpoints ON flux.run_events USING btree (agency_id, run_id, partition_no, seq) WHERE (name = ANY (ARRAY['CheckpointSaved'::text, 'CheckpointRejected'::text]));
@@ -1251,10 +1249,14 @@ CREATE TRIGGER keep_agenda AFTER INSERT OR UPDATE ON flux.backfills FOR EACH ROW
 CREATE TRIGGER guard_checkpoint BEFORE INSERT ON flux.checkpoints FOR EACH ROW EXECUTE FUNCTION flux.guard_checkpoint();
 CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE ON flux.connections FOR EACH ROW EXECUTE FUNCTION flux.require_live_connection_key();
 CREATE TRIGGER guard_landed BEFORE UPDATE OF claimed_by, refused_by, landed_by ON flux.rejected_records FOR EACH ROW WHEN (old.landed_by IS NOT NULL) EXECUTE FUNCTION flux.guard_landed();
+CREATE TRIGGER keep_partition BEFORE UPDATE OF agency_id, run_id, partition_no ON flux.rejected_records FOR EACH ROW WHEN (old.agency_id IS DISTINCT FROM new.agency_id OR old.run_id IS DISTINCT FROM new.run_id OR old.partition_no IS DISTINCT FROM new.partition_no) EXECUTE FUNCTION flux.refuse_other_name();
 CREATE TRIGGER require_live_keys_of_changed AFTER UPDATE ON flux.rejected_records REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION flux.require_live_record_keys();
 CREATE TRIGGER require_live_keys_of_new AFTER INSERT ON flux.rejected_records REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION flux.require_live_record_keys();
+CREATE TRIGGER require_partitions AFTER INSERT ON flux.rejected_records REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION flux.require_partitions();
 CREATE TRIGGER append_only BEFORE UPDATE ON flux.run_events FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_change();
 CREATE TRIGGER queue_webhooks AFTER INSERT ON flux.run_events FOR EACH ROW WHEN (new.name = ANY (ARRAY['RunCompleted'::text, 'RunFailed'::text, 'RunCancelled'::text])) EXECUTE FUNCTION flux.queue_webhooks();
+CREATE TRIGGER keep_name BEFORE UPDATE OF agency_id, run_id, partition_no ON flux.run_partitions FOR EACH ROW WHEN (old.agency_id IS DISTINCT FROM new.agency_id OR old.run_id IS DISTINCT FROM new.run_id OR old.partition_no IS DISTINCT FROM new.partition_no) EXECUTE FUNCTION flux.refuse_other_name();
+CREATE TRIGGER refuse_named_partitions AFTER DELETE ON flux.run_partitions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION flux.refuse_named_partitions();
 CREATE TRIGGER require_live_key AFTER INSERT OR UPDATE OF key_version ON flux.run_parts FOR EACH ROW WHEN (new.key_version IS NOT NULL) EXECUTE FUNCTION flux.require_live_object_key();
 CREATE TRIGGER guard_run BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR (old.status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))) EXECUTE FUNCTION flux.guard_run();
 CREATE TRIGGER mark_run_changed BEFORE UPDATE ON flux.runs FOR EACH ROW WHEN (old.status IS DISTINCT FROM new.status OR old.attempt IS DISTINCT FROM new.attempt OR old.priority IS DISTINCT FROM new.priority OR old.records_total IS DISTINCT FROM new.records_total OR old.cancel_deadline IS DISTINCT FROM new.cancel_deadline) EXECUTE FUNCTION flux.mark_run_changed();
@@ -2373,6 +2375,52 @@ end
 $function$; -- owner flux_owner
 comment on function flux.refuse_change() is 'Stops update, delete and truncate, for the owner too.';
 
+CREATE OR REPLACE FUNCTION flux.refuse_named_partitions()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  named record;
+begin
+  if not exists (select from gone) then
+    return null;
+  end if;
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+    raise exception 'partitions go in a transaction that is read committed, not %', current_setting('transaction_isolation')
+      using errcode = '25001';
+  end if;
+  if row_security_active('flux.rejected_records') and exists (
+      select from gone g where g.agency_id is distinct from (select flux.current_agency())) then
+    raise exception 'partitions of another agency cannot go from this session' using errcode = '42501';
+  end if;
+  select g.run_id, g.partition_no into named
+  from (select distinct agency_id, run_id, partition_no from gone) g
+  where exists (
+    select from flux.rejected_records j
+    where j.agency_id = g.agency_id and j.run_id = g.run_id and j.partition_no = g.partition_no)
+  limit 1;
+  if found then
+    raise exception 'partition % of run % still has rejected records; they go first', named.partition_no, named.run_id
+      using errcode = '23503', schema = 'flux', table = 'run_partitions';
+  end if;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.refuse_named_partitions() is 'Refuses that a partition goes which rejected records still name (23503).';
+
+CREATE OR REPLACE FUNCTION flux.refuse_other_name()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception 'a row of %.% keeps its run and partition for good', tg_table_schema, tg_table_name
+    using errcode = '23503', schema = tg_table_schema, table = tg_table_name;
+end
+$function$; -- owner flux_owner
+comment on function flux.refuse_other_name() is 'Refuses that a row goes over to another run or partition (23503).';
+
 CREATE OR REPLACE FUNCTION flux.refuse_shrinking()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2533,6 +2581,28 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.require_live_secret_key() is 'Refuses a webhook''s secret under a destroyed data key (FX010). One of 60 bytes is sealed under FLUX_DATA_KEY itself.';
+
+CREATE OR REPLACE FUNCTION flux.require_partitions()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  named record;
+begin
+  for named in select distinct w.agency_id, w.run_id, w.partition_no from written w order by 1, 2, 3 loop
+    perform from flux.run_partitions p
+    where p.agency_id = named.agency_id and p.run_id = named.run_id and p.partition_no = named.partition_no
+    for key share;
+    if not found then
+      raise exception 'partition % of run % does not exist; its rejected records cannot be kept', named.partition_no, named.run_id
+        using errcode = '23503', schema = 'flux', table = 'rejected_records';
+    end if;
+  end loop;
+  return null;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_partitions() is 'Refuses rejected records without their partition (23503), and locks it until the transaction ends.';
 
 CREATE OR REPLACE FUNCTION flux.rescue_partitions()
  RETURNS integer

@@ -4,7 +4,7 @@ import { savePosition, type SavedCheckpoint } from '../checkpoint/save.ts';
 import { copyIntoLoad, type LoadTable } from '../db/lake.ts';
 import { advancePartition, finishPartition, insertPublishWhenDone, lockRun } from '../db/partitions.ts';
 import type { Connection } from '../db/pool.ts';
-import { insertRejectedRecords } from '../db/rejected-records.ts';
+import { insertRejectedRecords, writeRejected, type WrittenRejected } from '../db/rejected-records.ts';
 import { refuseAgain } from '../db/reprocessing.ts';
 import { insertPart } from '../db/run-parts.ts';
 import { setStepCounts } from '../db/step-counts.ts';
@@ -13,7 +13,7 @@ import { FluxError } from '../errors.ts';
 import type { Batch } from '../etl/engine-types.ts';
 import { appendEvents, type NewRunEvent } from '../events/append.ts';
 import { metrics } from '../telemetry/metrics.ts';
-import { sealRejections } from './seal-rejections.ts';
+import { rejectionSealer } from './seal-rejections.ts';
 import { fenced, requireHeld } from './fenced.ts';
 import type { Work } from './work.ts';
 
@@ -41,10 +41,10 @@ export async function commitBatch(
   const { claim, deps, definitions } = work;
   const position = advance(before, { ...batch, rejectedCount: batch.rejected.length });
   const { saved, lastEvent, published } = await fenced(work, async (tx) => {
-    await writeRecords(tx, work, destination, { ...batch, version: position.version });
-    await keepRejected(tx, work, batch.rejected);
-    const [, , saved] = await together(
+    const rejected = await writeRecords(tx, work, destination, { ...batch, version: position.version });
+    const [, , , saved] = await together(
       tx,
+      () => keepRejected(tx, work, rejected),
       () => setStepCounts(tx, claim, position.steps),
       async () => requireHeld(claim, await advancePartition(tx, claim, position.counts, { progress: true })),
       () => savePosition(tx, claim, position, { definitions, last: batch.last }),
@@ -81,7 +81,25 @@ function countBatch({ recordsRead, goodCount, rejected, steps }: Batch, saved: S
   );
 }
 
+/** Writes the good records. @returns the rejected ones, made ready to be sent meanwhile */
 async function writeRecords(
+  tx: Connection,
+  work: Work,
+  destination: Destination,
+  batch: Batch & { version: number },
+): Promise<WrittenRejected> {
+  const seal = await rejectionSealer(tx, work, batch.rejected);
+  // Both to their end: the copy has the connection until then.
+  const [good, rejected] = await Promise.allSettled([
+    requireWritten(tx, work, destination, batch),
+    seal().then(writeRejected),
+  ]);
+  if (good.status === 'rejected') throw good.reason;
+  if (rejected.status === 'rejected') throw rejected.reason;
+  return rejected.value;
+}
+
+async function requireWritten(
   tx: Connection,
   work: Work,
   destination: Destination,
@@ -109,12 +127,15 @@ async function writeGood(
 }
 
 /** Into the quarantine; a record that was there already stays where it is, with the new verdict. */
-async function keepRejected(tx: Connection, work: Work, rejected: Batch['rejected']): Promise<void> {
-  const { claim, run, definitions } = work;
-  const kept = await sealRejections(tx, work, rejected);
-  if (run.reprocessOf === null) return insertRejectedRecords(tx, claim, definitions.contract, kept);
-  const held = await refuseAgain(tx, claim, run.reprocessOf, definitions.contract, kept);
-  if (held !== rejected.length) throw takenOver(run.reprocessOf);
+async function keepRejected(
+  tx: Connection,
+  { claim, run, definitions }: Work,
+  rejected: WrittenRejected,
+): Promise<void> {
+  if (run.reprocessOf === null) return insertRejectedRecords(tx, claim, definitions.contract, rejected);
+  const { records } = rejected;
+  const held = await refuseAgain(tx, claim, run.reprocessOf, definitions.contract, records);
+  if (held !== records.length) throw takenOver(run.reprocessOf);
 }
 
 /** Another run reprocesses what was ours. */
