@@ -35,6 +35,13 @@ export interface Connection extends Queryable {
   inOnePacket<T>(send: () => Promise<T>): Promise<T>;
 }
 
+/** A connection outside any pool. */
+export interface Session extends Connection {
+  /** Whether it stands between transactions and has not broken, as far as is known here. */
+  isOrderly(): boolean;
+  end(): Promise<void>;
+}
+
 export interface Pool extends Queryable {
   /**
    * Lends a connection to `use`; one that failed, or is left inside a transaction, is destroyed, never lent again.
@@ -132,9 +139,7 @@ export function createPool(options: PoolOptions): Pool {
 }
 
 /** A single connection outside any pool. @throws UNAVAILABLE when the server does not answer */
-export async function connect(
-  options: Omit<PoolOptions, 'max' | 'pipeline'>,
-): Promise<Connection & { end(): Promise<void> }> {
+export async function connect(options: Omit<PoolOptions, 'max' | 'pipeline'>): Promise<Session> {
   const client = new (clientOf(options.url))({
     connectionString: options.url,
     application_name: options.applicationName,
@@ -144,13 +149,17 @@ export async function connect(
     types,
     ...(options.statementTimeoutMs ? { statement_timeout: options.statementTimeoutMs } : {}),
   });
+  let isOver = false;
   client.on('error', (error) => options.onError?.(error));
+  client.once('end', () => (isOver = true));
   await client.connect().catch((cause: unknown) => {
     throw toFluxError(cause);
   });
   return {
     ...asConnection(client, drivingOf(options)),
+    isOrderly: () => !isOver && isOrderly(client),
     end() {
+      isOver = true;
       // The driver waits for what is under way on a pipelined connection before it says goodbye, and a server may never answer.
       (client as Pipelining).pipeline = false;
       return client.end();

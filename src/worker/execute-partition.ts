@@ -42,12 +42,12 @@ async function worked(deps: WorkerDeps, claim: Claim, draining: AbortSignal, tur
     const signals = { lost: lease.lost, late: late.signal, cancelled: lease.cancelled, draining };
     const ending = await attempt(deps, claim, signals, turn);
     if (ending === 'completed') return 'completed';
-    if (lease.lost.aborted || isLost(ending)) return abandon(deps, lease.lost.reason);
+    if (lease.lost.aborted || isLost(ending)) return await abandon(deps, lease.lost.reason);
     return await withHolder(deps, claim, lease.lost, (holder) =>
       settle(deps, { claim, holder, lost: lease.lost }, ending),
     );
   } catch (cause) {
-    return abandon(deps, cause);
+    return await abandon(deps, cause);
   } finally {
     lease.stop();
     late.clear();
@@ -178,7 +178,9 @@ function isLost(ending: Ending): boolean {
   return ending.kind === 'failed' && isFluxError(ending.error, 'LEASE_LOST');
 }
 
-function abandon({ log }: WorkerDeps, cause: unknown): Outcome {
+/** The partition still names the backend that worked it, which rescue ends: it must not work another meanwhile. */
+async function abandon({ log, session }: WorkerDeps, cause: unknown): Promise<Outcome> {
   log.warn({ err: cause }, 'a partition is abandoned');
+  await session?.end();
   return 'abandoned';
 }

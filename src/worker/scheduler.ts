@@ -47,7 +47,7 @@ export async function lookOnce(deps: WorkerDeps, stopped: () => boolean = () => 
     if (stopped()) return;
     try {
       const started = await inSpan(`${work.kind.toLowerCase()}.due`, { parent: null }, () =>
-        withAgencySession(deps, { runId: work.id, role: work.role }, (session) =>
+        withAgencySession(deps, work, (session) =>
           inTransaction(session, (tx) => (work.kind === 'SCHEDULE' ? fireSchedule : advanceBackfill)(deps, tx, work)),
         ),
       );

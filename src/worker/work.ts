@@ -6,6 +6,7 @@ import type { EtlEngine, PipelineDefinition } from '../etl/engine-types.ts';
 import type { Announcer } from '../events/announce.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
 import type { LeaseTimes } from '../queue/lease.ts';
+import type { KeptSession } from './sessions.ts';
 
 /** Where a worker writes what it has to say; pino fits. */
 export interface Log {
@@ -48,6 +49,8 @@ export interface WorkerDeps {
   /** As flux_worker: claims, heartbeats and hints. */
   pool: Pool;
   announcer: Announcer;
+  /** The last agency's session, for the next partition of the same; absent where each gets its own (tests). */
+  session?: KeptSession | undefined;
   /** Whether a partition that somebody abandoned waits; absent where nobody looks (tests). */
   watch?: { readonly takeoverWaits: boolean } | undefined;
   log: Log;

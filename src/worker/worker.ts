@@ -13,6 +13,7 @@ import { executePartition } from './execute-partition.ts';
 import { forceCancels } from './force-cancels.ts';
 import { startPresence } from './presence.ts';
 import { startScheduler } from './scheduler.ts';
+import { keepSession } from './sessions.ts';
 import { endLateHolders, startWatch, type Watch } from './watch.ts';
 import { within } from './within.ts';
 import type { Log, WorkerConfig, WorkerDeps, WorkerTimes } from './work.ts';
@@ -70,6 +71,7 @@ export function startWorker(
   const announcer = createAnnouncer(deps.hints ? oneByOne(deps.hints.send) : notifyAllThrough(pool), onError);
   const bell = startBell({ url: config.databaseUrl, onError, ...(deps.hints ? { open: deps.hints.open } : {}) });
   const draining = new AbortController();
+  const session = keepSession();
   const working: WorkerDeps = {
     config: {
       ...config,
@@ -84,6 +86,7 @@ export function startWorker(
     random: deps.random ?? Math.random,
     pool,
     announcer,
+    session,
   };
 
   const presence = startPresence(pool, id, onError);
@@ -93,9 +96,14 @@ export function startWorker(
   const done = (async () => {
     while (!draining.signal.aborted) {
       const claim = await look(working);
-      if (claim) await work({ ...working, watch }, claim, draining.signal);
-      else await bell.wait(working.config.times.pollMs, draining.signal);
+      if (claim) {
+        await work({ ...working, watch }, claim, draining.signal);
+        continue;
+      }
+      await session.end();
+      await bell.wait(working.config.times.pollMs, draining.signal);
     }
+    await session.end();
   })();
 
   let stopped: Promise<void> | undefined;

@@ -14,6 +14,7 @@ import type { EtlEngine } from '../../src/etl/engine-types.ts';
 import { createAnnouncer } from '../../src/events/announce.ts';
 import { appendEvents } from '../../src/events/append.ts';
 import { executePartition } from '../../src/worker/execute-partition.ts';
+import { keepSession } from '../../src/worker/sessions.ts';
 import type { KeyRing } from '../../src/keys/key-ring.ts';
 import { startWorker, type StartWorkerConfig, type Worker } from '../../src/worker/worker.ts';
 import type { Outcome, WorkerDeps, WorkerTimes } from '../../src/worker/work.ts';
@@ -131,7 +132,11 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
     },
     async deps(engine, more = {}) {
       const announcer = createAnnouncer(notifyAllThrough(database.workerPool()), (err) => logger.warn({ err }, 'hint'));
-      cleanups.push(() => announcer.stop());
+      const session = keepSession();
+      cleanups.push(
+        () => announcer.stop(),
+        () => session.end(),
+      );
       return {
         config: {
           databaseUrl: database.workerUrl,
@@ -146,6 +151,7 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
         keys: more.keys,
         pool: database.workerPool(),
         announcer,
+        session,
         log: logger,
         random: () => 0,
       };

@@ -1,0 +1,98 @@
+import { connect, type Session } from '../db/pool.ts';
+import { rolePassword } from '../db/roles.ts';
+import { sql } from '../db/sql.ts';
+import { within } from './within.ts';
+import type { WorkerDeps } from './work.ts';
+
+/** A peer that has gone does not answer a goodbye. */
+const goodbyeMs = 2_000;
+
+/** How long one session serves: what an operator has changed of its login holds for every session that begins after that. */
+const ageMaxMs = 10 * 60_000;
+
+/** A session that is logged in as an agency. */
+export interface AgencySession extends Session {
+  /** Its login. */
+  readonly role: string;
+  readonly openedAt: number;
+}
+
+/**
+ * Between two partitions of one agency its session stays, with what it has planned and looked up; every other partition gets a new one.
+ * One is kept at most, because a worker works one partition at a time. Whoever puts one here has settled its partition: a
+ * partition that is held still names its session's backend, and rescue ends that.
+ */
+export interface KeptSession {
+  /** The kept one, as new, if it is that login's; any other ends. Null: there is none. */
+  take(role: string): Promise<AgencySession | null>;
+  /** Keeps a session that is in good order, and ends any other. */
+  keep(session: AgencySession): Promise<void>;
+  /** Ends the kept one. */
+  end(): Promise<void>;
+}
+
+export function keepSession({ now = () => performance.now() }: { now?: () => number } = {}): KeptSession {
+  let kept: AgencySession | null = null;
+  const release = (): AgencySession | null => {
+    const session = kept;
+    kept = null;
+    return session;
+  };
+  return {
+    async take(role) {
+      const session = release();
+      if (session === null) return null;
+      if (session.role === role && session.isOrderly() && (await isAsNew(session))) return session;
+      await endSession(session);
+      return null;
+    },
+    async keep(session) {
+      await this.end();
+      if (session.isOrderly() && now() - session.openedAt < ageMaxMs) kept = session;
+      else await endSession(session);
+    },
+    async end() {
+      const session = release();
+      if (session !== null) await endSession(session);
+    },
+  };
+}
+
+/** Nothing of one partition is there for the next but prepared statements, which hold no values. False: the session broke meanwhile. */
+async function isAsNew(session: AgencySession): Promise<boolean> {
+  try {
+    await session.query(
+      sql`reset role; reset all; close all; unlisten *; discard temp; discard sequences; select pg_advisory_unlock_all()`,
+    );
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @throws UNAVAILABLE the server does not answer */
+export async function openSession({ config, log }: WorkerDeps, role: string): Promise<AgencySession> {
+  const openedAt = performance.now();
+  const session = await connect({
+    url: agencyUrl(config.databaseUrl, role, config.contextKey),
+    applicationName: `flux worker ${config.id}`,
+    prepared: true,
+    onError: (err) => log.warn({ err, role }, 'the session of an agency broke'),
+  });
+  return { ...session, role, openedAt };
+}
+
+export async function endSession(session: AgencySession): Promise<void> {
+  await within(
+    goodbyeMs,
+    session.end().catch(() => undefined),
+  );
+}
+
+/** The same server and database under another login. */
+function agencyUrl(workerUrl: string, role: string, contextKey: Buffer): string {
+  const url = new URL(workerUrl);
+  url.username = encodeURIComponent(role);
+  url.password = rolePassword(contextKey, role);
+  return url.href;
+}
