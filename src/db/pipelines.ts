@@ -58,6 +58,12 @@ export async function findPipeline(db: Queryable, name: string, version: number 
 
 /** The current (highest) versions of the pipelines that are asked for, in no order. @param names at most 200 */
 export async function findCurrentPipelines(db: Queryable, names: readonly string[]): Promise<Pipeline[]> {
+  const [only, ...others] = names;
+  if (only !== undefined && others.length === 0) {
+    // PostgreSQL keeps this one's plan; that of a list it makes anew each time, since it cannot know how long the list will be.
+    const pipeline = await findPipeline(db, only, null);
+    return pipeline ? [pipeline] : [];
+  }
   const { rows } = await db.query<Pipeline>(sql`
     select current.*
     from unnest(${[...names]}::text[]) as wanted (name)

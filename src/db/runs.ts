@@ -136,9 +136,10 @@ const runColumns = sql`
 
 /** Ids for runs that are about to be inserted. */
 export async function newRunIds(db: Queryable, count: number): Promise<string[]> {
+  // Of a list and not of generate_series, for which PostgreSQL plans anew each time.
   const { rows } = await db.query<{ id: string }>(sql`
     select flux.uuid_v7() as id
-    from generate_series(1, ${count}::int)
+    from unnest(${new Array<number>(count).fill(1)}::int[])
   `);
   return rows.map(({ id }) => id);
 }

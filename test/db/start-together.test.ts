@@ -35,6 +35,28 @@ describe('starts that come at once', () => {
     noaa = await agencyWith(database, 'noaa', pipelineDocument('rows'));
   });
 
+  it('come with statements whose plans the server keeps, whether one comes or several', async () => {
+    const planned = async (): Promise<{ text: string; custom: bigint }[]> => {
+      // Each backend answers for itself, so that all connections of the pool are asked at once.
+      const answers = await Promise.all(
+        Array.from({ length: 8 }, () =>
+          database.apiPool().withConnection(async (tx) => {
+            const { rows } = await tx.query<{ pid: number; text: string; custom: bigint }>(sql`
+              select pg_backend_pid() as pid, statement as text, custom_plans as custom
+              from pg_prepared_statements, pg_sleep(0.05)
+            `);
+            return rows;
+          }),
+        ),
+      );
+      return answers.flat();
+    };
+    for (let i = 0; i < 30; i += 1) await start(nasa);
+    for (let i = 0; i < 15; i += 1) await Promise.all([start(nasa), start(nasa), start(nasa)]);
+    const often = (await planned()).filter(({ custom }) => custom > 5n); // after five PostgreSQL decides
+    expect(often.map(({ text }) => text)).toEqual([]);
+  });
+
   it('share transactions, and each has its run, partition, first event and audit entry', async () => {
     const before = (await auditOf(database, 'nasa')).length;
     const runs = await Promise.all(
