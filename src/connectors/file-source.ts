@@ -119,6 +119,7 @@ function stream(request: SourceRequest, path: string, file: FileHandle, before: 
   return {
     origin: `file:${request.source.path}`,
     modifiedAt: before.mtime,
+    byteCount: before.size,
     bytes: readWhole(request, path, file, before),
   };
 }
@@ -159,7 +160,13 @@ async function* readWhole(
 /** A file that somebody writes while we copy would be pinned as a mix of two states. */
 async function checkUnchanged(name: string, path: string, before: Stats, byteCount: number): Promise<void> {
   const after = await stat(path).catch(() => null);
-  if (after === null || after.mtimeMs !== before.mtimeMs || after.size !== byteCount || after.ino !== before.ino) {
+  if (
+    after === null ||
+    after.mtimeMs !== before.mtimeMs ||
+    after.size !== byteCount ||
+    before.size !== byteCount ||
+    after.ino !== before.ino
+  ) {
     throw new FluxError(
       'SOURCE_UNAVAILABLE',
       `"${name}" changed while it was copied. Flux tries again; let the writer finish first.`,

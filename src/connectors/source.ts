@@ -5,6 +5,8 @@ export interface SourceStream {
   /** For people: `file:birdstrikes.csv`. Never an absolute path of the machine, never a secret. */
   origin: string;
   modifiedAt: Date | null;
+  /** How many bytes there will be, where that is known before and any other number fails the reading. */
+  byteCount?: number;
   /** The system's own name for exactly these bytes, by which it can be asked whether they changed; null where it has none. */
   etag?: string | null;
   /** Up to where a source that is read by a cursor column goes. */

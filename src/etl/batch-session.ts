@@ -26,7 +26,7 @@ import type { Surveyed } from './ingest/spread.ts';
 import type { DryRunSample } from './staged-types.ts';
 import { countSteps, declaredSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
-import { openJobReader, readContract } from './job-reader.ts';
+import { openJobReader, pathsOf, readContract } from './job-reader.ts';
 import { readCursor } from './read-cursor.ts';
 import { refuseFailedCasts } from './failed-casts.ts';
 import { ExpressionRules } from './transform/expression.ts';
@@ -114,7 +114,7 @@ export class BatchSession {
     const direct = new DirectWrite();
     const session = await DuckDbSession.open({
       memoryMegabytes: job.memoryMegabytes,
-      paths: (job.staged?.parts.map(({ path }) => path) ?? [job.objectPath]).filter((path) => path !== ''),
+      paths: pathsOf(job),
       folders: [job.workFolder],
       ...(job.references?.length ? { spillFolder: join(job.workFolder, 'spill-rows') } : {}),
       functions: [...functionsOf(job), direct.function],

@@ -89,6 +89,8 @@ export interface PinRequest {
   since?: ((cursor: string) => Promise<string | null>) | undefined;
   /** The agency's newest key for objects; null, or absent, stores plain bytes. */
   dataKey?: DataKey | null;
+  /** What the source will be planned with: where it can be read while it is copied, its records are counted meanwhile. */
+  planned?: Omit<PlanRequest, 'object' | 'signal'>;
   signal: AbortSignal;
 }
 

@@ -14,6 +14,7 @@ import type {
 } from './engine-types.ts';
 import type { EvolvedField } from './evolved-contract.ts';
 import { type FieldQuestions, findEvolved } from './find-evolved.ts';
+import { CountAhead } from './count-ahead.ts';
 import type { Surveyed } from './ingest/spread.ts';
 import { columnName } from './ingest/column-names.ts';
 import { KeptChild, type OpenedChild } from './kept-child.ts';
@@ -39,13 +40,14 @@ import { cutWanted } from './wanted-records.ts';
 export function createEtlEngine(given: EtlDeps): EtlEngine {
   const deps: EngineDeps = { ...given, kept: new KeptChild(), spare: new SpareChild(given.codeFolder) };
   const pins = createSourcePins(deps);
+  const ahead = new CountAhead(deps);
   return {
     expectWork() {
       // One that waits for its run's next range is what will be wanted.
       if (!deps.kept.waits) deps.spare.begin();
     },
-    pinSource: (request) => pins.pin(request),
-    planSource: (request) => planSource(deps, request),
+    pinSource: (request) => ahead.pin(pins, request),
+    planSource: (request) => planSource(deps, ahead, request),
     openBatches: (request) => openBatches(deps, request),
     async storeReference({ agency, path, dataKey }) {
       const { address, sha256, byteCount, keyVersion } = await deps.objects.put(
@@ -66,23 +68,35 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
   };
 }
 
-async function planSource(deps: EngineDeps, asked: PlanRequest): Promise<SourcePlan> {
+async function planSource(deps: EngineDeps, ahead: CountAhead, asked: PlanRequest): Promise<SourcePlan> {
   const request = await findEvolved(asked, askingFields(deps));
-  const { plan, surveyed } = await survey(deps, request);
+  const { plan, surveyed } = await survey(deps, ahead, request);
   const increased = await withIncrement(deps, request, plan);
   await lookBeforeLoading(deps, request, { first: plan.ranges[0], surveyed });
   return increased;
 }
 
-async function survey(deps: EngineDeps, request: PlanRequest): Promise<{ plan: SourcePlan; surveyed: Surveyed }> {
-  return withChild(deps, request, async (child, contentBytes) => {
-    const survey = await child.ask<SourceSurvey>({ ask: 'survey' }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault);
+async function survey(
+  deps: EngineDeps,
+  ahead: CountAhead,
+  request: PlanRequest,
+): Promise<{ plan: SourcePlan; surveyed: Surveyed }> {
+  const counted = await ahead.take(request);
+  const opened = counted?.opened ?? (await openChild(deps, request));
+  let done = false;
+  try {
+    const timeoutMs = deps.surveyTimeoutMs ?? surveyTimeoutMsDefault;
+    const survey = counted?.survey ?? (await opened.child.ask<SourceSurvey>({ ask: 'survey' }, timeoutMs));
     const { recordsTotal, columns, steps, staged, ranges } = survey;
     requireCount(request.object, recordsTotal);
     requireRoom(columns);
+    const [first] = ranges;
+    // Most often it is this worker that takes it, as soon as the plan is committed.
+    if (first && keyOf(deps, request, null) !== null) beginRange(deps, opened, first);
+    done = true;
     const plan = {
       recordsTotal,
-      bytesTotal: contentBytes,
+      bytesTotal: opened.contentBytes,
       columns,
       steps,
       staged,
@@ -96,8 +110,10 @@ async function survey(deps: EngineDeps, request: PlanRequest): Promise<{ plan: S
         ...(request.since ? { since: request.since } : {}),
       })),
     };
-    return { plan, surveyed: surveyedOf(survey, contentBytes) };
-  });
+    return { plan, surveyed: surveyedOf(survey, opened.contentBytes) };
+  } finally {
+    await leaveChild(deps, request, { opened, range: null, done });
+  }
 }
 
 /** Up to where the good records go: a look at all of them before the first is loaded, so that a garbled one moves no mark. */
@@ -238,14 +254,17 @@ function beginFollowing(
 ): void {
   if (following === undefined || opened.guessedWrong) return;
   const from = JSON.parse(last.cursor) as Range['from'];
-  const range = { from, record: record + records, records: following };
-  const begun = opened.child
-    .ask({ ask: 'start', range, cursor: null, likely: true }, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault)
-    .then(
-      () => true,
-      () => false,
-    );
-  opened.guess = { record: range.record, records: following, begun };
+  beginRange(deps, opened, { from, record: record + records, records: following });
+}
+
+/** Begins a range before anybody asks for it. */
+function beginRange(deps: EngineDeps, opened: OpenedChild, { from, record, records }: Range): void {
+  const ask = { ask: 'start', range: { from, record, records }, cursor: null, likely: true } as const;
+  const begun = opened.child.ask(ask, deps.surveyTimeoutMs ?? surveyTimeoutMsDefault).then(
+    () => true,
+    () => false,
+  );
+  opened.guess = { record, records, begun };
 }
 
 /** A stage's good records leave the machine before the batch commits: what a committed batch names is there. */

@@ -20,6 +20,12 @@ export async function openJobReader(
   return job.wanted ? new WantedReader(reader) : reader;
 }
 
+/** What DuckDB itself may read. Where an object that grows is found there will be another file later, which is nobody's to read. */
+export function pathsOf({ staged, growing = false, objectPath }: ChildJob): string[] {
+  const paths = staged?.parts.map(({ path }) => path) ?? (growing ? [] : [objectPath]);
+  return paths.filter((path) => path !== '');
+}
+
 /** null: every record will do. */
 export function readContract(document: ChildJob['contract']): ReadContract | null {
   if (document === null || typeof document === 'boolean') return null;

@@ -63,7 +63,8 @@ export async function openChild(
   if (waiting !== null) return waiting;
   const since = sinceOf(request, range);
   // What is to outlive a partition's folder cannot stand in it.
-  const folder = await mkdtemp(join((key === null ? undefined : deps.keepFolder) ?? workFolder, 'etl-'));
+  const outlives = key !== null || request.growing !== undefined;
+  const folder = await mkdtemp(join((outlives ? deps.keepFolder : undefined) ?? workFolder, 'etl-'));
   const limits = deps.growthLimits ?? growthLimitsDefault;
   let child: EtlChild | null = null;
   try {

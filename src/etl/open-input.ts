@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 
 import { FluxError } from '../errors.ts';
 import { openPlainFile } from '../objects/byte-file.ts';
+import type { GrowingObject } from '../objects/growing.ts';
 import type { ObjectSeal, ObjectStore } from '../objects/object-store.ts';
 import { corrupted, openSealedFile, readSealed } from '../objects/sealed-file.ts';
 import { sealedByteCount } from '../objects/sealed-format.ts';
@@ -24,10 +25,10 @@ export interface LocalObject {
   byteCount: number;
 }
 
-/** What a child is opened for; a dry run's source stands in no store. */
-export type OpenRequest = PlanRequest & { localObject?: LocalObject };
+/** What a child is opened for; a dry run's source stands in no store, and one that is being copied not yet. */
+export type OpenRequest = PlanRequest & { localObject?: LocalObject; growing?: GrowingObject };
 
-type Input = Pick<ChildJob, 'objectPath' | 'objectByteCount' | 'seal' | 'staged'>;
+type Input = Pick<ChildJob, 'objectPath' | 'objectByteCount' | 'seal' | 'growing' | 'staged'>;
 
 /**
  * What a child reads: one object (of a compressed one its content, in the step's own folder), or the parts of a range; of a stage's input as a whole only the numbers, because a plan reads none.
@@ -40,9 +41,13 @@ export async function openInput(
   request: OpenRequest,
   { range, folder, limits }: { range: Range | null; folder: string; limits: GrowthLimits },
 ): Promise<Input> {
-  const { object, staged, localObject, definition } = request;
+  const { object, staged, localObject, growing, definition } = request;
   if (staged)
     return { objectPath: '', objectByteCount: 0, staged: await openParts(objects, request, { range, folder }) };
+  if (growing) {
+    const { path: objectPath, byteCount: objectByteCount, seal } = growing;
+    return { objectPath, objectByteCount, seal: seal && sendSeal(seal), growing: true };
+  }
   const source = localObject ?? object;
   if (!source) throw new FluxError('INTERNAL', 'The ETL engine was asked to read, and nobody said what.');
   const pinned = object && !localObject ? await openPinned(objects, object, request) : null;
@@ -76,6 +81,13 @@ export async function openInput(
   }
   const { path, seal } = await readableObject(found, definition, folder);
   return { objectPath: path, objectByteCount: source.byteCount, seal: seal && sendSeal(seal) };
+}
+
+/** Whether a source's bytes are read where they stand, from the first to the last; others are copied or unpacked for a step. */
+export function isReadInPlace(definition: PipelineDefinition): boolean {
+  const { format, pages } = definition.source;
+  const { compression, encoding } = writtenAs(definition);
+  return compression === null && encoding === null && !pages && format.type !== 'parquet' && format.type !== 'xlsx';
 }
 
 /** How the content differs from the plain UTF-8 that readers take; null: it does not. */

@@ -65,6 +65,8 @@ export interface ChildJob {
   objectByteCount: number;
   /** How to read it when it is sealed: this one object's key, and none that opens another. Absent or null: it is plain. */
   seal?: SentSeal | null;
+  /** The worker is still writing the object: what is not there yet is waited for. */
+  growing?: boolean;
   /** The child's own folder, empty. */
   workFolder: string;
   memoryMegabytes: number;

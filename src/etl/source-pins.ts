@@ -7,6 +7,7 @@ import { createUploadSource } from '../connectors/upload-source.ts';
 import type { SourceConnector, SourceRequest, SourceStream, SourceUnchanged } from '../connectors/source.ts';
 import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
+import type { GrowthWatch } from '../objects/growing.ts';
 import type { ObjectStore } from '../objects/object-store.ts';
 import type { KnownObject, PinnedObject, PinRequest } from './engine-types.ts';
 import { intoNewFile } from './into-new-file.ts';
@@ -22,8 +23,8 @@ export interface SourceDeps {
 
 /** Copies sources through their connectors. */
 export interface SourcePins {
-  /** Into the object store, for good. */
-  pin(request: PinRequest): Promise<PinnedObject>;
+  /** Into the object store, for good. @param begun is told where, when the bytes begin to come and their number is known */
+  pin(request: PinRequest, begun?: GrowthWatch['begun']): Promise<PinnedObject>;
   /** Into a file of the step. */
   copy(request: PinRequest, path: string): Promise<LocalObject>;
 }
@@ -41,7 +42,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
 export function createSourcePins(deps: SourceDeps): SourcePins {
   const connectors = connectorsOf(deps);
   return {
-    async pin(request) {
+    async pin(request, begun) {
       const { agency, source, dataKey = null } = request;
       const known = knownTo(deps, request);
       const opened = await open(connectors, request, known.find);
@@ -49,10 +50,11 @@ export function createSourcePins(deps: SourceDeps): SourcePins {
         const object = await known.again(opened.origin);
         // Retention took it in between: then it is sent again after all.
         // Up to where that run has read is not for this one to say.
-        return object ? { ...object, increment: null } : this.pin({ ...request, known: undefined });
+        return object ? { ...object, increment: null } : this.pin({ ...request, known: undefined }, begun);
       }
-      const { origin, modifiedAt, etag = null, increment = null, bytes } = opened;
-      const stored = await deps.objects.put(agency, bytes, dataKey);
+      const { origin, modifiedAt, etag = null, increment = null, bytes, byteCount } = opened;
+      const watch = begun && byteCount !== undefined ? { byteCount, begun } : undefined;
+      const stored = await deps.objects.put(agency, bytes, dataKey, watch);
       const mediaType = mediaTypes[source.format.type] ?? 'application/octet-stream';
       return { ...stored, origin, modifiedAt, etag, increment, recordCount: opened.recordCount?.() ?? null, mediaType };
     },

@@ -45,15 +45,15 @@ export function createFileStore({
 
   return {
     pathOf,
-    put(agency, bytes, sealing = null) {
+    put(agency, bytes, sealing = null, watch) {
       const addressKey = sealing
         ? deriveKey(sealing.key, Buffer.from(agency), 'flux object address')
         : hmacSha256(dataKey, `flux object address\0${agency}`);
       const addressOf = (sha256: string): string => `${agency}/${hmacSha256(addressKey, sha256).toString('hex')}`;
       return besides(async (partial) => {
         const stored = await (sealing
-          ? writeSealed(partial, bytes, { dataKey: sealing, segmentBytes, addressOf })
-          : writePlain(partial, bytes, addressOf));
+          ? writeSealed(partial, bytes, { dataKey: sealing, segmentBytes, addressOf, watch })
+          : writePlain(partial, bytes, addressOf, watch));
         const path = pathOf(stored.address);
         if (await isWhole(path, stored, sealing)) await markUsed(path);
         else await moveInto(partial, path);

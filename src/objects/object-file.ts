@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 
 import { runningSha256 } from '../crypto/hash.ts';
 import { FluxError } from '../errors.ts';
+import type { GrowthWatch } from './growing.ts';
 import { withNewFile } from './new-file.ts';
 import type { StoredObject } from './object-store.ts';
 import { writeSegments } from './sealed-file.ts';
@@ -13,8 +14,10 @@ export async function writePlain(
   path: string,
   bytes: AsyncIterable<Uint8Array>,
   addressOf: (sha256: string) => string,
+  watch?: GrowthWatch,
 ): Promise<StoredObject> {
   return withNewFile(path, async (file) => {
+    watch?.begun({ path, seal: null, byteCount: watch.byteCount });
     const hash = runningSha256();
     let byteCount = 0;
     for await (const piece of bytes) {
@@ -33,10 +36,17 @@ export async function writePlain(
 export async function writeSealed(
   path: string,
   bytes: AsyncIterable<Uint8Array>,
-  how: { dataKey: DataKey; segmentBytes: number; addressOf: (sha256: string) => string },
+  how: {
+    dataKey: DataKey;
+    segmentBytes: number;
+    addressOf: (sha256: string) => string;
+    watch?: GrowthWatch | undefined;
+  },
 ): Promise<StoredObject> {
   return withNewFile(path, async (file) => {
+    const { watch } = how;
     const seal = newSeal(how.dataKey, how.segmentBytes);
+    watch?.begun({ path, seal: { ...seal, byteCount: watch.byteCount }, byteCount: watch.byteCount });
     const content = counted(bytes);
     await writeSegments(file, seal, content.bytes);
     const { sha256, byteCount } = content.counted();

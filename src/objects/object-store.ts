@@ -1,4 +1,5 @@
 import { FluxError } from '../errors.ts';
+import type { GrowthWatch } from './growing.ts';
 import type { DataKey, ObjectSeal } from './sealed-format.ts';
 
 export type { DataKey, ObjectSeal } from './sealed-format.ts';
@@ -14,9 +15,15 @@ export interface ObjectStore {
    * Stores the bytes and says where they are. Storing the same bytes again under the same key gives the same address.
    *
    * @param dataKey the agency's newest key for objects; null stores plain bytes
+   * @param watch is told where the bytes are written, so that they can be read meanwhile
    * @throws UNAVAILABLE the store does not answer; whatever `bytes` throws; then nothing is left behind
    */
-  put(agency: string, bytes: AsyncIterable<Uint8Array>, dataKey?: DataKey | null): Promise<StoredObject>;
+  put(
+    agency: string,
+    bytes: AsyncIterable<Uint8Array>,
+    dataKey?: DataKey | null,
+    watch?: GrowthWatch,
+  ): Promise<StoredObject>;
   /** Says that an object is about to be used again, so that retention leaves it. @returns whether it is there */
   keep(address: string): Promise<boolean>;
   /** The local file of an address, which is there once `sealOf` has answered. @throws INTERNAL the address is not one of this store's */

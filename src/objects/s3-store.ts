@@ -66,8 +66,8 @@ export function createS3Store(options: S3StoreOptions): ObjectStore {
 
   return {
     pathOf: (address) => near.pathOf(address),
-    async put(agency, bytes, dataKey = null) {
-      const stored = await near.put(agency, bytes, dataKey);
+    async put(agency, bytes, dataKey = null, watch) {
+      const stored = await near.put(agency, bytes, dataKey, watch);
       await send(bucket, { ...stored, path: near.pathOf(stored.address) }, dataKey);
       await grow(stored.byteCount);
       return stored;

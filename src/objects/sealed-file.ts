@@ -3,31 +3,36 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { openSegment, sealSegment, type SegmentKey, segmentOverhead } from '../crypto/segments.ts';
 import { FluxError } from '../errors.ts';
 import type { ByteFile } from './byte-file.ts';
+import { waiterForParent } from './growing.ts';
 import type { NewFile } from './new-file.ts';
 import { headerByteCount, type ObjectSeal, sealedByteCount, segmentCountOf } from './sealed-format.ts';
 
 /**
  * Opens a sealed object for reading any range of its content: whole segments are read and verified, the newest one is kept.
  *
+ * @param growing the parent of this process is still writing it: a read waits until its segments are there
  * @throws OBJECT_CORRUPTED here when the file is longer or shorter than sealed, from `readSync` when a segment does not verify
  */
-export function openSealedFile(path: string, seal: ObjectSeal): ByteFile {
+export function openSealedFile(path: string, seal: ObjectSeal, { growing = false } = {}): ByteFile {
   const fd = openSync(path, 'r');
+  const whole = sealedByteCount(seal);
   const found = fstatSync(fd).size;
-  if (found !== sealedByteCount(seal)) {
+  if (!growing && found !== whole) {
     closeSync(fd);
-    throw corrupted(`its file has ${String(found)} bytes, ${String(sealedByteCount(seal))} were sealed`);
+    throw corrupted(`its file has ${String(found)} bytes, ${String(whole)} were sealed`);
   }
+  const wait = growing ? waiterForParent() : null;
   const last = segmentCountOf(seal) - 1;
   const sealed = Buffer.allocUnsafe(seal.segmentBytes + segmentOverhead);
   let newest: { index: number; content: Buffer } | null = null;
   const segment = (index: number): Buffer => {
     if (newest?.index === index) return newest.content;
     const at = headerByteCount + index * sealed.length;
-    const length = Math.min(sealed.length, found - at);
+    const length = Math.min(sealed.length, whole - at);
     for (let read = 0; read < length;) {
       const count = readSync(fd, sealed, read, length - read, at + read);
-      if (count === 0) throw corrupted(`its file ends inside segment ${String(index)}`);
+      if (count === 0 && wait === null) throw corrupted(`its file ends inside segment ${String(index)}`);
+      if (count === 0) wait?.();
       read += count;
     }
     const content = openSegment(seal, { index, last: index === last }, sealed.subarray(0, length));

@@ -2,7 +2,7 @@ import { findConnection, findConnectionSecret } from '../db/connections.ts';
 import { findKnownObject, type SourceObject } from '../db/source-objects.ts';
 import { findUpload, listUploadParts } from '../db/uploads.ts';
 import { FluxError } from '../errors.ts';
-import type { PinRequest, UploadedFile } from '../etl/engine-types.ts';
+import type { PinRequest, PlanRequest, UploadedFile } from '../etl/engine-types.ts';
 import { openConnectionSecret } from '../keys/sealed-records.ts';
 import { lastMark } from './increment.ts';
 import { newestObjectKey } from './object-keys.ts';
@@ -69,12 +69,15 @@ async function secretOf(
   return openConnectionSecret({ keys: deps.keys, db: holder }, place, sealed);
 }
 
-/** Stores the source's exact bytes. */
-export async function pinSource(work: Work, signal: AbortSignal): Promise<SourceObject> {
+/** Stores the source's exact bytes. @param planned what it will be planned with */
+export async function pinSource(
+  work: Work,
+  { signal, ...planned }: Omit<PlanRequest, 'object'>,
+): Promise<SourceObject> {
   const { connectionVersion, ...request } = await sourceRequest(work);
   const dataKey = await newestObjectKey(work);
   return {
-    ...(await work.deps.engine.pinSource({ ...request, dataKey, signal })),
+    ...(await work.deps.engine.pinSource({ ...request, dataKey, planned, signal })),
     connectionName: request.connection.name,
     connectionVersion,
   };

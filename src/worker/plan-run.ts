@@ -33,23 +33,25 @@ export async function planRun(work: Work): Promise<void> {
   if (work.run.reprocessOf !== null) return planReprocess(work, work.run.reprocessOf);
   const signal = AbortSignal.any([work.lost, work.draining, work.closing]);
   const staged = await stagedInputOf(work, { parts: true });
-  const object = staged ? null : ((await pinnedBefore(work)) ?? (await pinSource(work, signal)));
-  const pinned = await pinReferences(work, work.run.rerunOf, signal);
   const { definition, contract, folder: workFolder, run, claim } = work;
-  const dataKeyOf = objectKeys(work);
-  const request = {
+  const known = {
     runId: work.claim.runId,
     definition,
     contract,
     stage: run.stage,
-    object,
     staged,
-    references: pinned.references,
-    dataKeyOf,
+    dataKeyOf: objectKeys(work),
     workFolder,
     signal,
     // A look at what would be loaded hashes as the run does; a plan without one needs no salts.
     ...(refusesPersonalData(definition, run.stage) ? { agency: claim.agencyId } : {}),
+  };
+  const object = staged ? null : ((await pinnedBefore(work)) ?? (await pinSource(work, known)));
+  const pinned = await pinReferences(work, work.run.rerunOf, signal);
+  const request = {
+    ...known,
+    object,
+    references: pinned.references,
     ...(object ? await sinceOf(work, object) : {}),
     ...(evolves(definition) ? { dataset: await columnsOf(work) } : {}),
   };

@@ -1,5 +1,5 @@
 import { FluxError } from '../../errors.ts';
-import { type ByteFile, openPlainFile } from '../../objects/byte-file.ts';
+import { type ByteFile, openGrowingFile, openPlainFile } from '../../objects/byte-file.ts';
 import { openSealedFile } from '../../objects/sealed-file.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
 import { type ChildJob, sealFrom } from '../protocol.ts';
@@ -27,7 +27,7 @@ export async function openReader(
     return ParquetReader.open(session, { path, byteCount }, contract?.model ?? null);
   }
   if (format.type === 'xlsx') return openXlsxReader(job, xlsxFormat(format), contract);
-  const file = job.seal ? openSealedFile(job.objectPath, sealFrom(job.seal)) : openPlainFile(job.objectPath);
+  const file = openObject(job);
   const judged = (read: JudgedFormat): JudgedReader => judgedReader(file, read, { job, contract });
   const json = (layout: JsonLayout): JudgedReader => judged(jsonFormat(file, layout, contract));
   switch (format.type) {
@@ -75,6 +75,11 @@ export async function openReader(
         `The format "${format.type}" is not offered yet. Offered: csv, json, ndjson, parquet, xlsx, xml, fixed, mainframe.`,
       );
   }
+}
+
+function openObject({ objectPath, objectByteCount, seal, growing = false }: ChildJob): ByteFile {
+  if (seal) return openSealedFile(objectPath, sealFrom(seal), { growing });
+  return growing ? openGrowingFile(objectPath, objectByteCount) : openPlainFile(objectPath);
 }
 
 function judgedReader(
