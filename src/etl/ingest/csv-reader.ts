@@ -9,7 +9,7 @@ import { ChunkWriter } from './chunk-writer.ts';
 import { csvColumns, plainTextColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { parseCsvFields, withoutEscapes } from './csv-fields.ts';
-import { type CsvDialect, type CsvFault, CsvSplitter, delimitersKept } from './csv-splitter.ts';
+import { type CsvDialect, type CsvFault, CsvSplitter } from './csv-splitter.ts';
 import { SureCsv } from '../sure/sure-csv.ts';
 import { checkText } from './encoding-check.ts';
 import { cell } from './lexical.ts';
@@ -135,10 +135,10 @@ export class CsvReader implements SourceReader {
   }
 
   beSure(): void {
-    const { delimiter, quote, escape = null } = this.#format;
-    const fieldCount = this.#names.length;
-    if (escape !== null || fieldCount > delimitersKept) return;
-    this.#sure = SureCsv.of(this.columns, this.#places, { fieldCount, delimiter, quote });
+    const { delimiter, quote, escape = null, comment = null } = this.#format;
+    if (escape !== null) return;
+    const dialect = { fieldCount: this.#names.length, delimiter, quote, comment };
+    this.#sure = SureCsv.of(this.columns, this.#places, dialect);
   }
 
   survey(markEvery: number): Promise<Survey> {
@@ -206,14 +206,17 @@ export class CsvReader implements SourceReader {
     const sure = this.#sure;
     sure?.rows.reset();
     const escapes = (this.#format.escape ?? null) !== null;
-    while (places.count < wanted && splitter.nextOffset - from < batchByteCountMax && splitter.next()) {
+    while (places.count < wanted && splitter.nextOffset - from < batchByteCountMax) {
       const recordNo = first + places.count + 1;
+      if (sure?.take(recordNo, splitter) === true) {
+        places.add(splitter.offset, splitter.end - splitter.start);
+        continue;
+      }
+      if (!splitter.next()) break;
       this.#refuseEndless(splitter, recordNo);
       places.add(splitter.offset, splitter.end - splitter.start);
       if (splitter.fault === null && splitter.fieldCount === this.#names.length) {
-        if (sure !== null && splitter.plain) {
-          if (sure.take(recordNo, splitter)) continue;
-        } else sure?.rows.leave(recordNo);
+        sure?.rows.leave(recordNo);
         if (escapes) {
           const record = this.#plainRecord(splitter);
           chunk.addBytes(recordNo, record, 0, record.length);

@@ -21,8 +21,6 @@ const delimiterByte = 1;
 const lineFeed = 2;
 const carriageReturn = 3;
 const quoteByte = 4;
-/** A record of more fields than these is no common one. */
-export const delimitersKept = 2_048;
 
 /**
  * Finds the records of delimited text by walking its bytes: a record ends at LF or CRLF outside quotes, empty lines are none.
@@ -50,9 +48,6 @@ export class CsvSplitter {
   start = 0;
   end = 0;
   fieldCount = 0;
-  /** The record has no quotes, and its first delimiters (as many as are kept) stand in `delimiters`. */
-  plain = false;
-  readonly delimiters = new Int32Array(delimitersKept);
   fault: CsvFault | null = null;
   /** File offset of the byte that the fault is about. */
   faultOffset = 0;
@@ -81,6 +76,29 @@ export class CsvSplitter {
   /** File offset of what follows the record and its line end. */
   get nextOffset(): number {
     return this.#window.base + this.#position;
+  }
+
+  /** Where in `buffer` the next record, or an empty line or a comment, begins. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Reads on where needed. @returns up to where, behind a line end, `buffer` is UTF-8; at or before `position`: nothing is known to be */
+  wholeLines(): number {
+    if (this.#position >= this.#cleanTo) {
+      if (this.#linesEnd() <= this.#position) this.#refill(this.#position);
+      const lines = this.#linesEnd();
+      if (lines > Math.max(this.#position, this.#dirtyTo)) this.#checkLines(this.#position, lines);
+    }
+    return this.#window.buffer[this.#cleanTo - 1] === 10 ? this.#cleanTo : 0;
+  }
+
+  /** Goes behind the next record, whose end somebody else has found: it is one without a fault. */
+  pass(end: number, next: number): void {
+    this.start = this.#position;
+    this.end = end;
+    this.#position = next;
+    this.fault = null;
   }
 
   /** Moves to the next record; false at the end. After the faults `unterminated` and `length` there is no next one. */
@@ -171,8 +189,7 @@ export class CsvSplitter {
     const classes = this.#classes;
     this.start = this.#position;
     this.fault = null;
-    this.plain = this.#walkPlain();
-    if (this.plain) return true;
+    if (this.#walkPlain()) return true;
     let fields = 1;
     let fieldStart = this.start;
     let at = this.start;
@@ -218,17 +235,14 @@ export class CsvSplitter {
   #walkPlain(): boolean {
     const { buffer, length } = this.#window;
     const delimiter = this.#delimiter;
-    const delimiters = this.delimiters;
     if (this.#nextQuote < this.start) this.#nextQuote = this.#findQuote(this.start);
     if (this.#nextReturn < this.start) this.#nextReturn = this.#find(13, this.start);
     const to = Math.min(this.#nextQuote, this.#nextReturn);
     let fields = 1;
     for (let at = this.start; at < to; at += 1) {
       const byte = buffer[at];
-      if (byte === delimiter) {
-        if (fields <= delimitersKept) delimiters[fields - 1] = at;
-        fields += 1;
-      } else if (byte === 10) return this.#finish(at, at + 1, fields);
+      if (byte === delimiter) fields += 1;
+      else if (byte === 10) return this.#finish(at, at + 1, fields);
     }
     if (to === this.#nextReturn && to + 1 < length && buffer[to + 1] === 10) return this.#finish(to, to + 2, fields);
     return false;
@@ -295,20 +309,27 @@ export class CsvSplitter {
    * A line feed is never part of a multi-byte sequence, so lines can be judged apart.
    */
   #checkEncoding(): void {
-    if (this.end > this.#dirtyTo) {
-      const lines = this.#window.buffer.subarray(0, this.#window.length).lastIndexOf(10) + 1;
-      const to = Math.max(this.end, lines);
-      const block = this.#window.buffer.subarray(this.start, to);
-      if (isUtf8(block)) {
-        this.seenMultibyte ||= !isAscii(block);
-        this.#cleanTo = to;
-        return;
-      }
-      this.#dirtyTo = to;
-    }
+    if (this.end > this.#dirtyTo && this.#checkLines(this.start, Math.max(this.end, this.#linesEnd()))) return;
     const record = this.#window.buffer.subarray(this.start, this.end);
     if (isUtf8(record)) this.seenMultibyte ||= !isAscii(record);
     else this.#blame('encoding', this.start + firstInvalidUtf8(record));
+  }
+
+  /** Behind the last line end in the window. */
+  #linesEnd(): number {
+    return this.#window.buffer.subarray(0, this.#window.length).lastIndexOf(10) + 1;
+  }
+
+  /** @returns whether they are UTF-8 */
+  #checkLines(from: number, to: number): boolean {
+    const lines = this.#window.buffer.subarray(from, to);
+    if (!isUtf8(lines)) {
+      this.#dirtyTo = to;
+      return false;
+    }
+    this.seenMultibyte ||= !isAscii(lines);
+    this.#cleanTo = to;
+    return true;
   }
 }
 

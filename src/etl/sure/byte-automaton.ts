@@ -69,15 +69,30 @@ export class ByteAutomaton {
     };
     stateOf(starts);
     const steps: number[] = new Array<number>(width).fill(dead);
+    const { kindOf, examples } = nodes.kinds();
     for (let state = 1; state < sets.length; state += 1) {
       if (sets.length > stateCountMax) return null;
       const set = sets[state] as number[];
-      for (let byte = 0; byte < width; byte += 1) steps.push(stateOf(nodes.after(set, byte)));
+      const after = examples.map((byte) => stateOf(nodes.after(set, byte)));
+      for (const kind of kindOf) steps.push(after[kind] as number);
     }
     return new ByteAutomaton(
       Uint16Array.from(steps),
       Uint8Array.from(sets, (set) => (set.includes(end) ? 1 : 0)),
     );
+  }
+
+  get stateCount(): number {
+    return this.#accepting.length;
+  }
+
+  /** The state after a byte; 0 is dead, and the first state is 1. */
+  step(state: number, byte: number): number {
+    return byte >= width ? dead : (this.#steps[state * width + byte] as number);
+  }
+
+  acceptsAt(state: number): boolean {
+    return this.#accepting[state] === 1;
   }
 
   /** Whether the whole of `bytes[start, end)` is accepted. */
@@ -139,6 +154,22 @@ class Nodes {
       if (node.bytes === null) open.push(...node.to);
     }
     return [...found].sort((one, other) => one - other);
+  }
+
+  /** Bytes that no node tells apart lead everywhere to the same: which kind each byte is, and one byte of each kind. */
+  kinds(): { kindOf: Uint8Array; examples: number[] } {
+    const distinct = new Set(this.#nodes.map(({ bytes }) => bytes).filter((bytes) => bytes !== null));
+    const known = new Map<string, number>();
+    const examples: number[] = [];
+    const kindOf = Uint8Array.from({ length: width }, (_each, byte) => {
+      const key = Array.from(distinct, (bytes) => bytes[byte]).join('');
+      const kind = known.get(key);
+      if (kind !== undefined) return kind;
+      known.set(key, examples.length);
+      examples.push(byte);
+      return examples.length - 1;
+    });
+    return { kindOf, examples };
   }
 
   after(set: readonly number[], byte: number): number[] {

@@ -1,42 +1,53 @@
 import type { RecordColumns } from '../ingest/columns.ts';
 import type { CsvSplitter } from '../ingest/csv-splitter.ts';
+import { recordByteCountMax } from '../ingest/limits.ts';
+import { delimiterEnd, FieldAutomaton, type FieldText, lineEnd, returnEnd } from './field-automaton.ts';
 import { SureRows } from './sure-rows.ts';
-import { type SureCheck, sureValue } from './sure-value.ts';
-
-/** A column of the dataset. */
-interface SureColumn {
-  /** Which of the record's fields it is; -1: none. */
-  field: number;
-  mayBeEmpty: boolean;
-  /** null: every text will do. */
-  check: SureCheck | null;
-}
+import { sureCheck, type SureCheck, sureValue, type SureValue } from './sure-value.ts';
+import { anyText } from './text-states.ts';
 
 interface SureDialect {
   fieldCount: number;
   delimiter: string;
   /** null: there are none. */
   quote: string | null;
+  /** null: there are none. */
+  comment: string | null;
 }
 
+const quoteByte = 34;
+const lineFeed = 10;
+/** A field of the source that is no column. */
+const ignored: SureValue = { states: anyText(0), check: null, mayDouble: true };
+
 /**
- * Takes the records of delimited text that surely meet their contract from the splitter to COPY, without DuckDB: nearly all records are
- * written plainly, and to say so of one costs a third of having them read, judged and printed again.
+ * Takes the records of delimited text that surely meet their contract from the source to COPY, without DuckDB: nearly all records are
+ * written plainly, and one walk through their bytes finds their end, judges them and copies them.
  */
 export class SureCsv {
   readonly rows = new SureRows();
-  readonly #columns: readonly SureColumn[];
+  /** Which field of the record each column is; -1: none. */
+  readonly #columns: readonly number[];
   /** The row is the record as it stands. */
   readonly #whole: boolean;
-  /** A comma, or COPY's quote, may be text of a record in which the splitter finds no quotes: they are those of another dialect. */
-  readonly #foreign: boolean;
-  readonly #fieldCount: number;
+  readonly #comment: number;
+  readonly #steps: Uint16Array;
+  readonly #starts: Uint16Array;
+  readonly #checks: readonly (SureCheck | null)[];
+  /** Of the record at hand: where each field begins, and behind the last one. */
+  readonly #places: Int32Array;
 
-  private constructor(columns: readonly SureColumn[], { fieldCount, delimiter, quote }: SureDialect) {
+  private constructor(columns: readonly number[], values: readonly (SureValue & FieldText)[], dialect: SureDialect) {
+    const { delimiter, quote, comment, fieldCount } = dialect;
+    const code = (character: string | null): number => character?.charCodeAt(0) ?? -1;
+    const automaton = new FieldAutomaton(values, anyText(0), { delimiter: code(delimiter), quote: code(quote) });
     this.#columns = columns;
-    this.#fieldCount = fieldCount;
-    this.#foreign = delimiter !== ',' || quote !== '"';
-    this.#whole = !this.#foreign && columns.length === fieldCount && columns.every(({ field }, at) => field === at);
+    this.#whole = delimiter === ',' && columns.length === fieldCount && columns.every((field, at) => field === at);
+    this.#comment = code(comment);
+    this.#steps = automaton.steps;
+    this.#starts = automaton.starts;
+    this.#checks = values.map((value, at) => (automaton.unchecked[at] ? sureCheck(value) : value.check));
+    this.#places = new Int32Array(fieldCount + 1);
   }
 
   /**
@@ -49,58 +60,78 @@ export class SureCsv {
     dialect: SureDialect,
   ): SureCsv | null {
     if (checkRecords) return null;
-    const sure: SureColumn[] = [];
+    const values = Array.from({ length: dialect.fieldCount }, () => ({ ...ignored, mayBeEmpty: true }));
     for (const [at, { field }] of columns.entries()) {
-      const check = field === null ? null : sureValue(field);
-      if (field !== null && check === null) return null;
-      sure.push({ field: places[at] ?? -1, mayBeEmpty: field === null || !field.required || field.nullAllowed, check });
+      const value = field === null ? ignored : sureValue(field);
+      if (value === null) return null;
+      const place = places[at];
+      const mayBeEmpty = field === null || !field.required || field.nullAllowed;
+      if (place !== undefined) values[place] = { ...value, mayBeEmpty };
     }
-    return new SureCsv(sure, dialect);
+    return new SureCsv(
+      columns.map((_column, at) => places[at] ?? -1),
+      values,
+      dialect,
+    );
   }
 
-  /** @param splitter at a plain record with as many fields as there are. @returns whether the row is written */
-  take(recordNo: number, { buffer, start, end, delimiters }: CsvSplitter): boolean {
-    for (const { field, mayBeEmpty, check } of this.#columns) {
-      if (field === -1) continue;
-      const from = field === 0 ? start : (delimiters[field - 1] as number) + 1;
-      const to = this.#fieldEnd(delimiters, field, end);
-      if (from === to ? !mayBeEmpty : check !== null && !check(buffer, from, to)) return this.#leave(recordNo);
-    }
+  /**
+   * @param splitter before a record. @returns whether its row is written, and the splitter behind it; else the record is to be read, and
+   *   left if it is one
+   */
+  take(recordNo: number, splitter: CsvSplitter): boolean {
+    const wholeTo = splitter.wholeLines();
+    const { buffer, position: start } = splitter;
+    if (start >= wholeTo || buffer[start] === this.#comment) return false;
+    const next = this.#walk(buffer, start);
+    if (next === -1) return false;
     const { rows } = this;
+    const end = this.#places[this.#starts.length] as number;
     rows.begin(recordNo, end - start + this.#columns.length);
     if (this.#whole) {
       rows.separate();
       rows.addPlain(buffer, start, end);
-      rows.end();
-      return true;
-    }
-    for (const { field } of this.#columns) {
-      rows.separate();
-      if (field === -1) continue;
-      const from = field === 0 ? start : (delimiters[field - 1] as number) + 1;
-      const to = this.#fieldEnd(delimiters, field, end);
-      if (this.#foreign && mustBeQuoted(buffer, from, to)) {
-        rows.takeBack();
-        return this.#leave(recordNo);
-      }
-      rows.addPlain(buffer, from, to);
-    }
+    } else this.#writeColumns(buffer);
     rows.end();
+    splitter.pass(end, next);
     return true;
   }
 
-  #leave(recordNo: number): false {
-    this.rows.leave(recordNo);
-    return false;
+  /** Judges a record. @returns where the next one begins; -1: this one is not surely good */
+  #walk(buffer: Uint8Array, start: number): number {
+    const [steps, starts, checks, places] = [this.#steps, this.#starts, this.#checks, this.#places];
+    const fieldCount = starts.length;
+    let at = start;
+    for (let field = 0; field < fieldCount; field += 1) {
+      const from = at;
+      let state = starts[field] as number;
+      // A line end is always found: the splitter has seen it.
+      do state = steps[(state << 8) | (buffer[at++] as number)] as number;
+      while (state > returnEnd);
+      places[field] = from;
+      const check = checks[field] as SureCheck | null;
+      if (check !== null && at - 1 > from) {
+        const quotes = buffer[from] === quoteByte ? 1 : 0;
+        if (!check(buffer, from + quotes, at - 1 - quotes)) return -1;
+      }
+      if (state === delimiterEnd) continue;
+      // An empty line is no record.
+      if (field + 1 < fieldCount || at - 1 === start || at - start > recordByteCountMax) return -1;
+      places[fieldCount] = at - 1;
+      if (state === lineEnd) return at;
+      return state === returnEnd && buffer[at] === lineFeed ? at + 1 : -1;
+    }
+    return -1;
   }
 
-  #fieldEnd(delimiters: Int32Array, field: number, end: number): number {
-    return field === this.#fieldCount - 1 ? end : (delimiters[field] as number);
+  #writeColumns(buffer: Buffer): void {
+    const { rows } = this;
+    const places = this.#places;
+    const last = this.#starts.length - 1;
+    for (const field of this.#columns) {
+      rows.separate();
+      if (field === -1) continue;
+      rows.addPlain(buffer, places[field] as number, (places[field + 1] as number) - (field === last ? 0 : 1));
+    }
   }
-}
-
-/** Whether COPY would read the text as something else. */
-function mustBeQuoted(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start; at < end; at += 1) if (bytes[at] === 44 || bytes[at] === 34) return true;
-  return false;
 }

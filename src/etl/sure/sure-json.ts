@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { ContractField, ContractModel } from '../ingest/contract-model.ts';
+import { JsonTemplate } from './json-template.ts';
 import { SureRows } from './sure-rows.ts';
-import { type SureCheck, sureValue } from './sure-value.ts';
+import { sureCheck, type SureCheck, sureValue } from './sure-value.ts';
 
 /** A member that a record may have, and the column that it is. */
 interface SureMember {
@@ -10,7 +11,11 @@ interface SureMember {
   nullAllowed: boolean;
   kind: ContractField['kind'];
   check: SureCheck;
+  mayDouble: boolean;
 }
+
+/** Records that are written in another way than those before are looked at one by one; of so many one is taken as a new pattern. */
+const learnEvery = 64;
 
 const [quote, backslash, comma, colon, openObject, closeObject] = [0x22, 0x5c, 0x2c, 0x3a, 0x7b, 0x7d];
 /** `null` */
@@ -32,6 +37,8 @@ export class SureJson {
   /** The member that came at each place of the record before: whatever wrote the records nearly always keeps to one order. */
   readonly #order: Int32Array;
   #beyondAscii = false;
+  #template: JsonTemplate | null = null;
+  #missed = 0;
 
   private constructor(members: readonly SureMember[]) {
     this.#members = members;
@@ -49,22 +56,60 @@ export class SureJson {
     for (const field of fields) {
       const [name, ...inner] = field.path;
       const { kind, required, nullAllowed } = field;
-      const check = sureValue(field);
-      if (name === undefined || inner.length > 0 || check === null) return null;
-      members.push({ name: Buffer.from(name, 'utf8'), required, nullAllowed, kind, check });
+      const value = sureValue(field);
+      if (name === undefined || inner.length > 0 || value === null) return null;
+      members.push({
+        name: Buffer.from(name, 'utf8'),
+        required,
+        nullAllowed,
+        kind,
+        check: sureCheck(value),
+        mayDouble: value.mayDouble,
+      });
     }
     return new SureJson(members);
   }
 
   /** @param source `[start, end)` is one record. @returns whether the row is written */
   take(recordNo: number, source: Buffer, start: number, end: number): boolean {
+    const { rows } = this;
+    if (this.#template !== null) {
+      rows.begin(recordNo, end - start + this.#members.length * 3);
+      if (this.#template.take(rows, source, start, end)) {
+        rows.end();
+        return true;
+      }
+      rows.takeBack();
+    }
     this.#beyondAscii = false;
     if (this.#scan(source, start, end) && (!this.#beyondAscii || isUtf8(source.subarray(start, end)))) {
       this.#write(recordNo, source, end - start);
+      if (this.#template === null || this.#missed % learnEvery === 0) this.#learn(source, start, end);
+      this.#missed += 1;
       return true;
     }
     this.rows.leave(recordNo);
     return false;
+  }
+
+  /** Takes what stands between the values for what stands there in the next ones, if the record has all of them in the order of the columns. */
+  #learn(source: Buffer, start: number, end: number): void {
+    // Where a null stands is not known.
+    if (this.#starts.some((from) => from < 0)) return;
+    const between: Uint8Array[] = [];
+    let at = start;
+    for (let member = 0; member < this.#members.length; member += 1) {
+      const around = this.#texts[member] === 1 ? 1 : 0;
+      const from = (this.#starts[member] as number) - around;
+      if (from < at) return;
+      between.push(Uint8Array.from(source.subarray(at, from)));
+      at = (this.#ends[member] as number) + around;
+    }
+    between.push(Uint8Array.from(source.subarray(at, end)));
+    this.#template = new JsonTemplate(
+      this.#members.map((member) => ({ ...member, isText: member.kind === 'string' })),
+      between,
+    );
   }
 
   #write(recordNo: number, source: Buffer, byteCount: number): void {

@@ -12,8 +12,9 @@ const [comma, quote, lineEnd] = [44, 34, 10];
  * complete, so that the rows that come from DuckDB find their places among them.
  */
 export class SureRows {
-  #buffer = Buffer.allocUnsafe(bufferBytesFirst);
-  #used = 0;
+  /** `[0, used)` are rows, the last one as far as it is written; whoever has begun one may write on behind them as much as it announced. */
+  buffer = Buffer.allocUnsafe(bufferBytesFirst);
+  used = 0;
   #rowStart = 0;
   /** Where records are left to others: the first record of each gap, and the bytes of rows before it. */
   #gaps: { record: number; at: number }[] = [];
@@ -21,56 +22,56 @@ export class SureRows {
 
   /** Begins a batch. */
   reset(): void {
-    this.#used = 0;
+    this.used = 0;
     this.#gaps = [];
     this.count = 0;
   }
 
   /** @param byteCountMax the most that the row takes behind its number */
   begin(recordNo: number, byteCountMax: number): void {
-    const room = this.#used + byteCountMax + 24;
-    if (room > this.#buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, room));
-      this.#buffer.copy(larger, 0, 0, this.#used);
-      this.#buffer = larger;
+    const room = this.used + byteCountMax + 24;
+    if (room > this.buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, room));
+      this.buffer.copy(larger, 0, 0, this.used);
+      this.buffer = larger;
     }
-    this.#rowStart = this.#used;
-    this.#used = writeDigits(this.#buffer, this.#used, recordNo);
+    this.#rowStart = this.used;
+    this.used = writeDigits(this.buffer, this.used, recordNo);
   }
 
   separate(): void {
-    this.#buffer[this.#used++] = comma;
+    this.buffer[this.used++] = comma;
   }
 
   /** Text in which nothing has to be quoted. */
   addPlain(source: Buffer, start: number, end: number): void {
-    const buffer = this.#buffer;
-    let used = this.#used;
+    const buffer = this.buffer;
+    let used = this.used;
     // Short ones are copied faster byte by byte than by a call out of JavaScript.
     if (end - start > 64) used += source.copy(buffer, used, start, end);
     else for (let at = start; at < end; at += 1) buffer[used++] = source[at] as number;
-    this.#used = used;
+    this.used = used;
   }
 
   /** Text without quotes in it. */
   addQuoted(source: Buffer, start: number, end: number): void {
-    this.#buffer[this.#used++] = quote;
+    this.buffer[this.used++] = quote;
     this.addPlain(source, start, end);
-    this.#buffer[this.#used++] = quote;
+    this.buffer[this.used++] = quote;
   }
 
   end(): void {
-    this.#buffer[this.#used++] = lineEnd;
+    this.buffer[this.used++] = lineEnd;
     this.count += 1;
   }
 
   takeBack(): void {
-    this.#used = this.#rowStart;
+    this.used = this.#rowStart;
   }
 
   /** The record is another's to judge. */
   leave(recordNo: number): void {
-    if (this.#gaps.at(-1)?.at !== this.#used) this.#gaps.push({ record: recordNo, at: this.#used });
+    if (this.#gaps.at(-1)?.at !== this.used) this.#gaps.push({ record: recordNo, at: this.used });
   }
 
   /** Writes all rows in the order of their records. @param rest a file of others' rows in that order; null: there are none */
@@ -79,7 +80,7 @@ export class SureRows {
     try {
       const output = new Output(fd);
       const from = rest === null ? 0 : this.#writeAmong(rest, output);
-      output.add(this.#buffer, from, this.#used);
+      output.add(this.buffer, from, this.used);
       output.flush();
     } finally {
       closeSync(fd);
@@ -98,7 +99,7 @@ export class SureRows {
         const record = leadingNumber(rows.buffer, rows.start);
         while ((this.#gaps[gap + 1]?.record ?? Infinity) <= record) gap += 1;
         const to = this.#gaps[gap]?.at ?? 0;
-        output.add(this.#buffer, from, to);
+        output.add(this.buffer, from, to);
         from = to;
         output.add(rows.buffer, rows.start, rows.end);
         output.endLine();

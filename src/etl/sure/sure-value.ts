@@ -3,12 +3,22 @@ import type { ContractField } from '../ingest/contract-model.ts';
 import { isTimeFormat } from '../ingest/lexical.ts';
 import { ByteAutomaton, literalPiece } from './byte-automaton.ts';
 import { patternAutomaton } from './pattern-automaton.ts';
+import { anyText, statesOf, type TextStates } from './text-states.ts';
 
 /**
  * Whether the text at `bytes[start, end)` surely meets its field's rules and is written as Postgres reads it. True is a promise; false is
  * none, and leaves the verdict to SQL or to Ajv.
  */
 export type SureCheck = (bytes: Uint8Array, start: number, end: number) => boolean;
+
+/** What is asked of a field's text: that its bytes lead through the states, and the check. */
+export interface SureValue {
+  states: TextStates;
+  /** null: nothing more. */
+  check: SureCheck | null;
+  /** Quotes within the text may be written twice: what is asked of it stays what it is. */
+  mayDouble: boolean;
+}
 
 const annotations = new Set(['$comment', 'title', 'description', 'examples', 'deprecated', 'default']);
 const known = new Set([
@@ -17,13 +27,16 @@ const known = new Set([
 ]);
 
 /** @returns null: the field has a rule, or a kind of value, that nothing here can be sure of */
-export function sureValue({ kind, keywords }: ContractField): SureCheck | null {
+export function sureValue({ kind, keywords }: ContractField): SureValue | null {
   if (Object.keys(keywords).some((keyword) => !known.has(keyword) && !annotations.has(keyword))) return null;
   const types = [keywords.type ?? []].flat();
   if (types.length > 0 && types.every((type) => type === 'null')) return null;
-  if (kind === 'boolean') return choicesOf(keywords) === null ? isBoolean : null;
-  if (kind === 'integer' || kind === 'number') return numberCheck(kind, keywords);
-  return kind === 'string' ? stringCheck(keywords) : null;
+  if (kind === 'boolean') return choicesOf(keywords) === null ? { ...anything, states: booleans } : null;
+  if (kind === 'integer' || kind === 'number') {
+    const check = numberCheck(kind, keywords);
+    return check && { states: anyText(0), check, mayDouble: false };
+  }
+  return kind === 'string' ? stringValue(keywords) : null;
 }
 
 /** The values of `enum` and `const` that a text can be; null: there is no such rule. */
@@ -35,38 +48,61 @@ function choicesOf(keywords: ContractKeywords): unknown[] | null {
   return both.filter((each) => each !== null);
 }
 
-function stringCheck(keywords: ContractKeywords): SureCheck | null {
+const anything: SureValue = { states: anyText(0), check: null, mayDouble: false };
+const booleans = statesOf(patternAutomaton('^(?:true|false)$') as ByteAutomaton);
+/** Characters are counted by states up to here. */
+const countedMax = 64;
+
+function stringValue(keywords: ContractKeywords): SureValue | null {
   const { format, pattern, minLength = 0, maxLength = Infinity } = keywords;
+  const walks: TextStates[] = [];
   const checks: SureCheck[] = [];
   if (format !== undefined) {
     if (!isTimeFormat(format)) return null;
     checks.push(timeChecks[format]);
   }
-  if (minLength > 0 || maxLength !== Infinity) {
-    // A character takes one to four bytes, half a pair of surrogates none.
-    checks.push((_bytes, start, end) => end - start <= maxLength && (end - start) / 4 >= minLength);
-    if (minLength > 0) {
-      const plain: SureCheck = (bytes, start, end) =>
-        end - start >= minLength && end - start <= maxLength && isAsciiText(bytes, start, end);
-      const long = checks.pop() as SureCheck;
-      checks.push((bytes, start, end) => long(bytes, start, end) || plain(bytes, start, end));
-    }
-  }
   const choices = choicesOf(keywords);
   if (choices !== null) {
     const automaton = choiceAutomaton(choices);
     if (automaton === null) return null;
-    checks.push((bytes, start, end) => automaton.accepts(bytes, start, end));
+    walks.push(statesOf(automaton));
   }
   if (pattern !== undefined) {
     const automaton = patternAutomaton(pattern);
     if (automaton === null) return null;
-    checks.push((bytes, start, end) => automaton.accepts(bytes, start, end));
+    walks.push(statesOf(automaton));
   }
-  const [first, ...others] = checks;
-  if (first === undefined) return () => true;
-  if (others.length === 0) return first;
-  return (bytes, start, end) => checks.every((check) => check(bytes, start, end));
+  const free = walks.length === 0 && checks.length === 0 && minLength === 0;
+  if (minLength > countedMax) checks.push((_bytes, start, end) => (end - start) / 4 >= minLength);
+  else if (minLength > 0) walks.push(anyText(minLength));
+  // A character takes one to four bytes.
+  if (maxLength !== Infinity) checks.push((_bytes, start, end) => end - start <= maxLength);
+  const [states = anyText(0), ...others] = walks;
+  checks.push(...others.map(walkCheck));
+  return { states, check: together(checks), mayDouble: free };
+}
+
+function together(checks: readonly SureCheck[]): SureCheck | null {
+  const [first = null, ...others] = checks;
+  return others.length === 0 ? first : (bytes, start, end) => checks.every((check) => check(bytes, start, end));
+}
+
+/** All that is asked of a text that is valid UTF-8, in one call. */
+export function sureCheck({ states, check }: SureValue): SureCheck {
+  if (states === anyText(0)) return check ?? (() => true);
+  const walk = walkCheck(states);
+  return check === null ? walk : (bytes, start, end) => walk(bytes, start, end) && check(bytes, start, end);
+}
+
+function walkCheck({ count, start: first, step, accepts }: TextStates): SureCheck {
+  const steps = Uint16Array.from({ length: count * 256 }, (_each, at) => step(at >> 8, at & 0xff));
+  const accepting = Array.from({ length: count }, (_each, state) => accepts(state));
+  return (bytes, start, end) => {
+    let state = first;
+    for (let at = start; at < end && state !== 0; at += 1)
+      state = steps[(state << 8) | (bytes[at] as number)] as number;
+    return accepting[state] === true;
+  };
 }
 
 function choiceAutomaton(choices: readonly unknown[]): ByteAutomaton | null {
@@ -74,24 +110,6 @@ function choiceAutomaton(choices: readonly unknown[]): ByteAutomaton | null {
   const pieces = (choices as string[]).flatMap((text) => literalPiece(text) ?? []);
   return ByteAutomaton.of(pieces.map((piece) => ({ piece, atStart: true, atEnd: true })));
 }
-
-function isAsciiText(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start; at < end; at += 1) if ((bytes[at] as number) > 127) return false;
-  return true;
-}
-
-const isBoolean: SureCheck = (bytes, start, end) => {
-  if (end - start === 4)
-    return bytes[start] === 116 && bytes[start + 1] === 114 && bytes[start + 2] === 117 && bytes[start + 3] === 101;
-  return (
-    end - start === 5 &&
-    bytes[start] === 102 &&
-    bytes[start + 1] === 97 &&
-    bytes[start + 2] === 108 &&
-    bytes[start + 3] === 115 &&
-    bytes[start + 4] === 101
-  );
-};
 
 /** With so many digits a number is the same to a double, to DuckDB and to Postgres. */
 const digitCountMax = 15;
@@ -142,9 +160,8 @@ const powersOfTen = Array.from({ length: digitCountMax + 1 }, (_each, power) => 
 /** Both readers know these years without a doubt, whatever the offset. */
 const [yearMin, yearMax] = [1000, 9998];
 
-const isDate: SureCheck = (bytes, start, end) => end - start === 10 && isDay(bytes, start);
 const timeChecks = {
-  date: isDate,
+  date: (bytes, start, end) => end - start === 10 && isDay(bytes, start),
   'local-date-time': (bytes, start, end) => isMoment(bytes, start, end),
   'date-time': (bytes, start, end) => bytes[end - 1] === 90 && isMoment(bytes, start, end - 1),
 } satisfies Record<string, SureCheck>;

@@ -126,6 +126,63 @@ describe('records that are surely good', () => {
     expect(long.rows.some(([, , amount]) => amount === '2.50')).toBe(false);
   });
 
+  test('of delimited text may be quoted, and are written as they stand', async () => {
+    const quote = (value: string): string => `"${value.replaceAll('"', '""')}"`;
+    const lines = records.map((record: Record<string, string>) =>
+      names.map((name) => quote(record[name] ?? '')).join(','),
+    );
+    const { sure } = await bothWays([names.join(','), ...lines, ''].join('\n'), { type: 'csv' }, wide);
+    expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
+    const texts = contractOf(
+      {
+        id: { type: 'integer' },
+        note: { type: 'string', maxLength: 8 },
+        choice: { type: 'string', enum: ['a""b', 'c"d', 'ok'] },
+        long: { type: 'string', minLength: 3 },
+      },
+      {},
+    );
+    const values = [
+      '',
+      'ok',
+      '"',
+      '""',
+      'a,b',
+      'a""b',
+      'c"d',
+      'a"b',
+      'a\nb',
+      'a\rb',
+      'é,é',
+      'ééé',
+      '12345678',
+      '123"5678',
+      '\\.',
+    ];
+    const all = values.flatMap((note) => values.map((other) => [note, other]));
+    const content = all.map(([note = '', other = ''], at) =>
+      [String(at), quote(note), quote(other), quote(at % 2 ? note : other)].join(','),
+    );
+    const loose = [
+      '7,"",,',
+      '7,a"b,ok,abc',
+      '7,"ab"c,ok,abc',
+      '7,"a" ,ok,abc',
+      '"7",ab,"ok","abc"',
+      '7,"ab","ok","abc',
+    ];
+    await bothWays(['id,note,choice,long', ...content, ...loose.slice(0, -1)].join('\r\n'), { type: 'csv' }, texts);
+  });
+
+  test('of delimited text are taken across the ends of what is read at once, and with a record that has no line end', async () => {
+    const line = (at: number): string => `${String(at)},"text ""${'x'.repeat(at % 90)}"", more",2.50`;
+    const content = `id,note,amount\n${Array.from({ length: 40_000 }, (_each, at) => line(at)).join('\n')}`;
+    const open = contractOf({ id: { type: 'integer' }, note: { type: 'string' }, amount: { type: 'number' } }, {});
+    const { sure } = await bothWays(content, { type: 'csv' }, open);
+    // The last one alone, and no one else, is another's.
+    expect(sure.rows.filter(([, , , amount]) => amount !== '2.50').map(([record]) => record)).toEqual(['40000']);
+  });
+
   test.each([
     [
       'columns in another order, and columns that the contract leaves open',
@@ -203,6 +260,54 @@ describe('records that are surely good', () => {
     const { sure, long } = await bothWays(content, { type: 'ndjson' }, wide);
     expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
     expect(long.rows.some(([, , amount]) => amount === '2.50')).toBe(false);
+  });
+
+  test('of JSON may be written alike, and then in another way', async () => {
+    const open = contractOf(
+      {
+        id: { type: 'integer' },
+        note: { type: ['string', 'null'], maxLength: 6 },
+        kind: { type: 'string', enum: ['a\\b', 'ab'] },
+        amount: { type: 'number' },
+      },
+      { additionalProperties: false },
+    );
+    const notes = [
+      ...[
+        '"ab"',
+        'null',
+        '""',
+        '"a\\"b"',
+        '"\\\\\\""',
+        '"\\/"',
+        '"\\n"',
+        '"\\u0041"',
+        '"é"',
+        '"abcdefg"',
+        '"a,}"',
+        '"\\\\\\\\\\\\\\\\"',
+      ],
+      ...['7', 'nul', 'nullx', '"a', '"a"b"', '"a" ', '', 'true', '{"a":1}', '"\\'],
+    ];
+    const ways = [
+      (at: number, note: string, kind: string): string =>
+        `{"id":${String(at)},"note":${note},"kind":${kind},"amount":2.50}`,
+      (at: number, note: string, kind: string): string =>
+        `{ "id": ${String(at)}, "note": ${note}, "kind": ${kind}, "amount": 2.50 }`,
+      (at: number, note: string, kind: string): string =>
+        `{"note":${note},"amount":2.50,"id":${String(at)},"kind":${kind}}`,
+      (at: number, note: string): string => `{"id":${String(at)},"note":${note}}`,
+    ];
+    const lines = ways.flatMap((way, turn) =>
+      Array.from({ length: 200 }, (_each, at) =>
+        way(turn * 200 + at, notes[at % notes.length] as string, at % 5 ? '"ab"' : '"a\\\\b"'),
+      ),
+    );
+    const { sure } = await bothWays(lines.join('\n'), { type: 'ndjson' }, open);
+    const asWritten = sure.rows.filter(([, , , , amount]) => amount === '2.50').map(([record]) => Number(record));
+    expect(asWritten.some((record) => record > 200 && record <= 400)).toBe(true);
+    // An escaped quote.
+    expect(asWritten).toContain(24);
   });
 
   test('are none where a rule of the whole record, or an unknown one, might refuse them', async () => {
