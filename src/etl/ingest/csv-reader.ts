@@ -123,6 +123,12 @@ export class CsvReader implements SourceReader {
       );
     }
     this.#places = model.fields.map((field) => placeOf(field.path));
+    if (this.#format.header && model.fields.length > 0 && this.#places.every((place) => place === undefined)) {
+      throw invalid(
+        `The header names no field of the contract. Expected some of ${list(model.fields.map(({ path }) => path.join('.')))}, found ${list(this.#names)}. ` +
+          'Correct source.format (delimiter, header) or the source.',
+      );
+    }
     return csvColumns(model, (field) => {
       const at = placeOf(field.path);
       return at === undefined ? null : cell(at);

@@ -36,6 +36,7 @@ export function openFixedReader(
   const cells = new CellCutter(format, model);
   const firstOffset = checkText(file, 'fixed-width text');
   const length = format.recordLength;
+  if (length === null) requireLineFeeds(file, firstOffset);
   const placed = {
     columns,
     cellCount: format.columns.length,
@@ -53,17 +54,34 @@ export function openFixedReader(
   return new DecodedReader(file, placed, workFolder);
 }
 
+/** A file whose lines end with CR alone is one line to us. @throws SOURCE_INVALID */
+function requireLineFeeds(file: ByteFile, begin: number): void {
+  const head = Buffer.allocUnsafe(65_536);
+  const text = head.subarray(0, file.readSync(head, 0, head.length, begin));
+  const bare = text.indexOf(13);
+  if (bare === -1 || bare + 1 === text.length || text[bare + 1] === 10) return;
+  // Behind a line that ends as it should it is its record's fault.
+  const feed = text.indexOf(10);
+  if (feed !== -1 && feed < bare) return;
+  throw new FluxError(
+    'SOURCE_INVALID',
+    `Expected lines that end with LF or CRLF, found a bare CR at byte ${begin + bare}. Convert the line ends.`,
+  );
+}
+
 class CellCutter {
   readonly #starts: readonly number[];
   readonly #ends: readonly number[];
   /** Blanks before the value are padding too. */
   readonly #trimsStart: readonly boolean[];
   readonly #lengthMin: number;
+  readonly #inLines: boolean;
 
-  constructor({ columns }: FixedFormat, model: ContractModel | null) {
+  constructor({ columns, recordLength }: FixedFormat, model: ContractModel | null) {
     this.#starts = columns.map(({ start }) => start - 1);
     this.#ends = columns.map(({ start, length }) => start - 1 + length);
     this.#lengthMin = Math.max(...this.#ends);
+    this.#inLines = recordLength === null;
     const kinds = new Map(
       model?.fields.map(({ path, kind, keywords }) => [path.join('.'), { kind, format: keywords.format }]),
     );
@@ -80,6 +98,9 @@ class CellCutter {
     const ascii = isAscii(record);
     if (!ascii && !isUtf8(record)) return problem('encoding', `must be UTF-8, and holds other bytes (byte ${offset})`);
     const nul = record.indexOf(0);
+    const bare = this.#inLines ? record.indexOf(13) : -1;
+    if (bare !== -1)
+      return problem('carriage-return', `must end with LF or CRLF, and holds a bare CR (byte ${offset + bare})`);
     if (nul !== -1) return problem('nul', `must be text, and holds a NUL byte (byte ${offset + nul})`);
     // Characters beyond ASCII take more than one byte: `places[n]` is where character n begins.
     const places = ascii ? null : characterPlaces(record);

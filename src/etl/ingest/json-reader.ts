@@ -36,10 +36,13 @@ export function jsonFormat(file: ByteFile, layout: JsonLayout, contract: ReadCon
     ...documentColumns(contract),
     firstOffset: begin,
     whole() {
-      if (layout.lines) return { walk: lines(file, begin), finish: () => undefined };
+      if (layout.lines) {
+        requireLineFeeds(file, begin);
+        return { walk: lines(file, begin), finish: () => undefined };
+      }
       const document = new JsonSplitter(file, rangeFrom(begin));
       const open = document.enter(layout.recordPath);
-      return { walk: elements(document, true), finish: () => document.finish(open) };
+      return { walk: elements(document, true), finish: () => document.finish(open, layout.recordPath) };
     },
     // A record's own place is behind the comma that a position between records still has in front of it.
     from: (offset, atRecord, blockBytes) =>
@@ -72,6 +75,22 @@ function lines(file: ByteFile, start: number, limits: SplitLimits = {}): RecordW
       );
     return found;
   });
+}
+
+/** A file whose lines end with CR alone is one line to us: its records would be one, or none. */
+function requireLineFeeds(file: ByteFile, begin: number): void {
+  const head = Buffer.allocUnsafe(65_536);
+  const text = head.subarray(0, file.readSync(head, 0, head.length, begin));
+  const line = text.subarray(0, text.indexOf(10) === -1 ? text.length : text.indexOf(10));
+  const bare = line.indexOf(13);
+  if (bare < 1 || bare >= line.length - 1) return;
+  // CR is a blank to JSON: it ends a line where what stands before it is a value by itself.
+  const before = line.subarray(0, bare);
+  if ('issue' in parseRecord(before, depthOf(before))) return;
+  throw new JsonStructureError(
+    'Expected lines that end with LF or CRLF, found a bare CR. Convert the line ends',
+    begin + bare,
+  );
 }
 
 function elements(splitter: JsonSplitter, fromBeginning: boolean): RecordWalk {

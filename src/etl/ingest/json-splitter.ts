@@ -97,23 +97,48 @@ export class JsonSplitter {
     return true;
   }
 
-  /** Reads the rest of the document after the array and says whether its containers close. */
-  finish(open: number): void {
+  /**
+   * Reads the rest of the document after the array: that its containers close, that nothing follows them, and that no member by which the
+   * array was found is there twice, because of two lists one would be lost.
+   *
+   * @param pointer the array's, as it was entered
+   */
+  finish(open: number, pointer = ''): void {
+    const names = pointer
+      .split('/')
+      .slice(1)
+      .map((token) => token.replaceAll('~1', '/').replaceAll('~0', '~'));
     let depth = open;
+    /** So many containers around the array have not closed yet. */
+    let around = open;
     for (;;) {
       const byte = this.#peek();
       if (byte === -1) break;
+      if (depth === 0) {
+        const found = byte === closeArray || byte === closeObject ? 'another closing bracket' : describeByte(byte);
+        throw this.#error(`Expected the end of the document, found ${found}`);
+      }
       if (byte === quote) {
-        this.#skipString(true);
+        if (depth === around && depth < open) this.#requireOther(names[depth - 1], pointer);
+        else this.#skipString(true);
         continue;
       }
       if (byte === openArray || byte === openObject) depth += 1;
       if (byte === closeArray || byte === closeObject) depth -= 1;
-      if (depth < 0) throw this.#error('Expected the end of the document, found another closing bracket');
+      around = Math.min(around, depth);
       this.#position += 1;
       this.#keepFrom = this.#position;
     }
     if (depth > 0) throw this.#error(`Expected ${depth} more closing brackets, found the end of the document`);
+  }
+
+  /** Passes a text of a container around the array; as a member's name it must not be the one that led to the array. */
+  #requireOther(name: string | undefined, pointer: string): void {
+    this.#skipValue();
+    // Names are short; a longer text is a value.
+    const found = this.end - this.start <= 4_096 ? this.#key() : null;
+    if (this.#peek() === colon && found === name)
+      throw this.#error(`Expected one member "${found}" on the way to ${pointer}, found another`);
   }
 
   #enterMember(key: string, pointer: string): void {

@@ -3,6 +3,8 @@ import { maskText, maskValue } from '../../personal-data/mask.ts';
 import type { PipelineDefinition, RejectedRecord } from '../engine-types.ts';
 import { columnName } from './column-names.ts';
 import type { CsvDialect } from './csv-splitter.ts';
+import { depthOf } from './json-record.ts';
+import { jsonDepthMax } from './limits.ts';
 
 /** A column as a rejected record shows it. */
 export interface ShownColumn {
@@ -75,7 +77,7 @@ function rawMask(
     };
   }
   return (raw) => {
-    const value = parsed(raw);
+    const value = depthOf(Buffer.from(raw)) > jsonDepthMax ? undefined : parsed(raw);
     // Masked as a text too: numbers in JSON are left by value, and a text may be cut where a value is not.
     if (value !== undefined) return maskText(JSON.stringify(maskDeclared(maskValue(value), personal)));
     return somePersonal ? withheld : maskText(raw);

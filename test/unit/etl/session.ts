@@ -18,8 +18,9 @@ export async function runSession(
   content: string | Uint8Array,
   definition: PipelineDefinition,
   contract: Record<string, unknown> | null,
+  { keepRows = true, ...job }: Partial<ChildJob> & { keepRows?: boolean } = {},
 ): Promise<SessionResult> {
-  return withSession(content, definition, contract, async (session) => {
+  const read = async (session: BatchSession): Promise<SessionResult> => {
     const survey = await session.survey();
     const batches: PreparedBatch[] = [];
     const rows: (string | null)[][] = [];
@@ -29,11 +30,12 @@ export async function runSession(
         const batch = await session.next();
         last = batch.last;
         batches.push(batch);
-        rows.push(...parseCsv(readFileSync(batch.goodFile, 'utf8')));
+        if (keepRows) rows.push(...parseCsv(readFileSync(batch.goodFile, 'utf8')));
       }
     }
     return { survey, batches, rows, rejected: batches.flatMap((batch) => batch.rejected) };
-  });
+  };
+  return withSession(content, definition, contract, read, job);
 }
 
 export async function withSession<T>(

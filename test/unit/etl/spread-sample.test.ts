@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { PipelineDefinition } from '../../../src/etl/engine-types.ts';
+import type { PipelineDefinition, StagedPart } from '../../../src/etl/engine-types.ts';
 import type { Range } from '../../../src/etl/protocol.ts';
 import { contractOf, definitionOf, etlBench, type EtlBench } from '../../support/etl.ts';
 import { parquetOf } from '../../support/parquet.ts';
@@ -160,6 +160,34 @@ describe('a sample', () => {
       expect(sample.recordsRead).toBeLessThan(400);
     });
   });
+});
+
+test('of a stage’s parts sixteen are opened, and looked at up to the end of the last one', async () => {
+  const bench = await etlBench();
+  try {
+    await bench.put('people', csv);
+    const definition = definitionOf('people', { type: 'csv', header: true }, { batch: { records: 500 } });
+    const object = await bench.pin(definition);
+    const { signal } = new AbortController();
+    const request = { agency: 'test', definition, contract, workFolder: bench.workFolder, signal };
+    const ingest = { ...request, object, stage: 'INGEST' as const };
+    const plan = await bench.engine.planSource(ingest);
+    const parts: StagedPart[] = [];
+    for (const range of plan.ranges)
+      for await (const { part, release } of bench.engine.openBatches({ ...ingest, range, cursor: null })) {
+        if (part) parts.push(part);
+        await release();
+      }
+    expect(parts).toHaveLength(40);
+    const staged = { columns: plan.staged ?? [], parts };
+    const { sample } = await bench.engine.dryRun({ ...request, stage: 'EXPORT', staged, pin: null });
+    expect(kindsOf(sample.personalData)).toContain('other_ssn SSN');
+    expect([sample.places, sample.recordsRead, sample.firstRecord, sample.lastRecord]).toEqual([16, 8_000, 1, 20_000]);
+    // What lies between the opened parts.
+    expect(sample.widestGap).toBeLessThanOrEqual(1_000);
+  } finally {
+    await bench.remove();
+  }
 });
 
 describe('a pipeline that refuses personal data', () => {
