@@ -92,7 +92,8 @@ describe('traps in public files', () => {
       const start = `${String(at)},"`;
       const border = 65_536 - ((bytes + start.length) % 65_536);
       const filler = 'f'.repeat(Math.max(0, border - (at % 4)));
-      const text = `${filler}${piece.repeat(4)}`;
+      // What comes behind the quotes tells whether an even number of them was taken for the end.
+      const text = `${filler}${piece.repeat(4)}${at % 2 === 0 ? '' : 'x'}`;
       const record = `${start}${text.replaceAll('"', '""')}",e${String(at)}\r\n`;
       records.push([String(at), text, `e${String(at)}`]);
       content += record;
