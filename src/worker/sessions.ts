@@ -1,6 +1,6 @@
 import { connect, type Session } from '../db/pool.ts';
+import { resetSession } from '../db/reset-session.ts';
 import { rolePassword } from '../db/roles.ts';
-import { sql } from '../db/sql.ts';
 import { within } from './within.ts';
 import type { WorkerDeps } from './work.ts';
 
@@ -42,7 +42,7 @@ export function keepSession({ now = () => performance.now() }: { now?: () => num
     async take(role) {
       const session = release();
       if (session === null) return null;
-      if (session.role === role && session.isOrderly() && (await isAsNew(session))) return session;
+      if (session.role === role && session.isOrderly() && (await resetSession(session))) return session;
       await endSession(session);
       return null;
     },
@@ -56,18 +56,6 @@ export function keepSession({ now = () => performance.now() }: { now?: () => num
       if (session !== null) await endSession(session);
     },
   };
-}
-
-/** Nothing of one partition is there for the next but prepared statements, which hold no values. False: the session broke meanwhile. */
-async function isAsNew(session: AgencySession): Promise<boolean> {
-  try {
-    await session.query(
-      sql`reset role; reset all; close all; unlisten *; discard temp; discard sequences; select pg_advisory_unlock_all()`,
-    );
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** @throws UNAVAILABLE the server does not answer */
