@@ -1,8 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 import type { ContractField, ContractModel } from '../ingest/contract-model.ts';
-import { JsonTemplate } from './json-template.ts';
+import { type JsonTemplate, templateOf } from './json-template.ts';
+import { escapedEnd, JsonTexts, plainEnd } from './json-texts.ts';
+import { refused } from './state-table.ts';
 import { SureRows } from './sure-rows.ts';
-import { sureCheck, type SureCheck, sureValue } from './sure-value.ts';
+import { sureCheck, type SureCheck, type SureValue, sureValue } from './sure-value.ts';
 
 /** A member that a record may have, and the column that it is. */
 interface SureMember {
@@ -10,42 +12,60 @@ interface SureMember {
   required: boolean;
   nullAllowed: boolean;
   kind: ContractField['kind'];
-  check: SureCheck;
-  mayDouble: boolean;
+  value: SureValue;
 }
 
-/** Records that are written in another way than those before are looked at one by one; of so many one is taken as a new pattern. */
+/** Of so many records that are written in another way than the one before, one is taken as what the next ones are compared with. */
 const learnEvery = 64;
 
-const [quote, backslash, comma, colon, openObject, closeObject] = [0x22, 0x5c, 0x2c, 0x3a, 0x7b, 0x7d];
+const [quote, comma, colon, openObject, closeObject] = [0x22, 0x2c, 0x3a, 0x7b, 0x7d];
 /** `null` */
 const nullWord = 0x6e756c6c;
+/** Of each byte of a bare word: whether it is still one. */
+const inWord = new Uint8Array(256).map((_each, byte) =>
+  byte > 0x20 && byte !== comma && byte !== closeObject ? 1 : 0,
+);
+
+/** How a member stands in the record at hand; what has a cell comes last. A text is said by how its walk ended. */
+const [absent, isNull, isWord] = [0, escapedEnd + 1, escapedEnd + 2];
 
 /**
- * Takes JSON records that surely meet their contract to COPY: flat ones with known members, whose texts have no escapes and whose numbers
- * are written plainly. Ajv and DuckDB would read, judge and print each of them for ten times the price.
+ * Takes JSON records that surely meet their contract to COPY: flat ones with known members, whose texts have no escapes but doubled ones and whose
+ * numbers are written plainly. Ajv and DuckDB would read, judge and print each of them for ten times the price.
  */
 export class SureJson {
   readonly rows = new SureRows();
   readonly #members: readonly SureMember[];
   readonly #byName: ReadonlyMap<string, number>;
-  /** Of each member in the record at hand: where its value stands; -1: nowhere. */
+  readonly #steps: Uint16Array;
+  readonly #isText: Uint8Array;
+  readonly #textStarts: Uint16Array;
+  /** Of each member: what is asked of its text, or of its word, beyond the walk. */
+  readonly #checks: readonly (SureCheck | null)[];
+  /** Of each member in the record at hand: where its value stands, with its quotes, and in which form. */
   readonly #starts: Int32Array;
   readonly #ends: Int32Array;
-  /** Of each value: whether it is a text. */
-  readonly #texts: Uint8Array;
+  readonly #forms: Uint8Array;
+  /** All bytes of its texts. */
+  #bits = 0;
   /** The member that came at each place of the record before: whatever wrote the records nearly always keeps to one order. */
   readonly #order: Int32Array;
-  #beyondAscii = false;
   #template: JsonTemplate | null = null;
-  #missed = 0;
+  #others = 0;
 
   private constructor(members: readonly SureMember[]) {
+    const texts = new JsonTexts(members.map(({ kind, value }) => (kind === 'string' ? value : null)));
     this.#members = members;
     this.#byName = new Map(members.map(({ name }, at) => [name.toString('latin1'), at]));
+    this.#steps = texts.steps;
+    this.#isText = Uint8Array.from(members, ({ kind }) => (kind === 'string' ? 1 : 0));
+    this.#textStarts = texts.starts;
+    this.#checks = members.map(({ kind, value }, at) =>
+      kind === 'string' && !texts.unchecked[at] ? value.check : sureCheck(value),
+    );
     this.#starts = new Int32Array(members.length);
     this.#ends = new Int32Array(members.length);
-    this.#texts = new Uint8Array(members.length);
+    this.#forms = new Uint8Array(members.length);
     this.#order = Int32Array.from(members, (_each, at) => at);
   }
 
@@ -58,101 +78,78 @@ export class SureJson {
       const { kind, required, nullAllowed } = field;
       const value = sureValue(field);
       if (name === undefined || inner.length > 0 || value === null) return null;
-      members.push({
-        name: Buffer.from(name, 'utf8'),
-        required,
-        nullAllowed,
-        kind,
-        check: sureCheck(value),
-        mayDouble: value.mayDouble,
-      });
+      members.push({ name: Buffer.from(name, 'utf8'), required, nullAllowed, kind, value });
     }
     return new SureJson(members);
   }
 
   /** @param source `[start, end)` is one record. @returns whether the row is written */
   take(recordNo: number, source: Buffer, start: number, end: number): boolean {
-    const { rows } = this;
-    if (this.#template !== null) {
-      rows.begin(recordNo, end - start + this.#members.length * 3);
-      if (this.#template.take(rows, source, start, end)) {
-        rows.end();
-        return true;
-      }
-      rows.takeBack();
-    }
-    this.#beyondAscii = false;
-    if (this.#scan(source, start, end) && (!this.#beyondAscii || isUtf8(source.subarray(start, end)))) {
-      this.#write(recordNo, source, end - start);
-      if (this.#template === null || this.#missed % learnEvery === 0) this.#learn(source, start, end);
-      this.#missed += 1;
-      return true;
-    }
-    this.rows.leave(recordNo);
-    return false;
+    this.#forms.fill(absent);
+    this.#bits = 0;
+    const isSure = this.#walk(source, start, end) && (this.#bits <= 0x7f || isUtf8(source.subarray(start, end)));
+    if (isSure) this.#write(recordNo, source, end - start);
+    else this.rows.leave(recordNo);
+    return isSure;
   }
 
-  /** Takes what stands between the values for what stands there in the next ones, if the record has all of them in the order of the columns. */
-  #learn(source: Buffer, start: number, end: number): void {
-    // Where a null stands is not known.
-    if (this.#starts.some((from) => from < 0)) return;
-    const between: Uint8Array[] = [];
+  #walk(source: Buffer, start: number, end: number): boolean {
+    if (this.#template === null) return this.#walkNamed(source, { start, at: start, end, place: 0 });
+    const { members, behind } = this.#template;
+    const view = viewOf(source);
     let at = start;
-    for (let member = 0; member < this.#members.length; member += 1) {
-      const around = this.#texts[member] === 1 ? 1 : 0;
-      const from = (this.#starts[member] as number) - around;
-      if (from < at) return;
-      between.push(Uint8Array.from(source.subarray(at, from)));
-      at = (this.#ends[member] as number) + around;
+    let place = 0;
+    for (; place < members.length; place += 1) {
+      const { member, before } = members[place] as JsonTemplate['members'][number];
+      const next = before.endAt(view, at, end);
+      if (next === -1) break;
+      at = this.#value(member, source, next);
+      if (at === -1) return false;
     }
-    between.push(Uint8Array.from(source.subarray(at, end)));
-    this.#template = new JsonTemplate(
-      this.#members.map((member) => ({ ...member, isText: member.kind === 'string' })),
-      between,
-    );
+    if (place === members.length && behind.endAt(view, at, end) === end) return true;
+    return this.#walkNamed(source, { start, at, end, place });
   }
 
-  #write(recordNo: number, source: Buffer, byteCount: number): void {
-    const { rows } = this;
-    rows.begin(recordNo, byteCount + this.#members.length * 3);
-    for (let at = 0; at < this.#members.length; at += 1) {
-      rows.separate();
-      const start = this.#starts[at] as number;
-      if (start === -1) continue;
-      // Quoted always: an empty text is none, but an empty cell is null.
-      if (this.#texts[at] === 1) rows.addQuoted(source, start, this.#ends[at] as number);
-      else rows.addPlain(source, start, this.#ends[at] as number);
-    }
-    rows.end();
-  }
-
-  /** Walks one object. False: it is not surely good. */
-  #scan(source: Buffer, start: number, end: number): boolean {
-    const starts = this.#starts.fill(-2);
-    let at = blanksEnd(source, start, end);
-    if (at >= end || source[at] !== openObject) return false;
-    for (let place = 0; ; place += 1) {
+  /** Walks the members of a record by their names, from the one at a place on. @param at behind those before it */
+  #walkNamed(
+    source: Buffer,
+    { start, at: from, end, place: first }: { start: number; at: number; end: number; place: number },
+  ): boolean {
+    let at = from;
+    for (let place = first; ; place += 1) {
+      at = blanksEnd(source, at, end);
+      if (at >= end) return false;
+      const byte = source[at];
+      if (place > 0 && byte === closeObject) break;
+      if (byte !== (place === 0 ? openObject : comma)) return false;
       at = blanksEnd(source, at + 1, end);
       if (at >= end || source[at] !== quote) return false;
       const member = this.#member(source, at + 1, { end, place });
-      if (member === -1 || starts[member] !== -2) return false;
+      if (member === -1 || this.#forms[member] !== absent) return false;
       at = blanksEnd(source, at + 2 + (this.#members[member] as SureMember).name.length, end);
       if (at >= end || source[at] !== colon) return false;
-      at = this.#value(member, source, blanksEnd(source, at + 1, end), end);
+      at = this.#value(member, source, blanksEnd(source, at + 1, end));
       if (at === -1) return false;
-      at = blanksEnd(source, at, end);
-      if (at >= end) return false;
-      if (source[at] === comma) continue;
-      return source[at] === closeObject && blanksEnd(source, at + 1, end) === end && this.#allThere();
     }
+    if (blanksEnd(source, at + 1, end) !== end || !this.#allThere()) return false;
+    if (this.#others % learnEvery === 0) this.#learn(source, start, end);
+    this.#others += 1;
+    return true;
+  }
+
+  #learn(source: Buffer, start: number, end: number): void {
+    const values = this.#members.flatMap((_each, member) =>
+      this.#forms[member] === absent
+        ? []
+        : [{ member, start: this.#starts[member] as number, end: this.#ends[member] as number }],
+    );
+    values.sort((one, other) => one.start - other.start);
+    this.#template = templateOf(source, { start, end }, values);
   }
 
   #allThere(): boolean {
-    for (let at = 0; at < this.#members.length; at += 1) {
-      if (this.#starts[at] !== -2) continue;
-      if (this.#members[at]?.required) return false;
-      this.#starts[at] = -1;
-    }
+    for (let at = 0; at < this.#members.length; at += 1)
+      if (this.#forms[at] === absent && this.#members[at]?.required) return false;
     return true;
   }
 
@@ -168,37 +165,53 @@ export class SureJson {
     return member;
   }
 
-  /** @returns the place behind the value; -1: it is not surely good */
-  #value(member: number, source: Buffer, at: number, end: number): number {
-    const { kind, nullAllowed, check } = this.#members[member] as SureMember;
-    const isText = source[at] === quote;
-    const start = isText ? at + 1 : at;
-    const to = isText ? this.#textEnd(source, start, end) : wordEnd(source, start, end);
-    if (to === -1 || start >= end) return -1;
+  /** Nothing of what a walk refuses leads it out of the record: a line ends there, or a container. @returns the place behind the value; -1: it is not surely good */
+  #value(member: number, source: Buffer, start: number): number {
+    const check = this.#checks[member] as SureCheck | null;
     this.#starts[member] = start;
-    this.#ends[member] = to;
-    this.#texts[member] = isText ? 1 : 0;
-    if (isText) return kind === 'string' && check(source, start, to) ? to + 1 : -1;
-    if (source[start] === 0x6e) {
-      this.#starts[member] = -1;
-      return nullAllowed && to - start === 4 && source.readUInt32BE(start) === nullWord ? to : -1;
+    let at = start;
+    if (source[at] === quote) {
+      const steps = this.#steps;
+      let state = this.#textStarts[member] as number;
+      if (state === refused) return -1;
+      let bits = 0;
+      do {
+        at += 1;
+        const byte = source[at] as number;
+        bits |= byte;
+        state = steps[(state << 8) | byte] as number;
+      } while (state > escapedEnd);
+      if (state === refused || (check !== null && !check(source, start + 1, at))) return -1;
+      this.#bits |= bits;
+      this.#forms[member] = state;
+      at += 1;
+    } else {
+      while (inWord[source[at] as number] === 1) at += 1;
+      if (source[start] === 0x6e) {
+        const { nullAllowed } = this.#members[member] as SureMember;
+        if (!nullAllowed || at - start !== 4 || source.readUInt32BE(start) !== nullWord) return -1;
+        this.#forms[member] = isNull;
+      } else {
+        if (this.#isText[member] === 1 || check === null || !check(source, start, at)) return -1;
+        this.#forms[member] = isWord;
+      }
     }
-    return kind !== 'string' && check(source, start, to) ? to : -1;
+    this.#ends[member] = at;
+    return at;
   }
 
-  /** Where the text's closing quote stands; -1: it has an escape, a control character, or no end. */
-  #textEnd(source: Buffer, start: number, end: number): number {
-    let bits = 0;
-    for (let at = start; at < end; at += 1) {
-      const byte = source[at] as number;
-      if (byte === quote) {
-        if (bits > 0x7f) this.#beyondAscii = true;
-        return at;
-      }
-      if (byte === backslash || byte < 0x20) return -1;
-      bits |= byte;
+  #write(recordNo: number, source: Buffer, byteCount: number): void {
+    const { rows } = this;
+    rows.begin(recordNo, byteCount + this.#members.length);
+    for (let at = 0; at < this.#members.length; at += 1) {
+      rows.separate();
+      const form = this.#forms[at];
+      // With their quotes: an empty text is none, but an empty cell is null.
+      if (form === plainEnd || form === isWord)
+        rows.addPlain(source, this.#starts[at] as number, this.#ends[at] as number);
+      else if (form === escapedEnd) rows.addUnescaped(source, this.#starts[at] as number, this.#ends[at] as number);
     }
-    return -1;
+    rows.end();
   }
 }
 
@@ -211,19 +224,22 @@ function blanksEnd(source: Buffer, start: number, end: number): number {
   return at;
 }
 
-function wordEnd(source: Buffer, start: number, end: number): number {
-  let at = start;
-  for (; at < end; at += 1) {
-    const byte = source[at] as number;
-    if (byte === comma || byte === closeObject || byte <= 0x20) break;
-  }
-  return at;
-}
-
 /** Whether a name stands there, with the quote behind it. */
 function isAt(name: Buffer, source: Buffer, start: number, end: number): boolean {
   const closing = start + name.length;
   if (closing >= end || source[closing] !== quote) return false;
   for (let at = 0; at < name.length; at += 1) if (source[start + at] !== name[at]) return false;
   return true;
+}
+
+let viewed: Buffer | null = null;
+let view: DataView = new DataView(new ArrayBuffer(0));
+
+/** The same memory as words. A splitter keeps its buffer for many records. */
+function viewOf(source: Buffer): DataView {
+  if (source !== viewed) {
+    viewed = source;
+    view = new DataView(source.buffer, source.byteOffset, source.length);
+  }
+  return view;
 }

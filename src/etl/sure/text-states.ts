@@ -12,7 +12,8 @@ export interface TextStates {
 export function statesOf(automaton: ByteAutomaton): TextStates {
   return {
     count: automaton.stateCount,
-    start: 1,
+    // One that accepts nothing has no other state than the dead one.
+    start: Math.min(1, automaton.stateCount - 1),
     step: (state, byte) => automaton.step(state, byte),
     accepts: (state) => automaton.acceptsAt(state),
   };
