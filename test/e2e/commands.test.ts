@@ -2,6 +2,7 @@
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
@@ -53,6 +54,20 @@ describe('exit codes', () => {
     expect(code).toBe(3);
     expect(JSON.parse(stderr)).toMatchObject({ error: { class: 'AUTHENTICATION', code: 'UNAUTHENTICATED' } });
   });
+});
+
+test('a command loads no client of Redis, which is four hundred modules, unless it looks at one', async () => {
+  const tellsLoaded = path.join(folder, 'tells-loaded.mjs');
+  await writeFile(
+    tellsLoaded,
+    `import { registerHooks } from 'node:module';
+    registerHooks({ load: (url, context, next) => { process.stderr.write(url + '\\n'); return next(url, context); } });`,
+  );
+  const env = { NODE_OPTIONS: `--import=${pathToFileURL(tellsLoaded).href}` };
+  const { code, stderr } = await flux(['runs', 'list'], { home, env });
+  expect(code).toBe(3);
+  expect(stderr).toContain('/src/cli/commands/runs.ts');
+  expect(stderr).not.toContain('@redis/client');
 });
 
 describe('flux token', () => {
