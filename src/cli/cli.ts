@@ -1,29 +1,37 @@
 import { Command, CommanderError } from 'commander';
 
-import { addAgencies } from './commands/agencies.ts';
-import { addAudit } from './commands/audit.ts';
-import { addBackfills } from './commands/backfills.ts';
-import { addConfig } from './commands/config.ts';
-import { addDefinitions } from './commands/definitions.ts';
-import { addDoctor } from './commands/doctor.ts';
-import { addIssuers } from './commands/issuers.ts';
-import { addKeys } from './commands/keys.ts';
-import { addMigrate } from './commands/migrate.ts';
-import { addRetention } from './commands/retention.ts';
-import { addRuns } from './commands/runs.ts';
-import { addSchedules } from './commands/schedules.ts';
-import { addServices } from './commands/services.ts';
-import { addToken } from './commands/token.ts';
-import { addUp } from './commands/up.ts';
-import { addDatasets } from './commands/datasets.ts';
-import { addUploads } from './commands/uploads.ts';
-import { addValidate } from './commands/validate.ts';
-import { addWebhooks } from './commands/webhooks.ts';
 import { printFailure } from './output.ts';
+
+/** Commands that are loaded together: the first words of them, and what adds them to the program. */
+type Group = readonly [names: readonly string[], load: () => Promise<(program: Command) => void>];
+
+/** In the order of the help. To load all of them takes longer than most commands do. */
+const groups: readonly Group[] = [
+  [['up'], async () => (await import('./commands/up.ts')).addUp],
+  [['serve', 'worker', 'sealer'], async () => (await import('./commands/services.ts')).addServices],
+  [['migrate'], async () => (await import('./commands/migrate.ts')).addMigrate],
+  [['demo'], () => Promise.resolve(addDemo)],
+  [['token'], async () => (await import('./commands/token.ts')).addToken],
+  [['agencies'], async () => (await import('./commands/agencies.ts')).addAgencies],
+  [['issuers'], async () => (await import('./commands/issuers.ts')).addIssuers],
+  [['keys'], async () => (await import('./commands/keys.ts')).addKeys],
+  [['runs'], async () => (await import('./commands/runs.ts')).addRuns],
+  [['schedules'], async () => (await import('./commands/schedules.ts')).addSchedules],
+  [['backfills'], async () => (await import('./commands/backfills.ts')).addBackfills],
+  [['uploads'], async () => (await import('./commands/uploads.ts')).addUploads],
+  [['datasets'], async () => (await import('./commands/datasets.ts')).addDatasets],
+  [['webhooks'], async () => (await import('./commands/webhooks.ts')).addWebhooks],
+  [['pipelines', 'contracts', 'connections'], async () => (await import('./commands/definitions.ts')).addDefinitions],
+  [['validate'], async () => (await import('./commands/validate.ts')).addValidate],
+  [['audit'], async () => (await import('./commands/audit.ts')).addAudit],
+  [['retention'], async () => (await import('./commands/retention.ts')).addRetention],
+  [['config'], async () => (await import('./commands/config.ts')).addConfig],
+  [['doctor'], async () => (await import('./commands/doctor.ts')).addDoctor],
+];
 
 /** The `flux` command. Sets the process's exit code; resolves when the command is done. */
 export async function main(argv: readonly string[]): Promise<void> {
-  const program = createProgram();
+  const program = await createProgram(argv[2]);
   try {
     await program.parseAsync(argv);
   } catch (cause) {
@@ -32,33 +40,16 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-/** All commands, without running one. */
-export function createProgram(): Command {
+/** The program without running a command. @param name a command's first word; any other, or none: all commands */
+export async function createProgram(name?: string): Promise<Command> {
   const program = new Command('flux')
     .description('Flux: multi-agency ETL that is live, resumable, reconciled, isolated and provable.')
     .exitOverride()
     .showHelpAfterError('(flux --help says more)');
+  const wanted = groups.filter(([names]) => name !== undefined && names.includes(name));
+  const adders = await Promise.all((wanted.length > 0 ? wanted : groups).map(([, load]) => load()));
   // A subcommand inherits exitOverride only from a parent that had it when the subcommand was made.
-  addUp(program);
-  addServices(program);
-  addMigrate(program);
-  addDemo(program);
-  addToken(program);
-  addAgencies(program);
-  addIssuers(program);
-  addKeys(program);
-  addRuns(program);
-  addSchedules(program);
-  addBackfills(program);
-  addUploads(program);
-  addDatasets(program);
-  addWebhooks(program);
-  addDefinitions(program);
-  addValidate(program);
-  addAudit(program);
-  addRetention(program);
-  addConfig(program);
-  addDoctor(program);
+  for (const add of adders) add(program);
   return program;
 }
 

@@ -21,11 +21,12 @@ test('every alert leads to a runbook that names it', () => {
   }
 });
 
-test.for(files)('the flux commands of %s exist, with the options that are given', (file) => {
+test.for(files)('the flux commands of %s exist, with the options that are given', async (file) => {
   const lines = readFileSync(path.join(checkout, file), 'utf8').match(/^ *flux .*$/gm) ?? [];
+  const program = await createProgram();
   for (const line of lines) {
     const words = line.trim().split(/\s+/).slice(1);
-    let command = createProgram();
+    let command = program;
     while (true) {
       const next = command.commands.find((candidate) => candidate.name() === words[0]);
       if (!next) break;
