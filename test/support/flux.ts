@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { chmod, chown, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -96,15 +97,28 @@ export async function temporaryFolder(
   return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
 }
 
-/** A port that was free a moment ago. */
-export function freePort(): Promise<number> {
+/**
+ * Ports that are asked for by number alone. Those above are the kernel's to give, to every connection that is opened and every server
+ * that takes any port (ip_local_port_range, RFC 6335): on a busy machine one that was free a moment ago is soon another's.
+ */
+const ownPorts = { from: 20_000, below: 32_768 };
+
+/** A port that was free a moment ago, and that nobody is given who has not asked for it. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(ownPorts.from, ownPorts.below);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    probe.once('error', (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'EADDRINUSE') resolve(false);
+      else reject(cause);
     });
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
 }
 
