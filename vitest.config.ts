@@ -3,11 +3,21 @@ import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 import { defineConfig } from 'vitest/config';
 
+import { LongestFirst } from './test/support/longest-first.ts';
+
 const withDatabase = ['./test/support/server.ts'];
+/** Written beside several files at once: built before the first of them. */
+const withDashboard = ['./test/support/built-dashboard.ts'];
 
 /**
- * What a test may use decides its project, and so its patience. Groups run one after the other: whole runs, kills and the demo
- * measure seconds, and must not share two cores with hundreds of small tests.
+ * Files at a time. Most wait half of their time: for a lease to end, a process to start, a page to be drawn. One for each core left a
+ * third of two cores idle. More than there are cores only where these are few: each file has its own processes and connections.
+ */
+const severalWorkers = Math.max(3, availableParallelism() - 1);
+
+/**
+ * What a test may use decides its project, and so its patience. Groups run one after the other: whole runs and whole installations
+ * must not share two cores with hundreds of small tests. The chaos suite alone measures seconds, and has the machine to itself.
  */
 const projects = [
   {
@@ -24,15 +34,16 @@ const projects = [
     globalSetup: withDatabase,
     timeoutMs: 180_000,
     group: 2,
-    alone: true,
+    workers: 1,
   },
   {
     name: 'e2e',
     include: ['test/e2e/**/*.test.ts'],
-    globalSetup: withDatabase,
+    globalSetup: [...withDatabase, ...withDashboard],
     timeoutMs: 300_000,
     group: 3,
-    alone: true,
+    // Each starts an installation of six processes.
+    workers: 2,
   },
 ];
 
@@ -56,6 +67,7 @@ export default defineConfig({
   },
   test: {
     env: { FLUX_CHAOS_CLOCK: chaosClock, FLUX_TEST_CODE_FOLDER: codeFolder },
+    sequence: { sequencer: LongestFirst },
     // A condition that a test polls for comes when the machine gets to it; the time bounds of a shared machine prove nothing.
     expect: { poll: { timeout: 20_000 } },
     coverage: {
@@ -66,7 +78,7 @@ export default defineConfig({
       reportOnFailure: true,
       thresholds: Object.fromEntries(guardedRooms.map((room) => [`src/${room}/**`, enough])),
     },
-    projects: projects.map(({ name, include, globalSetup = [], timeoutMs, group = 0, alone = false }) => ({
+    projects: projects.map(({ name, include, globalSetup = [], timeoutMs, group = 0, workers = severalWorkers }) => ({
       extends: true,
       test: {
         name,
@@ -74,8 +86,7 @@ export default defineConfig({
         globalSetup,
         testTimeout: timeoutMs,
         hookTimeout: Math.max(timeoutMs, 60_000),
-        // Vitest alone would leave one core to itself, which on a machine of two means one file at a time.
-        maxWorkers: alone ? 1 : Math.max(2, availableParallelism() - 1),
+        maxWorkers: workers,
         sequence: { groupOrder: group },
       },
     })),

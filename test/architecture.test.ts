@@ -1,4 +1,6 @@
 /** What linters cannot say about the shape of the code. Each rule names the places that break it. */
+import { existsSync } from 'node:fs';
+
 import {
   type GraphQLField,
   type GraphQLNamedType,
@@ -15,6 +17,7 @@ import { describe, expect, test } from 'vitest';
 import { schema } from '../schema/schema.ts';
 import { type LockedPackages, missingEntries } from '../scripts/complete-lockfile.ts';
 import lock from '../package-lock.json' with { type: 'json' };
+import { longestFiles } from './support/longest-files.ts';
 import { importsOf, nodesOf, placeOf, type SourceFile, sourceFiles } from './support/source-files.ts';
 
 const product = sourceFiles('src', 'schema', 'resolvers');
@@ -176,6 +179,13 @@ describe('the sources', () => {
       .filter(({ name }) => (uses.get(name) ?? 0) < 2)
       .map(({ file, name }) => `${file.path} ${name}`);
     expect(unused).toEqual([]);
+  });
+});
+
+describe('the order of the tests', () => {
+  test('begins with files that there are, each named once', () => {
+    expect(longestFiles.filter((file) => !existsSync(file))).toEqual([]);
+    expect(new Set(longestFiles).size).toBe(longestFiles.length);
   });
 });
 
