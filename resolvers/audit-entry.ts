@@ -6,7 +6,8 @@ import { verifyAll } from '../src/audit/verify-all.ts';
 import {
   findSealedEntry,
   listSealedEntries,
-  prunedThrough,
+  type SealedBounds,
+  sealedBounds,
   type SealedEntry,
   type SealedEntryFilter,
 } from '../src/db/audit-entries.ts';
@@ -24,20 +25,30 @@ export { itemOf } from './stream.ts';
 
 const kind = 'audit';
 
-/** @throws INVALID_INPUT, LIMIT_EXCEEDED, CURSOR_EXPIRED */
-export function auditEntries(
+/**
+ * A page with no entry up to the log's end, which may be empty, ends there: a place to go on from is always told.
+ *
+ * @throws INVALID_INPUT, LIMIT_EXCEEDED, CURSOR_EXPIRED
+ */
+export async function auditEntries(
   ctx: Context,
-  { filter, ...page }: PageArgs & { filter?: SealedEntryFilter | null | undefined },
+  { filter, ...args }: PageArgs & { filter?: SealedEntryFilter | null | undefined },
 ): Promise<Page<SealedEntry>> {
-  return pageOf(ctx, kind, page, {
+  let lastSeq = 0n;
+  const page = await pageOf(ctx, kind, args, {
     read: (position, limit, backward) =>
       read(ctx, async (tx) => {
         const afterSeq = position?.[0] === undefined ? null : BigInt(position[0]);
-        if (!backward) await requireKept(tx, afterSeq);
+        // Read before the entries: what is sealed between the two stands behind the end that is told.
+        const bounds = await sealedBounds(tx);
+        if (!backward) requireKept(bounds, afterSeq);
+        lastSeq = bounds.lastSeq;
         return listSealedEntries(tx, { afterSeq, limit, backward, ...(filter ? { filter } : {}) });
       }),
     positionOf: ({ seq }) => [String(seq)],
   });
+  if (args.before === null || args.before === undefined) page.pageInfo.endCursor ??= cursorOf(ctx, { seq: lastSeq });
+  return page;
 }
 
 export async function auditEntryById(ctx: Context, id: string): Promise<SealedEntry | null> {
@@ -45,7 +56,7 @@ export async function auditEntryById(ctx: Context, id: string): Promise<SealedEn
 }
 
 /** Where `auditEntries` and `auditEntryAdded` go on after this entry. */
-export function cursorOf(ctx: Context, { seq }: SealedEntry): string {
+export function cursorOf(ctx: Context, { seq }: Pick<SealedEntry, 'seq'>): string {
   return encodeCursor(ctx.api.cursorKey, { kind, agency: ctx.principal.agency }, [String(seq)]);
 }
 
@@ -57,14 +68,13 @@ export async function auditEntryAdded(
   const scope = { kind, agency: ctx.principal.agency };
   const afterSeq =
     after === null || after === undefined ? null : BigInt(decodeCursor(ctx.api.cursorKey, scope, after)[0] ?? 0);
-  await read(ctx, (tx) => requireKept(tx, afterSeq));
+  requireKept(await read(ctx, sealedBounds), afterSeq);
   const request = { sealed: () => ctx.sealed(), afterSeq, signal: ctx.signal, viewer: viewerOf(ctx) };
   return withFailureInBatches(followAudit(ctx.api, request));
 }
 
 /** @throws CURSOR_EXPIRED retention has removed entries after the position */
-async function requireKept(tx: Connection, afterSeq: bigint | null): Promise<void> {
-  const pruned = afterSeq === null ? 0n : await prunedThrough(tx);
+function requireKept({ prunedThrough: pruned }: SealedBounds, afterSeq: bigint | null): void {
   if (afterSeq === null || afterSeq >= pruned) return;
   throw new FluxError(
     'CURSOR_EXPIRED',

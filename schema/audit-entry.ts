@@ -144,7 +144,8 @@ builder.queryField('auditEntries', (t) =>
     type: AuditEntryPageRef,
     nullable: false,
     auth: { scopes: [['audit:read']] },
-    description: 'The agency’s sealed entries in their order. The cursors are those of `auditEntryAdded`.',
+    description:
+      'The agency’s sealed entries in their order. The cursors are those of `auditEntryAdded`. Without `before`, `pageInfo.endCursor` is always there: where no entry is left, it is the end of the log, also of an empty one. `last: 1` asks where the log ends now.',
     args: { filter: t.arg({ type: AuditFilterRef, description: 'Which entries.' }), ...pageArgs(t.arg) },
     resolve: (_root, args, ctx) => audit.auditEntries(ctx, args),
   }),
@@ -195,7 +196,10 @@ builder.subscriptionField('auditEntryAdded', (t) =>
     auth: { scopes: [['audit:read']] },
     description: 'Every entry as it is sealed, in order and exactly once, live.',
     args: {
-      after: t.arg.string({ description: 'The last cursor that the client has; what comes from now on if absent.' }),
+      after: t.arg.string({
+        description:
+          'The last cursor that the client has. If absent, what is sealed from the first look on, a moment after the subscription was taken.',
+      }),
     },
     subscribe: (_root, args, ctx) => audit.auditEntryAdded(ctx, args),
     resolve: (entry) => audit.itemOf(entry),

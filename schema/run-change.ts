@@ -19,11 +19,36 @@ const RunChangeRef = builder.objectRef<runChanges.RunChange>('RunChange').implem
     }),
     cursor: t.string({
       nullable: false,
-      description: 'Where `runsChanged` goes on after this change.',
+      description: 'Where `runsChanged` and `runChanges` go on after this change.',
       resolve: (change, _args, ctx) => runChanges.cursorOf(ctx, change),
     }),
   }),
 });
+
+const RunChangePageRef = builder.connectionObject(
+  { type: RunChangeRef, name: 'RunChangeConnection' },
+  { name: 'RunChangeEdge' },
+);
+
+const filterDescription = 'Which runs; a change of state out of `status` is told as well (`matches`).';
+
+builder.queryField('runChanges', (t) =>
+  t.field({
+    type: RunChangePageRef,
+    nullable: false,
+    auth: { scopes: [['run:read']] },
+    description:
+      'A page of the agency’s feed, in its order, with the cursors of `runsChanged`. `pageInfo.endCursor` is always there, and whatever changes from then on comes after it. Without `after` the page is empty and says only that: where the feed stands now.',
+    args: {
+      filter: t.arg({ type: RunFilterInput, description: filterDescription }),
+      first: t.arg.int({ description: 'How many, 1 to 200; 50 if absent.' }),
+      after: t.arg.string({
+        description: 'What changed after this cursor; no changes, only the end cursor, if absent.',
+      }),
+    },
+    resolve: (_root, args, ctx) => runChanges.runChanges(ctx, args),
+  }),
+);
 
 builder.subscriptionField('runsChanged', (t) =>
   t.field({
@@ -31,14 +56,12 @@ builder.subscriptionField('runsChanged', (t) =>
     nullable: false,
     auth: { scopes: [['run:read']] },
     description:
-      'The agency’s feed: every run that is new or whose state has changed, at its newest state; what changed several times meanwhile comes once. To keep a list, subscribe first, then read `runs`, and keep what has the higher `version`. Progress between states is `runProgress`.',
+      'The agency’s feed: every run that is new or whose state has changed, at its newest state; what changed several times meanwhile comes once. To keep a list, ask `runChanges` where the feed stands, then read `runs`, then subscribe after that place, and keep what has the higher `version`. Progress between states is `runProgress`.',
     args: {
-      filter: t.arg({
-        type: RunFilterInput,
-        description: 'Which runs; a change of state out of `status` is told as well (`matches`).',
-      }),
+      filter: t.arg({ type: RunFilterInput, description: filterDescription }),
       after: t.arg.string({
-        description: 'The last cursor that the client has: also what changed since comes. From now on if absent.',
+        description:
+          'The last cursor that the client has: also what changed since comes. If absent, from the first look on, a moment after the subscription was taken.',
       }),
     },
     subscribe: (_root, args, ctx) => runChanges.runsChanged(ctx, args),

@@ -55,6 +55,8 @@ function write(schema: GraphQLSchema, operation: OperationDefinitionNode) {
     : required
       ? `variables: ${variablesType}`
       : `variables: ${variablesType} = {}`;
+  // A bundle holds every default: the method leaves its own to the function.
+  const handedOn = argument.replace(/^variables: (.*) = \{\}$/, 'variables?: $1');
   const passed = onlyInput ? '{ input }' : 'variables';
   const options = kind === OperationTypeNode.SUBSCRIPTION ? 'SubscribeOptions' : 'CallOptions';
   const rootName = root.alias?.value ?? root.name.value;
@@ -63,8 +65,8 @@ function write(schema: GraphQLSchema, operation: OperationDefinitionNode) {
   const call = `client.${verbs[kind]}(${name}Document, ${passed}, '${rootName}', options)`;
   return {
     imported: [`${name}Document`, `type ${variablesType}`],
-    text: `\n${comment('')}\nexport function ${fn}(client: Operations, ${argument}, options: ${options} = {}) {\n  return ${call};\n}\n`,
-    method: `${comment('    ')}\n    ${fn}: (${argument}, options: ${options} = {}) => ${fn}(client, ${onlyInput ? 'input' : 'variables'}, options),`,
+    text: `\n${comment('')}\nexport function ${fn}(client: Operations, ${argument}, options?: ${options}) {\n  return ${call};\n}\n`,
+    method: `${comment('    ')}\n    ${fn}: (${handedOn}, options?: ${options}) => ${fn}(client, ${onlyInput ? 'input' : 'variables'}, options),`,
   };
 }
 

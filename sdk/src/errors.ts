@@ -142,3 +142,9 @@ export function unavailable(message: string, cause?: unknown): FluxError {
 export function unauthenticated(message: string, cause?: unknown): FluxError {
   return new FluxError(problemOf({ class: 'AUTHENTICATION', code: 'UNAUTHENTICATED', message }), { cause });
 }
+
+/** What a subscription to such a run answers. */
+export function unknownRun(runId: string): FluxError {
+  const message = `There is no run ${runId} for this caller.`;
+  return new FluxError(problemOf({ class: 'VALIDATION', code: 'NOT_FOUND', message }));
+}

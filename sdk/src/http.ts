@@ -44,6 +44,22 @@ export async function execute(
   }
 }
 
+/** Runs a query over HTTP with one try and little patience: for whoever tries again in a way of its own. @throws FluxError */
+export async function executeOnce<R, V, K extends keyof R & string>(
+  settings: Settings,
+  document: TypedDocument<R, V>,
+  variables: V,
+  root: K,
+  { signal, used }: { signal: AbortSignal; used(token: string): void },
+): Promise<R[K]> {
+  const token = await settings.token.current();
+  used(token);
+  // The server ends what takes longer.
+  const late = AbortSignal.timeout(10_000);
+  const asked = { document: document as TypedDocument<unknown, unknown>, variables, root };
+  return (await post(settings, token, asked, AbortSignal.any([signal, late]))) as R[K];
+}
+
 /** What may pass by itself: a service away for a moment, or more requests at once than the agency may send. */
 export function mayPass(error: FluxError): boolean {
   return error.retryable || (error.code === 'LIMIT_EXCEEDED' && retryAfter.has(error));

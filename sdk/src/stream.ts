@@ -16,6 +16,11 @@ export interface StreamOptions<Item> {
   transports: readonly Transport[];
   /** Items after `cursor` by one way, until the server completes them. @throws FluxError */
   open(transport: Transport, cursor: string | null, hooks: StreamHooks): AsyncIterable<Item>;
+  /**
+   * Asks once where a stream that begins from now on stands, before any way is opened and until it is known; absent where `after` null
+   * is a place of its own. @throws FluxError
+   */
+  findPlace?(hooks: Pick<StreamHooks, 'signal' | 'used'>): Promise<string | null>;
   /** Where to go on after an item; null where it cannot be said. */
   cursorOf(item: Item): string | null;
   /** Whether nothing follows this item. */
@@ -55,6 +60,7 @@ export async function* follow<Item>(options: StreamOptions<Item>): AsyncGenerato
       const attempt = new AbortController();
       let climbed = false;
       let isOpen = false;
+      let isPlaced = true;
       let sent = '';
       const climb = (): void => {
         climbed = true;
@@ -73,6 +79,11 @@ export async function* follow<Item>(options: StreamOptions<Item>): AsyncGenerato
         used: (token) => (sent = token),
       };
       try {
+        if (cursor === null && options.findPlace) {
+          isPlaced = false;
+          cursor = await options.findPlace(hooks);
+          isPlaced = true;
+        }
         for await (const item of options.open(transport, cursor, hooks)) {
           succeeded();
           cursor = options.cursorOf(item) ?? cursor;
@@ -80,11 +91,10 @@ export async function* follow<Item>(options: StreamOptions<Item>): AsyncGenerato
           if (options.isLast(item)) return;
         }
         if (!climbed) return;
-        way = 0;
-        climbMs = Math.min(lastClimbMs, climbMs * 2);
-        continue;
       } catch (cause) {
         if (signal.aborted) return;
+        // What breaks off because of the climb may say so in a way of its own.
+        if (climbed) continue;
         if (!(cause instanceof FluxError)) throw cause;
         if (isOpen) brokenAt = Date.now();
         reporter.broken(cause);
@@ -96,9 +106,9 @@ export async function* follow<Item>(options: StreamOptions<Item>): AsyncGenerato
         }
         if (!cause.retryable && !(cause.code === 'LIMIT_EXCEEDED' && rounds < limitedRoundsMax)) throw cause;
         if (Date.now() - brokenAt >= options.giveUpAfterMs) throw cause;
-        // What was open until now is tried first again; what did not open makes room for the next way.
-        if (!isOpen) way += 1;
-        if (isOpen || way >= transports.length) {
+        // What was open until now is tried first again; what did not open makes room for the next way. Where the place is not known, none was tried.
+        if (!isOpen && isPlaced) way += 1;
+        if (isOpen || !isPlaced || way >= transports.length) {
           way = 0;
           rounds += 1;
           await wait(isOpen ? backoffMs(1) : backoffMs(rounds), signal);
@@ -106,6 +116,10 @@ export async function* follow<Item>(options: StreamOptions<Item>): AsyncGenerato
       } finally {
         clearTimeout(timer);
         attempt.abort();
+        if (climbed) {
+          way = 0;
+          climbMs = Math.min(lastClimbMs, climbMs * 2);
+        }
       }
     }
   } finally {

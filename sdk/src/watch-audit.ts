@@ -4,42 +4,33 @@ import {
   AuditEntryAddedDocument,
   type AuditEntryAddedSubscription,
 } from './generated/graphql.ts';
-import { poll, watch, type WatchOptions } from './watch-options.ts';
+import { executeOnce } from './http.ts';
+import { watchFeed } from './watch-feed.ts';
+import type { WatchOptions } from './watch-options.ts';
 
 export type AuditEntry = AuditEntryAddedSubscription['auditEntryAdded'];
 
 export interface WatchAuditOptions extends WatchOptions {
-  /** Go on after this entry's `cursor`; what comes from now on if absent. */
+  /** Go on after this entry's `cursor`; what is sealed from now on if absent: before `live` is told the first time. */
   after?: string | null;
 }
 
-/** Every entry of the audit log as it is sealed, in order and each once, without end. @throws FluxError */
+/**
+ * Every entry of the audit log as it is sealed, in order and each once, without end, by whatever way it comes.
+ *
+ * @throws FluxError CURSOR_EXPIRED, FORBIDDEN …: what no other try can change
+ */
 export function watchAudit(
   client: Client,
   options: WatchAuditOptions = {},
 ): AsyncGenerator<AuditEntry, void, undefined> {
-  return watch<AuditEntry>(
+  return watchFeed<AuditEntry>(
     client,
     {
-      after: options.after ?? null,
-      open(transport, after, hooks) {
-        if (transport !== 'polling')
-          return client.open(transport, AuditEntryAddedDocument, { after }, 'auditEntryAdded', hooks);
-        let cursor = after;
-        return poll<AuditEntry>(client, hooks, async () => {
-          hooks.used(await client.settings.token.current());
-          const { edges, pageInfo } = await client.query(
-            AuditEntriesDocument,
-            { after: cursor, first: 100 },
-            'auditEntries',
-            { signal: hooks.signal },
-          );
-          cursor = edges.at(-1)?.cursor ?? cursor;
-          return { items: edges.map(({ node }) => node), more: pageInfo.hasNextPage };
-        });
-      },
-      cursorOf: ({ cursor }) => cursor,
-      isLast: () => false,
+      open: (way, after, hooks) => client.open(way, AuditEntryAddedDocument, { after }, 'auditEntryAdded', hooks),
+      page: (after, { signal }) =>
+        client.query(AuditEntriesDocument, { after, first: 100 }, 'auditEntries', { signal }),
+      end: (hooks) => executeOnce(client.settings, AuditEntriesDocument, { last: 1 }, 'auditEntries', hooks),
     },
     options,
   );

@@ -1,6 +1,6 @@
 import type { Client } from './client.ts';
 import type { OnConnection } from './connection-state.ts';
-import { follow, type StreamOptions } from './stream.ts';
+import { follow, type StreamHooks, type StreamOptions } from './stream.ts';
 import { wait } from './wait.ts';
 
 export interface WatchOptions {
@@ -12,7 +12,7 @@ export interface WatchOptions {
   giveUpAfterMs?: number;
 }
 
-type Own<Item> = Pick<StreamOptions<Item>, 'open' | 'cursorOf' | 'isLast' | 'after'>;
+type Own<Item> = Pick<StreamOptions<Item>, 'open' | 'findPlace' | 'cursorOf' | 'isLast' | 'after'>;
 
 /** `follow` with what a client and the caller's options say. */
 export function watch<Item>(
@@ -33,10 +33,11 @@ export function watch<Item>(
 /** Asks again and again until the caller is gone. `ask` gives what is new, and whether to ask again at once. */
 export async function* poll<Item>(
   client: Client,
-  hooks: { signal: AbortSignal; connected(): void },
+  hooks: StreamHooks,
   ask: () => Promise<{ items: readonly Item[]; more: boolean; last?: boolean }>,
 ): AsyncGenerator<Item, void, undefined> {
   while (!hooks.signal.aborted) {
+    hooks.used(await client.settings.token.current());
     const { items, more, last } = await ask();
     hooks.connected();
     yield* items;

@@ -1,5 +1,5 @@
 import type { Client } from './client.ts';
-import { fromWire } from './errors.ts';
+import { unknownRun } from './errors.ts';
 import { RunProgressDocument, RunProgressedDocument, type RunProgressedSubscription } from './generated/graphql.ts';
 import { poll, watch, type WatchOptions } from './watch-options.ts';
 
@@ -33,12 +33,8 @@ export function watchProgress(
         }
         let last = '';
         return poll<RunProgress>(client, hooks, async () => {
-          hooks.used(await client.settings.token.current());
           const run = await client.query(RunProgressDocument, { id: runId }, 'run', { signal: hooks.signal });
-          if (!run) {
-            const message = `There is no run ${runId} for this caller.`;
-            throw fromWire({ message, extensions: { code: 'NOT_FOUND', class: 'VALIDATION' } });
-          }
+          if (!run) throw unknownRun(runId);
           const now = JSON.stringify(run.progress);
           const items = run.progress && now !== last ? [run.progress] : [];
           last = now;

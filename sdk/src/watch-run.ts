@@ -1,5 +1,5 @@
 import type { Client } from './client.ts';
-import { fromWire, unavailable } from './errors.ts';
+import { unavailable, unknownRun } from './errors.ts';
 import {
   RunEventLogDocument,
   type RunEventLogQuery,
@@ -80,10 +80,9 @@ function pollRun(client: Client, runId: string, { after, withData, hooks }: Poll
   let cursor = after;
   const { signal } = hooks;
   return poll<RunEventItem>(client, hooks, async () => {
-    hooks.used(await client.settings.token.current());
     // Asked first: what has ended by then has all its events in the page that is read after it.
     const run = await client.query(RunStandingDocument, { id: runId }, 'run', { signal });
-    if (!run) throw notFound(runId);
+    if (!run) throw unknownRun(runId);
     const { edges, pageInfo } = await client.query(
       RunEventLogDocument,
       { runId, after: cursor, first: pageSize, withData },
@@ -109,9 +108,4 @@ function pollRun(client: Client, runId: string, { after, withData, hooks }: Poll
 /** A resume between the two requests has events after the ending. */
 function isUpTo(last: RunEvent | undefined, lastSeq: string): boolean {
   return last === undefined || last.seq === lastSeq;
-}
-
-function notFound(runId: string) {
-  const message = `There is no run ${runId} for this caller.`;
-  return fromWire({ message, extensions: { code: 'NOT_FOUND', class: 'VALIDATION' } });
 }

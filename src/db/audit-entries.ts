@@ -128,22 +128,19 @@ export async function findSealedEntry(db: Queryable, seq: bigint): Promise<Seale
   return rows[0] ?? null;
 }
 
-/** Up to where retention has removed entries of the session's agency; 0 when it has not. */
-export async function prunedThrough(db: Queryable): Promise<bigint> {
-  const { rows } = await db.query<{ pruned: bigint }>(sql`
-    select pruned_through as pruned
+export interface SealedBounds {
+  /** Up to where retention has removed entries; 0 when it has not. */
+  prunedThrough: bigint;
+  /** The newest entry, also when retention has removed it; 0 when nothing was sealed. */
+  lastSeq: bigint;
+}
+
+/** Where the log of the session's agency begins and ends. */
+export async function sealedBounds(db: Queryable): Promise<SealedBounds> {
+  const { rows } = await db.query<SealedBounds>(sql`
+    select pruned_through as "prunedThrough", size as "lastSeq"
     from flux.audit_heads
     where agency_id = (select flux.current_agency())
   `);
-  return rows[0]?.pruned ?? 0n;
-}
-
-/** The number of the newest sealed entry of the session's agency; 0 when there is none. */
-export async function lastSealedSeq(db: Queryable): Promise<bigint> {
-  const { rows } = await db.query<{ seq: bigint }>(sql`
-    select coalesce(max(seq), 0) as seq
-    from flux.audit_entries
-    where agency_id = (select flux.current_agency())
-  `);
-  return rows[0]?.seq ?? 0n;
+  return rows[0] ?? { prunedThrough: 0n, lastSeq: 0n };
 }

@@ -1,5 +1,5 @@
 import { auditHint } from '../audit/hint.ts';
-import { lastSealedSeq, listSealedEntries, type SealedEntry } from '../db/audit-entries.ts';
+import { listSealedEntries, sealedBounds, type SealedEntry } from '../db/audit-entries.ts';
 import type { BatchStream } from '../events/batches.ts';
 import { type FeedRequest, followFeed } from '../events/feed.ts';
 import type { FollowDeps } from '../events/follow.ts';
@@ -15,7 +15,7 @@ export function followAudit(deps: FollowDeps, request: Omit<FeedRequest, 'select
       hint: auditHint,
       // One hint a sealed batch, and an auditor waits for it.
       quietMs: 0,
-      findHead: async (tx) => ({ place: await lastSealedSeq(tx), more: false }),
+      findHead: async (tx) => ({ place: (await sealedBounds(tx)).lastSeq, more: false }),
       async readPage(tx, { afterSeq, upToSeq, limit }) {
         const entries = await listSealedEntries(tx, { afterSeq, limit });
         return entries.filter(({ seq }) => seq <= upToSeq);

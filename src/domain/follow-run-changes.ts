@@ -1,18 +1,11 @@
-import { listRunChanges, numberRunChanges } from '../db/run-feed.ts';
-import type { Run, RunFilter } from '../db/runs.ts';
+import type { RunFilter } from '../db/runs.ts';
 import type { BatchStream } from '../events/batches.ts';
+import { type FeedPage, type FeedPageRequest, readFeedPage } from '../events/feed-page.ts';
 import { followFeed } from '../events/feed.ts';
 import type { FollowDeps } from '../events/follow.ts';
-import { anyRun } from '../events/listen.ts';
+import { type RunChange, runFeed } from './run-feed.ts';
 
-/** A run at its newest change. */
-export interface RunChange {
-  run: Run;
-  /** Its place in the agency's feed; whoever has it goes on after it. */
-  seq: bigint;
-  /** Whether its state is one of those asked for. */
-  matches: boolean;
-}
+export type { RunChange } from './run-feed.ts';
 
 export interface RunChangesRequest {
   sealed: () => string;
@@ -24,31 +17,18 @@ export interface RunChangesRequest {
   viewer: string;
 }
 
-/** Hints name any agency's runs: they are taken together, so that a busy neighbour costs a few reads a second. */
-const quietMs = 150;
-
 /**
  * Every run of the agency whenever its state has changed, at its newest state, as long as somebody reads; never ends by itself.
  * What changed several times meanwhile comes once. Nothing that changed after the place is missed, however long ago.
  */
 export function followRunChanges(deps: FollowDeps, { filter, ...request }: RunChangesRequest): BatchStream<RunChange> {
-  const { statuses, ...conditions } = filter;
-  return followFeed<RunChange>(
-    deps,
-    {
-      hint: anyRun,
-      quietMs,
-      findHead: numberRunChanges,
-      async readPage(tx, page) {
-        const changes = await listRunChanges(tx, { filter: conditions, ...page });
-        return changes.map(({ feedSeq: seq, ...run }) => ({
-          run,
-          seq,
-          matches: !statuses || statuses.includes(run.status),
-        }));
-      },
-      placeOf: ({ seq }) => seq,
-    },
-    { ...request, selection: JSON.stringify(filter) },
-  );
+  return followFeed(deps, runFeed(filter), { ...request, selection: JSON.stringify(filter) });
+}
+
+/** A page of the same, with the same places. */
+export function readRunChanges(
+  deps: Pick<FollowDeps, 'pool'>,
+  { filter, ...request }: FeedPageRequest & Pick<RunChangesRequest, 'filter'>,
+): Promise<FeedPage<RunChange>> {
+  return readFeedPage(deps, runFeed(filter), request);
 }

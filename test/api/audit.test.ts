@@ -6,6 +6,7 @@ import { appendAudit } from '../../src/audit/append.ts';
 import { verifyConsistency, verifyInclusion } from '../../src/audit/merkle.ts';
 import { openNote, publicKeyOf } from '../../src/audit/signed-note.ts';
 import type { Connection } from '../../src/db/pool.ts';
+import { sql } from '../../src/db/sql.ts';
 import { inTenant } from '../../src/db/transaction.ts';
 import { apiDeps, type CallerOptions, contextOf } from '../support/api.ts';
 import { scratchAnchor, sealAll, testAuditKey } from '../support/audit.ts';
@@ -92,6 +93,40 @@ describe('auditEntries', () => {
     expect(await count('{ success: false }')).toBe(0);
     expect(await count('{ from: "2020-01-01T00:00:00Z", until: "2020-01-02T00:00:00Z" }')).toBe(0);
     expect(await count('{ resourceId: "secret" }')).toBe(0);
+  });
+
+  it('says where to go on also where no entry is left, in an empty log and in one that retention has emptied', async () => {
+    await database.addAgency('epa');
+    const endOf = async (args: string): Promise<{ edges: { node: { seq: string } }[]; end: string | null }> => {
+      const { data, errors } = await ask(
+        `{ auditEntries(${args}) { edges { node { seq } } pageInfo { endCursor } } }`,
+        'epa',
+      );
+      expect(errors).toBeUndefined();
+      const { edges, pageInfo } = data['auditEntries'];
+      return { edges, end: pageInfo.endCursor };
+    };
+    const after = async (end: string | null): Promise<string[]> =>
+      (await endOf(`after: "${String(end)}"`)).edges.map(({ node }) => node.seq);
+    const empty = await endOf('last: 1');
+    expect(empty).toEqual({ edges: [], end: expect.any(String) });
+    expect(await endOf('first: 1')).toEqual(empty);
+    await sealAll(database, anchor);
+    expect(await after(empty.end)).toEqual(['1']);
+
+    const whole = await endOf('last: 1');
+    expect(await after(whole.end)).toEqual([]);
+    expect((await endOf(`after: "${String(whole.end)}"`)).end).toBe(whole.end);
+    expect(await endOf('last: 1, filter: { actor: "nobody" }')).toEqual({ edges: [], end: whole.end });
+    expect((await endOf(`last: 1, before: "${String(whole.end)}"`)).end).toBeNull();
+
+    const admin = database.admin();
+    await admin.query(sql`update flux.audit_heads set pruned_through = size where agency_id = 'epa'`);
+    await admin.query(sql`delete from flux.audit_entries where agency_id = 'epa'`);
+    expect(await endOf('last: 1')).toEqual({ edges: [], end: whole.end });
+    await say('epa', 'later');
+    await sealAll(database, anchor);
+    expect(await after(whole.end)).toEqual(['2']);
   });
 
   it('shows from where to those who watch security alone, and nothing to those who may not read the log', async () => {

@@ -126,6 +126,16 @@ function comparable(answer: string, variables: Record<string, unknown>): string 
   );
 }
 
+/** Where the caller's own feed stands moves on with whatever the other lanes start and cancel meanwhile. */
+function wherever(answer: string, variables: Record<string, unknown>): string {
+  return normalized(answer, variables).replaceAll(/"(endCursor(?:_[^"]*)?)":"[^"]*"/g, '"$1":"<place>"');
+}
+
+function wordingOf({ kind, field }: GeneratedOperation): typeof normalized {
+  if (kind === 'mutation') return comparable;
+  return field === 'runChanges' ? wherever : normalized;
+}
+
 /** The same with a key of its own for each asking: a key that comes again with another request is refused, whatever it names. */
 function ownKeyed<T>(value: T, suffix: string): T {
   if (Array.isArray(value) || typeof value !== 'object' || value === null) return value;
@@ -217,7 +227,7 @@ async function attack(lane: Lane): Promise<Tally> {
       const answer = await ask(operation, variables, whose);
       tally.operations += 1;
       if (answer.includes('"LIMIT_EXCEEDED"') || answer.includes('"GRAPHQL')) tally.refused += 1;
-      answers.set(whose, (operation.kind === 'mutation' ? comparable : normalized)(answer, variables));
+      answers.set(whose, wordingOf(operation)(answer, variables));
       const place = `${operation.kind} ${operation.field}`;
       tally.asked.set(place, (tally.asked.get(place) ?? new Set()).add(whose));
       const leaked = leaks(answer, foreign, variables);

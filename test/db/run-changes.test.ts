@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
-import { sql } from '../../src/db/sql.ts';
+import type { Connection, Pool } from '../../src/db/pool.ts';
+import { type Sql, sql } from '../../src/db/sql.ts';
 import { inTenant, inTransaction } from '../../src/db/transaction.ts';
-import { followRunChanges, type RunChange } from '../../src/domain/follow-run-changes.ts';
+import { followRunChanges, readRunChanges, type RunChange } from '../../src/domain/follow-run-changes.ts';
 import { appendEvents } from '../../src/events/append.ts';
 import type { FollowDeps } from '../../src/events/follow.ts';
 import { append, completes, quiet, silentHints, starts } from '../support/api.ts';
@@ -46,6 +47,23 @@ function open(
   streams.push(stream);
   return stream;
 }
+
+const page = (
+  afterSeq: bigint | null,
+  limit: number,
+  { pool = database.apiPool(), agency = 'nasa', ...more }: { pool?: Pool; agency?: string; patienceMs?: number } = {},
+) =>
+  readRunChanges(
+    { pool },
+    {
+      ...more,
+      sealed: () => database.tenant(agency),
+      filter: {},
+      afterSeq,
+      limit,
+      signal: new AbortController().signal,
+    },
+  );
 
 /** The feed's end now: a cursor from which everything that follows is seen. */
 async function endOfFeed(agency = 'nasa'): Promise<bigint> {
@@ -155,6 +173,82 @@ describe('the feed of changed runs', () => {
       ),
       { numRuns: 15 },
     );
+  });
+
+  it('gives the same to whoever reads it page by page while many write', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 10 }), // how far each run gets
+        fc.integer({ min: 1, max: 4 }), // runs of a page
+        async (fates, limit) => {
+          let { end: place } = await page(null, limit);
+          const ids = await Promise.all(fates.map(() => newRun()));
+          const writing = Promise.all(
+            ids.map(async (id, i) => {
+              if ((fates[i] as number) > 0) await begin(id);
+              if ((fates[i] as number) > 1) await end(id);
+            }),
+          );
+          const wanted = new Map(ids.map((id, i) => [id, ['PENDING', 'IN_PROGRESS', 'COMPLETED'][fates[i] as number]]));
+          const known = new Map<string, RunChange['run']>();
+          while (![...wanted].every(([id, status]) => known.get(id)?.status === status)) {
+            const { items, end: to, more } = await page(place, limit);
+            expect(items.length).toBeLessThanOrEqual(limit);
+            if (more) expect(to).toBe(items.at(-1)?.seq);
+            for (const { run, seq } of items) {
+              expect(seq).toBeGreaterThan(place);
+              expect(run.version).toBeGreaterThan(known.get(run.id)?.version ?? 0n);
+              known.set(run.id, run);
+            }
+            expect(to).toBeGreaterThanOrEqual(items.at(-1)?.seq ?? place);
+            place = to;
+          }
+          await writing;
+          expect([...known.keys()].sort()).toEqual(ids.toSorted());
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it('tells no place whose numbering is not committed', async () => {
+    const real = database.apiPool();
+    const lost = new Error('Connection terminated unexpectedly');
+    const losing: Pool = Object.assign(Object.create(real) as Pool, {
+      withConnection: <T>(work: (connection: Connection) => Promise<T>) =>
+        real.withConnection((connection) =>
+          work(
+            new Proxy(connection, {
+              get: (target, name) =>
+                name === 'query'
+                  ? (query: Sql) => (query.strings[0] === 'commit' ? Promise.reject(lost) : target.query(query))
+                  : (Reflect.get(target, name, target) as unknown),
+            }),
+          ).finally(() => connection.query(sql`rollback`)),
+        ),
+    });
+    await newRun();
+    await expect(page(null, 1, { pool: losing })).rejects.toThrow('terminated');
+  });
+
+  it('says where it stands, however many runs changed while nobody read', async () => {
+    await database.addAgency('fema');
+    const model = await newRun('fema');
+    await database.admin().query(sql`
+      insert into flux.runs
+      select (jsonb_populate_record(r, jsonb_build_object('run_id', gen_random_uuid(), 'feed_seq', null))).*
+      from flux.runs r, generate_series(1, 2500)
+      where r.run_id = ${model}
+    `);
+    const pageOf = (afterSeq: bigint | null) => page(afterSeq, 200, { agency: 'fema' });
+    expect(await pageOf(2_000n)).toEqual({ items: [], end: 1_000n, more: true });
+    // It takes no longer than it may, and whoever asks again comes nearer.
+    await expect(page(null, 1, { agency: 'fema', patienceMs: 0 })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    const place = await page(null, 1, { agency: 'fema', patienceMs: 0 });
+    expect(place).toEqual({ items: [], end: 2_501n, more: false });
+    expect(await pageOf(place.end)).toEqual(place);
+    await begin(model, 'fema');
+    expect((await pageOf(place.end)).items).toMatchObject([{ run: { id: model, status: 'IN_PROGRESS' } }]);
   });
 
   it('begins with what changes from now on, however many runs changed while nobody read', async () => {

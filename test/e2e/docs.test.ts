@@ -130,6 +130,15 @@ describe('docs/api.md', () => {
     expect(output).toMatch(/^progress: COMPLETED, 100 %$/m);
   });
 
+  test('a list without a gap', async ({ skip }) => {
+    const reason = missing('curl');
+    if (reason !== undefined) skip(reason);
+    expect(JSON.parse(await runExample('list'))).toMatchObject({
+      edges: [],
+      pageInfo: { hasNextPage: false, endCursor: expect.any(String) as unknown },
+    });
+  });
+
   test('the analyst', async ({ skip }) => {
     const reason = missing('curl');
     if (reason !== undefined) skip(reason);
@@ -176,7 +185,7 @@ describe('docs/api.md', () => {
   });
 
   test('has no example that is not run', () => {
-    const ofApi = ['analyst', 'analyst-package', 'analyst-stream', 'dashboard', 'trusted-document'];
+    const ofApi = ['analyst', 'analyst-package', 'analyst-stream', 'dashboard', 'list', 'trusted-document'];
     const ofIntegrator = ['integrator', 'integrator-deliveries', 'integrator-upload', 'integrator-webhook'];
     expect([...examples.keys()].sort()).toEqual([...ofApi, ...ofIntegrator, 'python', 'sdk'].sort());
   });

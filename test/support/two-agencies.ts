@@ -377,9 +377,14 @@ export function namingFor(
           unknown: at(nobody, runs.unknown),
         };
       }
-      const list = ({ auditEntries: 'audit', auditEntryAdded: 'audit', runs: 'runs:desc' } as Record<string, string>)[
-        kind
-      ];
+      const lists: Record<string, string> = {
+        auditEntries: 'audit',
+        auditEntryAdded: 'audit',
+        runChanges: 'run-changes',
+        runsChanged: 'run-changes',
+        runs: 'runs:desc',
+      };
+      const list = lists[kind];
       const at = (agency: string) => encodeCursor(cursorKey, { kind: list ?? kind, agency }, ['1']);
       return { own: at(own.slug), foreign: at(foreign.slug), unknown: at(nobody) };
     }

@@ -57,7 +57,8 @@ export function useRunList(filter: RunFilter): RunList {
       const changes = flux.runs.changes({
         filter: wanted,
         signal: stop.signal,
-        // What changed between the reading and the feed's opening is in neither.
+        // The feed begins at a place that was fixed before it says that it is live: what changed between the reading above and that
+        // place is in this one, which is asked for after it.
         onConnection: ({ status }) => status === 'live' && void readFirst().catch(report),
       });
       for await (const change of changes) {

@@ -4839,6 +4839,72 @@ export type RunsChangedSubscription = {
   };
 };
 
+export type RunChangesQueryVariables = Exact<{
+  filter?: RunFilter | null | undefined;
+  first?: number | null | undefined;
+  after?: string | null | undefined;
+}>;
+
+export type RunChangesQuery = {
+  runChanges: {
+    edges: Array<{
+      node: {
+        cursor: string;
+        matches: boolean;
+        run: {
+          __typename: 'Run';
+          id: string;
+          runId: string;
+          status: RunStatus;
+          version: string;
+          attempt: number;
+          stage: RunStage;
+          useCase: UseCase;
+          contentType: ContentType;
+          classification: Classification;
+          dryRun: boolean;
+          requestedBy: string;
+          reason: string | null;
+          createdAt: string;
+          startedAt: string | null;
+          finishedAt: string | null;
+          isTerminal: boolean;
+          lastSeq: string;
+          cancelDeadline: string | null;
+          traceId: string | null;
+          waitingReason: {
+            code: WaitingCode;
+            message: string;
+            queuePosition: number | null;
+            until: string | null;
+          } | null;
+          progress: {
+            runId: string;
+            status: RunStatus;
+            stage: RunStage;
+            step: string | null;
+            recordsRead: string;
+            recordsWritten: string;
+            recordsRejected: string;
+            recordsFiltered: string;
+            recordsTotal: string | null;
+            bytesRead: string;
+            bytesTotal: string | null;
+            fraction: number | null;
+            estimateSource: EstimateSource;
+            ratePerSecond: number | null;
+            etaAt: string | null;
+            updatedAt: string;
+          } | null;
+          failure: { class: string; code: string; message: string } | null;
+          pipeline: { id: string; name: string; version: number; title: string } | null;
+        };
+      };
+    }>;
+    pageInfo: { hasNextPage: boolean; endCursor: string | null };
+  };
+};
+
 export type ReprocessRejectedMutationVariables = Exact<{
   input: ReprocessRejectedInput;
 }>;
@@ -5399,6 +5465,10 @@ export const RunsChangedDocument = /*#__PURE__*/ typedDocument<
 >(
   'fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}subscription RunsChanged($after:String$filter:RunFilter){runsChanged(filter:$filter after:$after){cursor matches run{progress{...ProgressFields}waitingReason{code message queuePosition until}...RunFields}}}',
   'sha256:426bb087d7c60d36560e2b8d456ee97c2211a317a7bcea156228fb708d6934ff',
+);
+export const RunChangesDocument = /*#__PURE__*/ typedDocument<RunChangesQuery, RunChangesQueryVariables>(
+  'fragment ProgressFields on RunProgress{bytesRead bytesTotal estimateSource etaAt fraction ratePerSecond recordsFiltered recordsRead recordsRejected recordsTotal recordsWritten runId stage status step updatedAt}fragment RunFields on Run{__typename attempt cancelDeadline classification contentType createdAt dryRun failure{class code message}finishedAt id isTerminal lastSeq pipeline{id name title version}reason requestedBy runId stage startedAt status traceId useCase version}query RunChanges($after:String$filter:RunFilter$first:Int){runChanges(filter:$filter first:$first after:$after){edges{node{cursor matches run{progress{...ProgressFields}waitingReason{code message queuePosition until}...RunFields}}}pageInfo{endCursor hasNextPage}}}',
+  'sha256:765c26e6663706e86df8352c28d79bbe3a2981bbb64f2a445d0a14ca48692399',
 );
 export const ReprocessRejectedDocument = /*#__PURE__*/ typedDocument<
   ReprocessRejectedMutation,

@@ -49,6 +49,7 @@ import {
   ResumeScheduleDocument,
   RevokeSubscriptionsDocument,
   RotateWebhookSecretDocument,
+  RunChangesDocument,
   RunCheckpointsDocument,
   RunDocument,
   RunEventLogDocument,
@@ -118,6 +119,7 @@ import {
   type ResumeScheduleMutationVariables,
   type RevokeSubscriptionsMutationVariables,
   type RotateWebhookSecretMutationVariables,
+  type RunChangesQueryVariables,
   type RunCheckpointsQueryVariables,
   type RunEventLogQueryVariables,
   type RunEventsSubscriptionVariables,
@@ -145,13 +147,13 @@ import {
 export function abortBulkOperation(
   client: Operations,
   input: AbortBulkOperationMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(AbortBulkOperationDocument, { input }, 'abortBulkOperation', options);
 }
 
 /** The caller’s own agency. Another’s slug reads as null, whether it exists or not. */
-export function agency(client: Operations, variables: AgencyQueryVariables = {}, options: CallOptions = {}) {
+export function agency(client: Operations, variables: AgencyQueryVariables = {}, options?: CallOptions) {
   return client.query(AgencyDocument, variables, 'agency', options);
 }
 
@@ -159,22 +161,18 @@ export function agency(client: Operations, variables: AgencyQueryVariables = {},
 export function auditConsistencyProof(
   client: Operations,
   variables: AuditConsistencyProofQueryVariables,
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(AuditConsistencyProofDocument, variables, 'auditConsistencyProof', options);
 }
 
-/** The agency’s sealed entries in their order. The cursors are those of `auditEntryAdded`. */
-export function auditEntries(
-  client: Operations,
-  variables: AuditEntriesQueryVariables = {},
-  options: CallOptions = {},
-) {
+/** The agency’s sealed entries in their order. The cursors are those of `auditEntryAdded`. Without `before`, `pageInfo.endCursor` is always there: where no entry is left, it is the end of the log, also of an empty one. `last: 1` asks where the log ends now. */
+export function auditEntries(client: Operations, variables: AuditEntriesQueryVariables = {}, options?: CallOptions) {
   return client.query(AuditEntriesDocument, variables, 'auditEntries', options);
 }
 
 /** One entry with what it changed. */
-export function auditEntry(client: Operations, variables: AuditEntryQueryVariables, options: CallOptions = {}) {
+export function auditEntry(client: Operations, variables: AuditEntryQueryVariables, options?: CallOptions) {
   return client.query(AuditEntryDocument, variables, 'node', options);
 }
 
@@ -182,7 +180,7 @@ export function auditEntry(client: Operations, variables: AuditEntryQueryVariabl
 export function auditEntryAdded(
   client: Operations,
   variables: AuditEntryAddedSubscriptionVariables = {},
-  options: SubscribeOptions = {},
+  options?: SubscribeOptions,
 ) {
   return client.subscribe(AuditEntryAddedDocument, variables, 'auditEntryAdded', options);
 }
@@ -191,23 +189,23 @@ export function auditEntryAdded(
 export function auditInclusionProof(
   client: Operations,
   variables: AuditInclusionProofQueryVariables,
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(AuditInclusionProofDocument, variables, 'auditInclusionProof', options);
 }
 
 /** A backfill with a page of its dates. */
-export function backfill(client: Operations, variables: BackfillQueryVariables, options: CallOptions = {}) {
+export function backfill(client: Operations, variables: BackfillQueryVariables, options?: CallOptions) {
   return client.query(BackfillDocument, variables, 'backfill', options);
 }
 
 /** The agency’s backfills, newest first. */
-export function backfills(client: Operations, variables: BackfillsQueryVariables = {}, options: CallOptions = {}) {
+export function backfills(client: Operations, variables: BackfillsQueryVariables = {}, options?: CallOptions) {
   return client.query(BackfillsDocument, variables, 'backfills', options);
 }
 
 /** How far an operation on many runs is, and the first 200 that failed. */
-export function bulkOperation(client: Operations, variables: BulkOperationQueryVariables, options: CallOptions = {}) {
+export function bulkOperation(client: Operations, variables: BulkOperationQueryVariables, options?: CallOptions) {
   return client.query(BulkOperationDocument, variables, 'bulkOperation', options);
 }
 
@@ -215,7 +213,7 @@ export function bulkOperation(client: Operations, variables: BulkOperationQueryV
 export function bulkOperations(
   client: Operations,
   variables: BulkOperationsQueryVariables = {},
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(BulkOperationsDocument, variables, 'bulkOperations', options);
 }
@@ -224,18 +222,18 @@ export function bulkOperations(
 export function cancelBackfill(
   client: Operations,
   input: CancelBackfillMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(CancelBackfillDocument, { input }, 'cancelBackfill', options);
 }
 
 /** Asks a run to stop. From then on no batch of it commits; it is CANCELLED when every worker that holds a part of it has acknowledged, at the latest by force at `cancelDeadline`. A run that nobody holds is cancelled at once. Asking again changes nothing. */
-export function cancelRun(client: Operations, input: CancelRunMutationVariables['input'], options: CallOptions = {}) {
+export function cancelRun(client: Operations, input: CancelRunMutationVariables['input'], options?: CallOptions) {
   return client.mutate(CancelRunDocument, { input }, 'cancelRun', options);
 }
 
 /** Freezes the runs that a filter means and that are PENDING or IN_PROGRESS now, and asks them to stop one after the other. What begins later is left alone. */
-export function cancelRuns(client: Operations, input: CancelRunsMutationVariables['input'], options: CallOptions = {}) {
+export function cancelRuns(client: Operations, input: CancelRunsMutationVariables['input'], options?: CallOptions) {
   return client.mutate(CancelRunsDocument, { input }, 'cancelRuns', options);
 }
 
@@ -243,28 +241,28 @@ export function cancelRuns(client: Operations, input: CancelRunsMutationVariable
 export function checkpointVerification(
   client: Operations,
   variables: CheckpointVerificationQueryVariables,
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(CheckpointVerificationDocument, variables, 'run', options);
 }
 
 /** A connection by name. */
-export function connection(client: Operations, variables: ConnectionQueryVariables, options: CallOptions = {}) {
+export function connection(client: Operations, variables: ConnectionQueryVariables, options?: CallOptions) {
   return client.query(ConnectionDocument, variables, 'connection', options);
 }
 
 /** The agency’s connections, by name. */
-export function connections(client: Operations, variables: ConnectionsQueryVariables = {}, options: CallOptions = {}) {
+export function connections(client: Operations, variables: ConnectionsQueryVariables = {}, options?: CallOptions) {
   return client.query(ConnectionsDocument, variables, 'connections', options);
 }
 
 /** A version of a contract. */
-export function contract(client: Operations, variables: ContractQueryVariables, options: CallOptions = {}) {
+export function contract(client: Operations, variables: ContractQueryVariables, options?: CallOptions) {
   return client.query(ContractDocument, variables, 'contract', options);
 }
 
 /** All versions of the agency’s contracts, by name and then the newest first. */
-export function contracts(client: Operations, variables: ContractsQueryVariables = {}, options: CallOptions = {}) {
+export function contracts(client: Operations, variables: ContractsQueryVariables = {}, options?: CallOptions) {
   return client.query(ContractsDocument, variables, 'contracts', options);
 }
 
@@ -272,18 +270,18 @@ export function contracts(client: Operations, variables: ContractsQueryVariables
 export function createSchedule(
   client: Operations,
   input: CreateScheduleMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(CreateScheduleDocument, { input }, 'createSchedule', options);
 }
 
 /** A dataset with its loads; with some records of one, for those who may read data. */
-export function dataset(client: Operations, variables: DatasetQueryVariables, options: CallOptions = {}) {
+export function dataset(client: Operations, variables: DatasetQueryVariables, options?: CallOptions) {
   return client.query(DatasetDocument, variables, 'dataset', options);
 }
 
 /** The datasets of the agency’s lake, by name. */
-export function datasets(client: Operations, variables: DatasetsQueryVariables = {}, options: CallOptions = {}) {
+export function datasets(client: Operations, variables: DatasetsQueryVariables = {}, options?: CallOptions) {
   return client.query(DatasetsDocument, variables, 'datasets', options);
 }
 
@@ -291,18 +289,18 @@ export function datasets(client: Operations, variables: DatasetsQueryVariables =
 export function deleteWebhook(
   client: Operations,
   input: DeleteWebhookMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(DeleteWebhookDocument, { input }, 'deleteWebhook', options);
 }
 
 /** How a dry run stands, and what it found. */
-export function dryRun(client: Operations, variables: DryRunQueryVariables, options: CallOptions = {}) {
+export function dryRun(client: Operations, variables: DryRunQueryVariables, options?: CallOptions) {
   return client.query(DryRunDocument, variables, 'run', options);
 }
 
 /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and, unless asked otherwise, the same version of the pipeline. */
-export function forkRun(client: Operations, input: ForkRunMutationVariables['input'], options: CallOptions = {}) {
+export function forkRun(client: Operations, input: ForkRunMutationVariables['input'], options?: CallOptions) {
   return client.mutate(ForkRunDocument, { input }, 'forkRun', options);
 }
 
@@ -310,7 +308,7 @@ export function forkRun(client: Operations, input: ForkRunMutationVariables['inp
 export function liftLegalHold(
   client: Operations,
   input: LiftLegalHoldMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(LiftLegalHoldDocument, { input }, 'liftLegalHold', options);
 }
@@ -319,13 +317,13 @@ export function liftLegalHold(
 export function liveSubscriptions(
   client: Operations,
   variables: LiveSubscriptionsQueryVariables = {},
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(LiveSubscriptionsDocument, variables, 'liveSubscriptions', options);
 }
 
 /** The things with these global ids, in their order; null for each that does not exist for the caller. */
-export function nodes(client: Operations, variables: NodesQueryVariables, options: CallOptions = {}) {
+export function nodes(client: Operations, variables: NodesQueryVariables, options?: CallOptions) {
   return client.query(NodesDocument, variables, 'nodes', options);
 }
 
@@ -333,18 +331,18 @@ export function nodes(client: Operations, variables: NodesQueryVariables, option
 export function pauseSchedule(
   client: Operations,
   input: PauseScheduleMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(PauseScheduleDocument, { input }, 'pauseSchedule', options);
 }
 
 /** A version of a pipeline. */
-export function pipeline(client: Operations, variables: PipelineQueryVariables, options: CallOptions = {}) {
+export function pipeline(client: Operations, variables: PipelineQueryVariables, options?: CallOptions) {
   return client.query(PipelineDocument, variables, 'pipeline', options);
 }
 
 /** The current versions of the agency’s pipelines, by name. */
-export function pipelines(client: Operations, variables: PipelinesQueryVariables = {}, options: CallOptions = {}) {
+export function pipelines(client: Operations, variables: PipelinesQueryVariables = {}, options?: CallOptions) {
   return client.query(PipelinesDocument, variables, 'pipelines', options);
 }
 
@@ -352,7 +350,7 @@ export function pipelines(client: Operations, variables: PipelinesQueryVariables
 export function registerConnection(
   client: Operations,
   input: RegisterConnectionMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RegisterConnectionDocument, { input }, 'registerConnection', options);
 }
@@ -361,7 +359,7 @@ export function registerConnection(
 export function registerContract(
   client: Operations,
   input: RegisterContractMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RegisterContractDocument, { input }, 'registerContract', options);
 }
@@ -370,7 +368,7 @@ export function registerContract(
 export function registerPipeline(
   client: Operations,
   input: RegisterPipelineMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RegisterPipelineDocument, { input }, 'registerPipeline', options);
 }
@@ -379,17 +377,13 @@ export function registerPipeline(
 export function registerWebhook(
   client: Operations,
   input: RegisterWebhookMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RegisterWebhookDocument, { input }, 'registerWebhook', options);
 }
 
 /** Needs data:read. */
-export function rejectedRecords(
-  client: Operations,
-  variables: RejectedRecordsQueryVariables,
-  options: CallOptions = {},
-) {
+export function rejectedRecords(client: Operations, variables: RejectedRecordsQueryVariables, options?: CallOptions) {
   return client.query(RejectedRecordsDocument, variables, 'run', options);
 }
 
@@ -397,13 +391,13 @@ export function rejectedRecords(
 export function removeSchedule(
   client: Operations,
   input: RemoveScheduleMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RemoveScheduleDocument, { input }, 'removeSchedule', options);
 }
 
 /** Derives a run’s state from its events alone and compares it with the one in the tables, by hash. Changes nothing but the audit log. */
-export function replayRun(client: Operations, input: ReplayRunMutationVariables['input'], options: CallOptions = {}) {
+export function replayRun(client: Operations, input: ReplayRunMutationVariables['input'], options?: CallOptions) {
   return client.mutate(ReplayRunDocument, { input }, 'replayRun', options);
 }
 
@@ -411,7 +405,7 @@ export function replayRun(client: Operations, input: ReplayRunMutationVariables[
 export function replayWebhookDelivery(
   client: Operations,
   input: ReplayWebhookDeliveryMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(ReplayWebhookDeliveryDocument, { input }, 'replayWebhookDelivery', options);
 }
@@ -420,13 +414,13 @@ export function replayWebhookDelivery(
 export function reprocessRejected(
   client: Operations,
   input: ReprocessRejectedMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(ReprocessRejectedDocument, { input }, 'reprocessRejected', options);
 }
 
 /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
-export function rerunRun(client: Operations, input: RerunRunMutationVariables['input'], options: CallOptions = {}) {
+export function rerunRun(client: Operations, input: RerunRunMutationVariables['input'], options?: CallOptions) {
   return client.mutate(RerunRunDocument, { input }, 'rerunRun', options);
 }
 
@@ -434,23 +428,23 @@ export function rerunRun(client: Operations, input: RerunRunMutationVariables['i
 export function resumeBackfill(
   client: Operations,
   input: ResumeBackfillMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(ResumeBackfillDocument, { input }, 'resumeBackfill', options);
 }
 
 /** A run; null when there is none for the caller. */
-export function resumePlan(client: Operations, variables: ResumePlanQueryVariables, options: CallOptions = {}) {
+export function resumePlan(client: Operations, variables: ResumePlanQueryVariables, options?: CallOptions) {
   return client.query(ResumePlanDocument, variables, 'run', options);
 }
 
 /** Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on. */
-export function resumeRun(client: Operations, input: ResumeRunMutationVariables['input'], options: CallOptions = {}) {
+export function resumeRun(client: Operations, input: ResumeRunMutationVariables['input'], options?: CallOptions) {
   return client.mutate(ResumeRunDocument, { input }, 'resumeRun', options);
 }
 
 /** Freezes the runs that a filter means and that are FAILED or CANCELLED now, and begins the next attempt of one after the other. */
-export function resumeRuns(client: Operations, input: ResumeRunsMutationVariables['input'], options: CallOptions = {}) {
+export function resumeRuns(client: Operations, input: ResumeRunsMutationVariables['input'], options?: CallOptions) {
   return client.mutate(ResumeRunsDocument, { input }, 'resumeRuns', options);
 }
 
@@ -458,7 +452,7 @@ export function resumeRuns(client: Operations, input: ResumeRunsMutationVariable
 export function resumeSchedule(
   client: Operations,
   input: ResumeScheduleMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(ResumeScheduleDocument, { input }, 'resumeSchedule', options);
 }
@@ -467,7 +461,7 @@ export function resumeSchedule(
 export function revokeSubscriptions(
   client: Operations,
   input: RevokeSubscriptionsMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RevokeSubscriptionsDocument, { input }, 'revokeSubscriptions', options);
 }
@@ -476,42 +470,43 @@ export function revokeSubscriptions(
 export function rotateWebhookSecret(
   client: Operations,
   input: RotateWebhookSecretMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(RotateWebhookSecretDocument, { input }, 'rotateWebhookSecret', options);
 }
 
 /** One run, with everything that a page about it shows. */
-export function run(client: Operations, variables: RunQueryVariables, options: CallOptions = {}) {
+export function run(client: Operations, variables: RunQueryVariables, options?: CallOptions) {
   return client.query(RunDocument, variables, 'run', options);
 }
 
+/** A page of the same feed; without a cursor only where it stands now. */
+export function runChanges(client: Operations, variables: RunChangesQueryVariables = {}, options?: CallOptions) {
+  return client.query(RunChangesDocument, variables, 'runChanges', options);
+}
+
 /** A run; null when there is none for the caller. */
-export function runCheckpoints(client: Operations, variables: RunCheckpointsQueryVariables, options: CallOptions = {}) {
+export function runCheckpoints(client: Operations, variables: RunCheckpointsQueryVariables, options?: CallOptions) {
   return client.query(RunCheckpointsDocument, variables, 'run', options);
 }
 
 /** A run’s events in order. The cursors are those of `runEvents`. */
-export function runEventLog(client: Operations, variables: RunEventLogQueryVariables, options: CallOptions = {}) {
+export function runEventLog(client: Operations, variables: RunEventLogQueryVariables, options?: CallOptions) {
   return client.query(RunEventLogDocument, variables, 'runEventLog', options);
 }
 
 /** Every event of a run after a cursor, in order and exactly once, live; completes after `StreamEnd`. Whoever loses the connection subscribes again with the last `cursor` it got. */
-export function runEvents(
-  client: Operations,
-  variables: RunEventsSubscriptionVariables,
-  options: SubscribeOptions = {},
-) {
+export function runEvents(client: Operations, variables: RunEventsSubscriptionVariables, options?: SubscribeOptions) {
   return client.subscribe(RunEventsDocument, variables, 'runEvents', options);
 }
 
 /** What the caller may ask of a run now, and why not. */
-export function runPermissions(client: Operations, variables: RunPermissionsQueryVariables, options: CallOptions = {}) {
+export function runPermissions(client: Operations, variables: RunPermissionsQueryVariables, options?: CallOptions) {
   return client.query(RunPermissionsDocument, variables, 'run', options);
 }
 
 /** A run; null when there is none for the caller. */
-export function runProgress(client: Operations, variables: RunProgressQueryVariables, options: CallOptions = {}) {
+export function runProgress(client: Operations, variables: RunProgressQueryVariables, options?: CallOptions) {
   return client.query(RunProgressDocument, variables, 'run', options);
 }
 
@@ -519,13 +514,13 @@ export function runProgress(client: Operations, variables: RunProgressQueryVaria
 export function runProgressed(
   client: Operations,
   variables: RunProgressedSubscriptionVariables,
-  options: SubscribeOptions = {},
+  options?: SubscribeOptions,
 ) {
   return client.subscribe(RunProgressedDocument, variables, 'runProgress', options);
 }
 
 /** The agency’s runs. */
-export function runs(client: Operations, variables: RunsQueryVariables = {}, options: CallOptions = {}) {
+export function runs(client: Operations, variables: RunsQueryVariables = {}, options?: CallOptions) {
   return client.query(RunsDocument, variables, 'runs', options);
 }
 
@@ -533,32 +528,28 @@ export function runs(client: Operations, variables: RunsQueryVariables = {}, opt
 export function runsChanged(
   client: Operations,
   variables: RunsChangedSubscriptionVariables = {},
-  options: SubscribeOptions = {},
+  options?: SubscribeOptions,
 ) {
   return client.subscribe(RunsChangedDocument, variables, 'runsChanged', options);
 }
 
 /** What the polling fallback needs to know whether an attempt is over. */
-export function runStanding(client: Operations, variables: RunStandingQueryVariables, options: CallOptions = {}) {
+export function runStanding(client: Operations, variables: RunStandingQueryVariables, options?: CallOptions) {
   return client.query(RunStandingDocument, variables, 'run', options);
 }
 
 /** A schedule with what became of its last ticks, 20 unless said otherwise. */
-export function schedule(client: Operations, variables: ScheduleQueryVariables, options: CallOptions = {}) {
+export function schedule(client: Operations, variables: ScheduleQueryVariables, options?: CallOptions) {
   return client.query(ScheduleDocument, variables, 'schedule', options);
 }
 
 /** The agency’s schedules, by name. */
-export function schedules(client: Operations, variables: SchedulesQueryVariables = {}, options: CallOptions = {}) {
+export function schedules(client: Operations, variables: SchedulesQueryVariables = {}, options?: CallOptions) {
   return client.query(SchedulesDocument, variables, 'schedules', options);
 }
 
 /** Stops all expiry of the caller’s agency, until the hold is lifted. */
-export function setLegalHold(
-  client: Operations,
-  input: SetLegalHoldMutationVariables['input'],
-  options: CallOptions = {},
-) {
+export function setLegalHold(client: Operations, input: SetLegalHoldMutationVariables['input'], options?: CallOptions) {
   return client.mutate(SetLegalHoldDocument, { input }, 'setLegalHold', options);
 }
 
@@ -566,7 +557,7 @@ export function setLegalHold(
 export function setWebhookEnabled(
   client: Operations,
   input: SetWebhookEnabledMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(SetWebhookEnabledDocument, { input }, 'setWebhookEnabled', options);
 }
@@ -575,22 +566,18 @@ export function setWebhookEnabled(
 export function startBackfill(
   client: Operations,
   input: StartBackfillMutationVariables['input'],
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.mutate(StartBackfillDocument, { input }, 'startBackfill', options);
 }
 
 /** Queues a run. */
-export function startRun(client: Operations, input: StartRunMutationVariables['input'], options: CallOptions = {}) {
+export function startRun(client: Operations, input: StartRunMutationVariables['input'], options?: CallOptions) {
   return client.mutate(StartRunDocument, { input }, 'startRun', options);
 }
 
 /** Changes the caller’s own agency. */
-export function updateAgency(
-  client: Operations,
-  input: UpdateAgencyMutationVariables['input'],
-  options: CallOptions = {},
-) {
+export function updateAgency(client: Operations, input: UpdateAgencyMutationVariables['input'], options?: CallOptions) {
   return client.mutate(UpdateAgencyDocument, { input }, 'updateAgency', options);
 }
 
@@ -598,13 +585,13 @@ export function updateAgency(
 export function verifyAuditLog(
   client: Operations,
   variables: VerifyAuditLogQueryVariables = {},
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(VerifyAuditLogDocument, variables, 'verifyAuditLog', options);
 }
 
 /** The caller. */
-export function viewer(client: Operations, variables: ViewerQueryVariables = {}, options: CallOptions = {}) {
+export function viewer(client: Operations, variables: ViewerQueryVariables = {}, options?: CallOptions) {
   return client.query(ViewerDocument, variables, 'viewer', options);
 }
 
@@ -612,13 +599,13 @@ export function viewer(client: Operations, variables: ViewerQueryVariables = {},
 export function webhookDeliveries(
   client: Operations,
   variables: WebhookDeliveriesQueryVariables,
-  options: CallOptions = {},
+  options?: CallOptions,
 ) {
   return client.query(WebhookDeliveriesDocument, variables, 'webhookDeliveries', options);
 }
 
 /** The agency’s webhooks, the oldest first. */
-export function webhooks(client: Operations, variables: WebhooksQueryVariables = {}, options: CallOptions = {}) {
+export function webhooks(client: Operations, variables: WebhooksQueryVariables = {}, options?: CallOptions) {
   return client.query(WebhooksDocument, variables, 'webhooks', options);
 }
 
@@ -626,200 +613,188 @@ export function webhooks(client: Operations, variables: WebhooksQueryVariables =
 export function bindOperations(client: Operations) {
   return {
     /** Stops a bulk operation after the run in hand. What was done stays done. Asking again changes nothing. */
-    abortBulkOperation: (input: AbortBulkOperationMutationVariables['input'], options: CallOptions = {}) =>
+    abortBulkOperation: (input: AbortBulkOperationMutationVariables['input'], options?: CallOptions) =>
       abortBulkOperation(client, input, options),
     /** The caller’s own agency. Another’s slug reads as null, whether it exists or not. */
-    agency: (variables: AgencyQueryVariables = {}, options: CallOptions = {}) => agency(client, variables, options),
+    agency: (variables?: AgencyQueryVariables, options?: CallOptions) => agency(client, variables, options),
     /** Proves that the log only grew since it had a size. */
-    auditConsistencyProof: (variables: AuditConsistencyProofQueryVariables, options: CallOptions = {}) =>
+    auditConsistencyProof: (variables: AuditConsistencyProofQueryVariables, options?: CallOptions) =>
       auditConsistencyProof(client, variables, options),
-    /** The agency’s sealed entries in their order. The cursors are those of `auditEntryAdded`. */
-    auditEntries: (variables: AuditEntriesQueryVariables = {}, options: CallOptions = {}) =>
+    /** The agency’s sealed entries in their order. The cursors are those of `auditEntryAdded`. Without `before`, `pageInfo.endCursor` is always there: where no entry is left, it is the end of the log, also of an empty one. `last: 1` asks where the log ends now. */
+    auditEntries: (variables?: AuditEntriesQueryVariables, options?: CallOptions) =>
       auditEntries(client, variables, options),
     /** One entry with what it changed. */
-    auditEntry: (variables: AuditEntryQueryVariables, options: CallOptions = {}) =>
-      auditEntry(client, variables, options),
+    auditEntry: (variables: AuditEntryQueryVariables, options?: CallOptions) => auditEntry(client, variables, options),
     /** Every entry as it is sealed, in order and exactly once, live. */
-    auditEntryAdded: (variables: AuditEntryAddedSubscriptionVariables = {}, options: SubscribeOptions = {}) =>
+    auditEntryAdded: (variables?: AuditEntryAddedSubscriptionVariables, options?: SubscribeOptions) =>
       auditEntryAdded(client, variables, options),
     /** Proves that an entry is in the log. */
-    auditInclusionProof: (variables: AuditInclusionProofQueryVariables, options: CallOptions = {}) =>
+    auditInclusionProof: (variables: AuditInclusionProofQueryVariables, options?: CallOptions) =>
       auditInclusionProof(client, variables, options),
     /** A backfill with a page of its dates. */
-    backfill: (variables: BackfillQueryVariables, options: CallOptions = {}) => backfill(client, variables, options),
+    backfill: (variables: BackfillQueryVariables, options?: CallOptions) => backfill(client, variables, options),
     /** The agency’s backfills, newest first. */
-    backfills: (variables: BackfillsQueryVariables = {}, options: CallOptions = {}) =>
-      backfills(client, variables, options),
+    backfills: (variables?: BackfillsQueryVariables, options?: CallOptions) => backfills(client, variables, options),
     /** How far an operation on many runs is, and the first 200 that failed. */
-    bulkOperation: (variables: BulkOperationQueryVariables, options: CallOptions = {}) =>
+    bulkOperation: (variables: BulkOperationQueryVariables, options?: CallOptions) =>
       bulkOperation(client, variables, options),
     /** The agency’s bulk operations, newest first. */
-    bulkOperations: (variables: BulkOperationsQueryVariables = {}, options: CallOptions = {}) =>
+    bulkOperations: (variables?: BulkOperationsQueryVariables, options?: CallOptions) =>
       bulkOperations(client, variables, options),
     /** Starts no more dates and asks the runs that are under way to stop. */
-    cancelBackfill: (input: CancelBackfillMutationVariables['input'], options: CallOptions = {}) =>
+    cancelBackfill: (input: CancelBackfillMutationVariables['input'], options?: CallOptions) =>
       cancelBackfill(client, input, options),
     /** Asks a run to stop. From then on no batch of it commits; it is CANCELLED when every worker that holds a part of it has acknowledged, at the latest by force at `cancelDeadline`. A run that nobody holds is cancelled at once. Asking again changes nothing. */
-    cancelRun: (input: CancelRunMutationVariables['input'], options: CallOptions = {}) =>
-      cancelRun(client, input, options),
+    cancelRun: (input: CancelRunMutationVariables['input'], options?: CallOptions) => cancelRun(client, input, options),
     /** Freezes the runs that a filter means and that are PENDING or IN_PROGRESS now, and asks them to stop one after the other. What begins later is left alone. */
-    cancelRuns: (input: CancelRunsMutationVariables['input'], options: CallOptions = {}) =>
+    cancelRuns: (input: CancelRunsMutationVariables['input'], options?: CallOptions) =>
       cancelRuns(client, input, options),
     /** Recomputes every digest, place and chain of a run's checkpoints. */
-    checkpointVerification: (variables: CheckpointVerificationQueryVariables, options: CallOptions = {}) =>
+    checkpointVerification: (variables: CheckpointVerificationQueryVariables, options?: CallOptions) =>
       checkpointVerification(client, variables, options),
     /** A connection by name. */
-    connection: (variables: ConnectionQueryVariables, options: CallOptions = {}) =>
-      connection(client, variables, options),
+    connection: (variables: ConnectionQueryVariables, options?: CallOptions) => connection(client, variables, options),
     /** The agency’s connections, by name. */
-    connections: (variables: ConnectionsQueryVariables = {}, options: CallOptions = {}) =>
+    connections: (variables?: ConnectionsQueryVariables, options?: CallOptions) =>
       connections(client, variables, options),
     /** A version of a contract. */
-    contract: (variables: ContractQueryVariables, options: CallOptions = {}) => contract(client, variables, options),
+    contract: (variables: ContractQueryVariables, options?: CallOptions) => contract(client, variables, options),
     /** All versions of the agency’s contracts, by name and then the newest first. */
-    contracts: (variables: ContractsQueryVariables = {}, options: CallOptions = {}) =>
-      contracts(client, variables, options),
+    contracts: (variables?: ContractsQueryVariables, options?: CallOptions) => contracts(client, variables, options),
     /** Makes a schedule; its first tick is the next one from now. */
-    createSchedule: (input: CreateScheduleMutationVariables['input'], options: CallOptions = {}) =>
+    createSchedule: (input: CreateScheduleMutationVariables['input'], options?: CallOptions) =>
       createSchedule(client, input, options),
     /** A dataset with its loads; with some records of one, for those who may read data. */
-    dataset: (variables: DatasetQueryVariables, options: CallOptions = {}) => dataset(client, variables, options),
+    dataset: (variables: DatasetQueryVariables, options?: CallOptions) => dataset(client, variables, options),
     /** The datasets of the agency’s lake, by name. */
-    datasets: (variables: DatasetsQueryVariables = {}, options: CallOptions = {}) =>
-      datasets(client, variables, options),
+    datasets: (variables?: DatasetsQueryVariables, options?: CallOptions) => datasets(client, variables, options),
     /** Deletes a webhook with what is left in its outbox and the history of its deliveries. */
-    deleteWebhook: (input: DeleteWebhookMutationVariables['input'], options: CallOptions = {}) =>
+    deleteWebhook: (input: DeleteWebhookMutationVariables['input'], options?: CallOptions) =>
       deleteWebhook(client, input, options),
     /** How a dry run stands, and what it found. */
-    dryRun: (variables: DryRunQueryVariables, options: CallOptions = {}) => dryRun(client, variables, options),
+    dryRun: (variables: DryRunQueryVariables, options?: CallOptions) => dryRun(client, variables, options),
     /** Queues a new run that goes on from a checkpoint of another, in whatever state that is. What every partition had committed when the checkpoint was saved is taken over; the rest is done anew, with the same source and, unless asked otherwise, the same version of the pipeline. */
-    forkRun: (input: ForkRunMutationVariables['input'], options: CallOptions = {}) => forkRun(client, input, options),
+    forkRun: (input: ForkRunMutationVariables['input'], options?: CallOptions) => forkRun(client, input, options),
     /** Lifts the hold: what has expired meanwhile goes. */
-    liftLegalHold: (input: LiftLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
+    liftLegalHold: (input: LiftLegalHoldMutationVariables['input'], options?: CallOptions) =>
       liftLegalHold(client, input, options),
     /** The subscriptions that are open now in the agency, on all servers, the oldest first. One is listed within a second of its opening. */
-    liveSubscriptions: (variables: LiveSubscriptionsQueryVariables = {}, options: CallOptions = {}) =>
+    liveSubscriptions: (variables?: LiveSubscriptionsQueryVariables, options?: CallOptions) =>
       liveSubscriptions(client, variables, options),
     /** The things with these global ids, in their order; null for each that does not exist for the caller. */
-    nodes: (variables: NodesQueryVariables, options: CallOptions = {}) => nodes(client, variables, options),
+    nodes: (variables: NodesQueryVariables, options?: CallOptions) => nodes(client, variables, options),
     /** Stops a schedule’s ticks until it is resumed. Ticks that wait are skipped; runs that are under way go on. */
-    pauseSchedule: (input: PauseScheduleMutationVariables['input'], options: CallOptions = {}) =>
+    pauseSchedule: (input: PauseScheduleMutationVariables['input'], options?: CallOptions) =>
       pauseSchedule(client, input, options),
     /** A version of a pipeline. */
-    pipeline: (variables: PipelineQueryVariables, options: CallOptions = {}) => pipeline(client, variables, options),
+    pipeline: (variables: PipelineQueryVariables, options?: CallOptions) => pipeline(client, variables, options),
     /** The current versions of the agency’s pipelines, by name. */
-    pipelines: (variables: PipelinesQueryVariables = {}, options: CallOptions = {}) =>
-      pipelines(client, variables, options),
+    pipelines: (variables?: PipelinesQueryVariables, options?: CallOptions) => pipelines(client, variables, options),
     /** Registers a connection, or changes the one of that name; pipelines use it from their next run on. */
-    registerConnection: (input: RegisterConnectionMutationVariables['input'], options: CallOptions = {}) =>
+    registerConnection: (input: RegisterConnectionMutationVariables['input'], options?: CallOptions) =>
       registerConnection(client, input, options),
     /** Registers the next version of a contract. `comparison` says what changed and whether it is compatible. */
-    registerContract: (input: RegisterContractMutationVariables['input'], options: CallOptions = {}) =>
+    registerContract: (input: RegisterContractMutationVariables['input'], options?: CallOptions) =>
       registerContract(client, input, options),
     /** Registers the next version of a pipeline, the current one from then on. Runs keep the version they started with. */
-    registerPipeline: (input: RegisterPipelineMutationVariables['input'], options: CallOptions = {}) =>
+    registerPipeline: (input: RegisterPipelineMutationVariables['input'], options?: CallOptions) =>
       registerPipeline(client, input, options),
     /** Registers where the endings of runs are told from now on, and shows its secret once. */
-    registerWebhook: (input: RegisterWebhookMutationVariables['input'], options: CallOptions = {}) =>
+    registerWebhook: (input: RegisterWebhookMutationVariables['input'], options?: CallOptions) =>
       registerWebhook(client, input, options),
     /** Needs data:read. */
-    rejectedRecords: (variables: RejectedRecordsQueryVariables, options: CallOptions = {}) =>
+    rejectedRecords: (variables: RejectedRecordsQueryVariables, options?: CallOptions) =>
       rejectedRecords(client, variables, options),
     /** Ends a schedule for good. Its ticks and runs stay, and its name is free. */
-    removeSchedule: (input: RemoveScheduleMutationVariables['input'], options: CallOptions = {}) =>
+    removeSchedule: (input: RemoveScheduleMutationVariables['input'], options?: CallOptions) =>
       removeSchedule(client, input, options),
     /** Derives a run’s state from its events alone and compares it with the one in the tables, by hash. Changes nothing but the audit log. */
-    replayRun: (input: ReplayRunMutationVariables['input'], options: CallOptions = {}) =>
-      replayRun(client, input, options),
+    replayRun: (input: ReplayRunMutationVariables['input'], options?: CallOptions) => replayRun(client, input, options),
     /** Makes a delivery again that was delivered or given up, under the same id and with all its attempts. */
-    replayWebhookDelivery: (input: ReplayWebhookDeliveryMutationVariables['input'], options: CallOptions = {}) =>
+    replayWebhookDelivery: (input: ReplayWebhookDeliveryMutationVariables['input'], options?: CallOptions) =>
       replayWebhookDelivery(client, input, options),
     /** Queues a new run that puts the rejected records of a completed one through the pipeline’s current version again, read from the source that the first run pinned. What is good now lands beside what the first run wrote, each record once, however often this is asked for; what is broken still stays rejected, with the new reasons. */
-    reprocessRejected: (input: ReprocessRejectedMutationVariables['input'], options: CallOptions = {}) =>
+    reprocessRejected: (input: ReprocessRejectedMutationVariables['input'], options?: CallOptions) =>
       reprocessRejected(client, input, options),
     /** Queues a new run with the inputs of another, in whatever state that is: the same request, and the very bytes that it pinned. All of the work is done again. */
-    rerunRun: (input: RerunRunMutationVariables['input'], options: CallOptions = {}) =>
-      rerunRun(client, input, options),
+    rerunRun: (input: RerunRunMutationVariables['input'], options?: CallOptions) => rerunRun(client, input, options),
     /** Starts anew the dates that failed or were cancelled, and no others. */
-    resumeBackfill: (input: ResumeBackfillMutationVariables['input'], options: CallOptions = {}) =>
+    resumeBackfill: (input: ResumeBackfillMutationVariables['input'], options?: CallOptions) =>
       resumeBackfill(client, input, options),
     /** A run; null when there is none for the caller. */
-    resumePlan: (variables: ResumePlanQueryVariables, options: CallOptions = {}) =>
-      resumePlan(client, variables, options),
+    resumePlan: (variables: ResumePlanQueryVariables, options?: CallOptions) => resumePlan(client, variables, options),
     /** Begins the next attempt of a run that FAILED or was CANCELLED. What it completed is kept; the rest goes on from the last checkpoints that verify. `Run.resumePlan` shows it beforehand. The same event cursor goes on. */
-    resumeRun: (input: ResumeRunMutationVariables['input'], options: CallOptions = {}) =>
-      resumeRun(client, input, options),
+    resumeRun: (input: ResumeRunMutationVariables['input'], options?: CallOptions) => resumeRun(client, input, options),
     /** Freezes the runs that a filter means and that are FAILED or CANCELLED now, and begins the next attempt of one after the other. */
-    resumeRuns: (input: ResumeRunsMutationVariables['input'], options: CallOptions = {}) =>
+    resumeRuns: (input: ResumeRunsMutationVariables['input'], options?: CallOptions) =>
       resumeRuns(client, input, options),
     /** Goes on with the next tick from now: what a pause has passed over was not missed. */
-    resumeSchedule: (input: ResumeScheduleMutationVariables['input'], options: CallOptions = {}) =>
+    resumeSchedule: (input: ResumeScheduleMutationVariables['input'], options?: CallOptions) =>
       resumeSchedule(client, input, options),
     /** Ends subscriptions before their tokens do, on all servers within two seconds: sockets close with 4403, event streams end, requests with the tokens are 401. Who has a newer token from the issuer comes back; to keep somebody out, close the account there first. */
-    revokeSubscriptions: (input: RevokeSubscriptionsMutationVariables['input'], options: CallOptions = {}) =>
+    revokeSubscriptions: (input: RevokeSubscriptionsMutationVariables['input'], options?: CallOptions) =>
       revokeSubscriptions(client, input, options),
     /** Gives a webhook another secret. For 24 hours requests carry the signatures of both. */
-    rotateWebhookSecret: (input: RotateWebhookSecretMutationVariables['input'], options: CallOptions = {}) =>
+    rotateWebhookSecret: (input: RotateWebhookSecretMutationVariables['input'], options?: CallOptions) =>
       rotateWebhookSecret(client, input, options),
     /** One run, with everything that a page about it shows. */
-    run: (variables: RunQueryVariables, options: CallOptions = {}) => run(client, variables, options),
+    run: (variables: RunQueryVariables, options?: CallOptions) => run(client, variables, options),
+    /** A page of the same feed; without a cursor only where it stands now. */
+    runChanges: (variables?: RunChangesQueryVariables, options?: CallOptions) => runChanges(client, variables, options),
     /** A run; null when there is none for the caller. */
-    runCheckpoints: (variables: RunCheckpointsQueryVariables, options: CallOptions = {}) =>
+    runCheckpoints: (variables: RunCheckpointsQueryVariables, options?: CallOptions) =>
       runCheckpoints(client, variables, options),
     /** A run’s events in order. The cursors are those of `runEvents`. */
-    runEventLog: (variables: RunEventLogQueryVariables, options: CallOptions = {}) =>
+    runEventLog: (variables: RunEventLogQueryVariables, options?: CallOptions) =>
       runEventLog(client, variables, options),
     /** Every event of a run after a cursor, in order and exactly once, live; completes after `StreamEnd`. Whoever loses the connection subscribes again with the last `cursor` it got. */
-    runEvents: (variables: RunEventsSubscriptionVariables, options: SubscribeOptions = {}) =>
+    runEvents: (variables: RunEventsSubscriptionVariables, options?: SubscribeOptions) =>
       runEvents(client, variables, options),
     /** What the caller may ask of a run now, and why not. */
-    runPermissions: (variables: RunPermissionsQueryVariables, options: CallOptions = {}) =>
+    runPermissions: (variables: RunPermissionsQueryVariables, options?: CallOptions) =>
       runPermissions(client, variables, options),
     /** A run; null when there is none for the caller. */
-    runProgress: (variables: RunProgressQueryVariables, options: CallOptions = {}) =>
+    runProgress: (variables: RunProgressQueryVariables, options?: CallOptions) =>
       runProgress(client, variables, options),
     /** The newest snapshot whenever something changed, the first at once; snapshots in between are dropped. Completes with the run. */
-    runProgressed: (variables: RunProgressedSubscriptionVariables, options: SubscribeOptions = {}) =>
+    runProgressed: (variables: RunProgressedSubscriptionVariables, options?: SubscribeOptions) =>
       runProgressed(client, variables, options),
     /** The agency’s runs. */
-    runs: (variables: RunsQueryVariables = {}, options: CallOptions = {}) => runs(client, variables, options),
+    runs: (variables?: RunsQueryVariables, options?: CallOptions) => runs(client, variables, options),
     /** The feed of the agency's changed runs, the newest state of each. */
-    runsChanged: (variables: RunsChangedSubscriptionVariables = {}, options: SubscribeOptions = {}) =>
+    runsChanged: (variables?: RunsChangedSubscriptionVariables, options?: SubscribeOptions) =>
       runsChanged(client, variables, options),
     /** What the polling fallback needs to know whether an attempt is over. */
-    runStanding: (variables: RunStandingQueryVariables, options: CallOptions = {}) =>
+    runStanding: (variables: RunStandingQueryVariables, options?: CallOptions) =>
       runStanding(client, variables, options),
     /** A schedule with what became of its last ticks, 20 unless said otherwise. */
-    schedule: (variables: ScheduleQueryVariables, options: CallOptions = {}) => schedule(client, variables, options),
+    schedule: (variables: ScheduleQueryVariables, options?: CallOptions) => schedule(client, variables, options),
     /** The agency’s schedules, by name. */
-    schedules: (variables: SchedulesQueryVariables = {}, options: CallOptions = {}) =>
-      schedules(client, variables, options),
+    schedules: (variables?: SchedulesQueryVariables, options?: CallOptions) => schedules(client, variables, options),
     /** Stops all expiry of the caller’s agency, until the hold is lifted. */
-    setLegalHold: (input: SetLegalHoldMutationVariables['input'], options: CallOptions = {}) =>
+    setLegalHold: (input: SetLegalHoldMutationVariables['input'], options?: CallOptions) =>
       setLegalHold(client, input, options),
     /** Disables a webhook, or enables it again. Disabled, it is told of nothing new, and its outbox waits. */
-    setWebhookEnabled: (input: SetWebhookEnabledMutationVariables['input'], options: CallOptions = {}) =>
+    setWebhookEnabled: (input: SetWebhookEnabledMutationVariables['input'], options?: CallOptions) =>
       setWebhookEnabled(client, input, options),
     /** Makes a backfill. Workers start its runs, the oldest date first, as many at once as `concurrency` says. */
-    startBackfill: (input: StartBackfillMutationVariables['input'], options: CallOptions = {}) =>
+    startBackfill: (input: StartBackfillMutationVariables['input'], options?: CallOptions) =>
       startBackfill(client, input, options),
     /** Queues a run. */
-    startRun: (input: StartRunMutationVariables['input'], options: CallOptions = {}) =>
-      startRun(client, input, options),
+    startRun: (input: StartRunMutationVariables['input'], options?: CallOptions) => startRun(client, input, options),
     /** Changes the caller’s own agency. */
-    updateAgency: (input: UpdateAgencyMutationVariables['input'], options: CallOptions = {}) =>
+    updateAgency: (input: UpdateAgencyMutationVariables['input'], options?: CallOptions) =>
       updateAgency(client, input, options),
     /** Hashes the agency’s whole log anew and holds it against every signed checkpoint. */
-    verifyAuditLog: (variables: VerifyAuditLogQueryVariables = {}, options: CallOptions = {}) =>
+    verifyAuditLog: (variables?: VerifyAuditLogQueryVariables, options?: CallOptions) =>
       verifyAuditLog(client, variables, options),
     /** The caller. */
-    viewer: (variables: ViewerQueryVariables = {}, options: CallOptions = {}) => viewer(client, variables, options),
+    viewer: (variables?: ViewerQueryVariables, options?: CallOptions) => viewer(client, variables, options),
     /** What was and is to be delivered to a webhook, the newest first. */
-    webhookDeliveries: (variables: WebhookDeliveriesQueryVariables, options: CallOptions = {}) =>
+    webhookDeliveries: (variables: WebhookDeliveriesQueryVariables, options?: CallOptions) =>
       webhookDeliveries(client, variables, options),
     /** The agency’s webhooks, the oldest first. */
-    webhooks: (variables: WebhooksQueryVariables = {}, options: CallOptions = {}) =>
-      webhooks(client, variables, options),
+    webhooks: (variables?: WebhooksQueryVariables, options?: CallOptions) => webhooks(client, variables, options),
   };
 }
 
