@@ -92,7 +92,7 @@ export async function createLoadTable(tx: Queryable, table: LoadTable): Promise<
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /**
- * Streams a CSV file without header into a load's table: `_flux_record` and the columns, in order. An abort sends CopyFail
+ * Streams a CSV file without header into a load's table: `_flux_record` and the columns, in this order. An abort sends CopyFail
  * and rejects; the caller rolls back.
  *
  * @returns rows written

@@ -222,6 +222,7 @@ export class BatchSession {
         recordsRead: chunk.recordsRead,
         bytesRead: chunk.bytesRead,
         goodFile,
+        columns: this.#goodColumns,
         goodCount: states.get(0) ?? 0,
         rejected: rejected
           .map(rejectedMask(this.#job.definition, this.#reader))
@@ -290,7 +291,7 @@ export class BatchSession {
     if (this.#direct === null || this.#sampling) return null;
     const records = this.#records(this.#validation.validated(chunk.relation));
     const written = await this.#direct.write(this.#session, records, {
-      columns: this.#goodColumns,
+      columns: this.#goodCells,
       target: `${literal(goodFile)} (${csvOptions})`,
     });
     await this.#countDropped(chunk);
@@ -382,8 +383,15 @@ export class BatchSession {
     });
   }
 
-  get #goodColumns(): string {
-    return ['_flux_record', ...this.#output.map(({ name }) => ident(name))].join(', ');
+  /** In the order of the file: where the source's own is kept, a record can be written as it stands. */
+  get #goodColumns(): string[] {
+    const names = this.#output.map(({ name }) => name);
+    const { rowOrder } = this.#reader;
+    return this.#maySure && rowOrder ? rowOrder.map((at) => names[at] as string) : names;
+  }
+
+  get #goodCells(): string {
+    return ['_flux_record', ...this.#goodColumns.map((name) => ident(name))].join(', ');
   }
 
   async #writeGood(path: string): Promise<void> {
@@ -392,6 +400,6 @@ export class BatchSession {
     const order = ordered ? ' order by _flux_record' : '';
     const format = writesParts(this.#job) ? 'format parquet, compression zstd' : csvOptions;
     await this.#session.run(`
-      copy (select ${this.#goodColumns} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
+      copy (select ${this.#goodCells} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
   }
 }

@@ -264,10 +264,11 @@ export interface Batch {
   recordsRead: number;
   bytesRead: number;
   /**
-   * CSV without header for COPY: `_flux_record`, then the output columns in order. Null is an empty unquoted field, the
-   * empty string a quoted one.
+   * CSV without header for COPY: `_flux_record`, then `columns`. Null is an empty unquoted field, the empty string a quoted one.
    */
   goodFile: string;
+  /** The output columns in the order of the file, which need not be the plan's. */
+  columns: readonly string[];
   /** The good records as a stored part, in place of the file; null, or absent, where the stage writes none or none was good. */
   part?: StagedPart | null;
   goodCount: number;

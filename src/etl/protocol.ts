@@ -147,6 +147,7 @@ export interface PreparedBatch {
   recordsRead: number;
   bytesRead: number;
   goodFile: string;
+  columns: string[];
   goodCount: number;
   rejected: RejectedRecord[];
   dropped: DroppedValues[];

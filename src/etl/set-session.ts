@@ -190,6 +190,7 @@ export class SetSession {
       recordsRead: 0,
       bytesRead: 0,
       goodFile,
+      columns: this.#output.map(({ name }) => name),
       goodCount,
       rejected: [],
       dropped: [],

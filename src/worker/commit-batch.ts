@@ -22,7 +22,7 @@ export type Destination = LoadDestination | 'parts';
 
 export interface LoadDestination {
   table: LoadTable;
-  /** The output columns in the order of the batches' files. */
+  /** The output columns, as the load was opened with. */
   columns: readonly string[];
 }
 
@@ -118,12 +118,24 @@ async function writeGood(
   tx: Connection,
   { claim, lost }: Work,
   destination: Destination,
-  { goodFile, part, version }: Batch & { version: number },
+  { goodFile, columns, part, version }: Batch & { version: number },
 ): Promise<number> {
-  if (destination !== 'parts') return copyIntoLoad(tx, destination.table, destination.columns, goodFile, lost);
+  if (destination !== 'parts') {
+    requireSameColumns(destination.columns, columns);
+    return copyIntoLoad(tx, destination.table, columns, goodFile, lost);
+  }
   if (!part) return 0;
   await insertPart(tx, claim, version, part);
   return part.records;
+}
+
+/** COPY would leave a column null that it is not given. */
+function requireSameColumns(opened: readonly string[], found: readonly string[]): void {
+  if (opened.length === found.length && found.every((name) => opened.includes(name))) return;
+  throw new FluxError(
+    'NOT_RECONCILED',
+    `The load was opened with the columns ${opened.join(', ')}, and the batch holds ${found.join(', ')}. Start a new run.`,
+  );
 }
 
 /** Into the quarantine; a record that was there already stays where it is, with the new verdict. */

@@ -1,8 +1,10 @@
+import { writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { ident, type Sql, sql } from '../../src/db/sql.ts';
+import type { EtlEngine } from '../../src/etl/engine-types.ts';
 import { executePartition } from '../../src/worker/execute-partition.ts';
 import { auditBodies } from '../support/audit.ts';
 import { useDatabase } from '../support/database.ts';
@@ -319,6 +321,28 @@ describe('publishing', () => {
       failure_code: 'NOT_RECONCILED',
       last_seq: expect.anything(),
     });
+  });
+
+  it('loads by name what a batch holds in another order, and fails a run whose batch lacks a column', async () => {
+    await bench.addPipeline({ agency: 'nasa', name: 'turned', dataset: 'turned' });
+    const turned = (columns: string[]): EtlEngine =>
+      fakeEngine({
+        values: [7],
+        partitions: 1,
+        batchRecords: 5,
+        changeBatch(batch) {
+          writeFileSync(batch.goodFile, ['1', ...columns.map((name) => (name === 'id' ? '1' : '7'))].join());
+          return { ...batch, columns };
+        },
+      });
+    await bench.queueRun('nasa', 'turned');
+    await bench.drain(await bench.deps(turned(['value', 'id'])));
+    expect(await one(sql`select id, value from lake_nasa.turned`)).toEqual({ id: 1n, value: 7n });
+    const runId = await bench.queueRun('nasa', 'turned');
+    await bench.drain(await bench.deps(turned(['value'])));
+    const run = await one<{ failure_message: string }>(sql`select * from flux.runs where run_id = ${runId}`);
+    expect(run).toMatchObject({ failure_code: 'NOT_RECONCILED' });
+    expect(run.failure_message).toMatch(/opened with the columns id, value, and the batch holds value/);
   });
 
   it('fails a run of which a row was taken from the load behind its back', async () => {

@@ -93,7 +93,7 @@ async function readAll(
     for await (const batch of engine.openBatches({ ...request, range, cursor: null })) {
       // Concatenating millions of rows would measure the test, not the engine.
       if (batch.goodCount > 0 && batch.goodCount <= 20_000)
-        result.rows.push(...parseCsv(await readFile(batch.goodFile, 'utf8')));
+        result.rows.push(...goodRows(await readFile(batch.goodFile, 'utf8'), batch.columns, plan.columns));
       result.rejected.push(...batch.rejected);
       result.read += batch.recordsRead;
       result.steps = addSteps(result.steps, batch.steps);
@@ -118,6 +118,16 @@ function addSteps(sums: readonly StepCount[], steps: readonly StepCount[]): Step
       recordsFiltered: step.recordsFiltered + sum.recordsFiltered,
     };
   });
+}
+
+/** A batch's good records: each record's number, and its cells in the order of the plan's columns. */
+export function goodRows(
+  text: string,
+  found: readonly string[],
+  columns: readonly { name: string }[],
+): (string | null)[][] {
+  const places = columns.map(({ name }) => found.indexOf(name) + 1);
+  return parseCsv(text).map((row) => [row[0] ?? null, ...places.map((at) => row[at] ?? null)]);
 }
 
 /**

@@ -153,6 +153,7 @@ async function makeBatch(
     recordsRead: values.length,
     bytesRead: values.length * 10,
     goodFile,
+    columns: names,
     goodCount: good.length,
     rejected,
     frozen: first ? { recordNo: first.recordNo, path: '/value', rule: 'type' } : null,

@@ -147,6 +147,10 @@ export class CsvReader implements SourceReader {
     this.#sure = SureCsv.of(this.columns, this.#places, dialect);
   }
 
+  get rowOrder(): readonly number[] | undefined {
+    return this.#sure?.order;
+  }
+
   survey(markEvery: number): Promise<Survey> {
     const splitter = new CsvSplitter(this.#file, { start: this.#firstOffset, end: this.#size }, this.#format);
     const marks = new SurveyMarks(markEvery);

@@ -87,8 +87,10 @@ export interface SourceReader {
    * @param known names that are not told
    */
   discover?(known: readonly string[]): Promise<EvolvedField[]>;
-  /** From here on, chunks may hold rows that are made already, with the reader's columns in their order. Absent: it makes none. */
+  /** From here on, chunks may hold rows that are made already. Absent: it makes none. */
   beSure?(): void;
+  /** Places of the reader's columns in the order in which such rows have them. Absent: their own. */
+  readonly rowOrder?: readonly number[] | undefined;
   /** Begins a range, or goes on in one. */
   start(range: RangeRequest): Promise<void>;
   /** The next at most `records` records. */

@@ -26,7 +26,9 @@ const ignored: SureValue = { states: anyText(0), check: null, mayDouble: true };
  */
 export class SureCsv {
   readonly rows = new SureRows();
-  /** Which field of the record each column is; -1: none. */
+  /** The columns in the order in which a row has them: that of their fields, those without one last. */
+  readonly order: readonly number[];
+  /** Which field of the record each column of a row is; -1: none. */
   readonly #columns: readonly number[];
   /** The row is the record as it stands. */
   readonly #whole: boolean;
@@ -37,10 +39,13 @@ export class SureCsv {
   /** Of the record at hand: where each field begins, and behind the last one. */
   readonly #places: Int32Array;
 
-  private constructor(columns: readonly number[], values: readonly (SureValue & FieldText)[], dialect: SureDialect) {
+  private constructor(places: readonly number[], values: readonly (SureValue & FieldText)[], dialect: SureDialect) {
     const { delimiter, quote, comment, fieldCount } = dialect;
     const code = (character: string | null): number => character?.charCodeAt(0) ?? -1;
     const automaton = new FieldAutomaton(values, anyText(0), { delimiter: code(delimiter), quote: code(quote) });
+    const last = (place: number): number => (place === -1 ? fieldCount : place);
+    this.order = [...places.keys()].sort((one, other) => last(places[one] as number) - last(places[other] as number));
+    const columns = this.order.map((column) => places[column] as number);
     this.#columns = columns;
     this.#whole = delimiter === ',' && columns.length === fieldCount && columns.every((field, at) => field === at);
     this.#comment = code(comment);

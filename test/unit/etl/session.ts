@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { BatchSession } from '../../../src/etl/batch-session.ts';
 import type { PipelineDefinition } from '../../../src/etl/engine-types.ts';
 import type { ChildJob, PreparedBatch, SourceSurvey } from '../../../src/etl/protocol.ts';
-import { parseCsv } from '../../support/etl.ts';
+import { goodRows } from '../../support/etl.ts';
 
 export interface SessionResult {
   survey: SourceSurvey;
@@ -30,7 +30,7 @@ export async function runSession(
         const batch = await session.next();
         last = batch.last;
         batches.push(batch);
-        if (keepRows) rows.push(...parseCsv(readFileSync(batch.goodFile, 'utf8')));
+        if (keepRows) rows.push(...goodRows(readFileSync(batch.goodFile, 'utf8'), batch.columns, survey.columns));
       }
     }
     return { survey, batches, rows, rejected: batches.flatMap((batch) => batch.rejected) };
