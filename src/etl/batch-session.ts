@@ -6,9 +6,10 @@ import { requireAgreement } from './agreeing-counts.ts';
 import { checkRecords } from './check-records.ts';
 import { DirectWrite, type RefusedRow } from './direct-write.ts';
 import { DuckDbSession } from './duckdb/session.ts';
-import { ident, literal } from './duckdb/sql-text.ts';
+import { ident } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
 import type { EvolvedField } from './evolved-contract.ts';
+import { goodCells, goodColumns, goodFilePath, goodFileTarget } from './good-file.ts';
 import type { ValidationSql } from './ingest/batch-sql.ts';
 import { judgingOf } from './judging.ts';
 import { DroppedCounts, RuleModes } from './ingest/rule-modes.ts';
@@ -34,7 +35,6 @@ import { functionsOf } from './transform/own-functions.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
 
 const recordsPerBatchDefault = 100_000;
-const csvOptions = `format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''`;
 
 const namesOf = ({ columns }: SourceReader): string[] => columns.columns.map(({ name }) => name);
 
@@ -210,8 +210,7 @@ export class BatchSession {
 
   async #prepare(chunk: Chunk): Promise<PreparedBatch> {
     this.#batchNo += 1;
-    const extension = writesParts(this.#job) ? 'parquet' : 'csv';
-    const goodFile = join(this.#job.workFolder, `good-${this.#batchNo}.${extension}`);
+    const goodFile = goodFilePath(this.#job, `good-${this.#batchNo}`);
     try {
       const { states, refused } = await this.#write(chunk, goodFile);
       const rejected = [...chunk.unreadable, ...chunk.refused, ...refused];
@@ -291,8 +290,8 @@ export class BatchSession {
     if (this.#direct === null || this.#sampling) return null;
     const records = this.#records(this.#validation.validated(chunk.relation));
     const written = await this.#direct.write(this.#session, records, {
-      columns: this.#goodCells,
-      target: `${literal(goodFile)} (${csvOptions})`,
+      columns: goodCells(this.#goodColumns),
+      target: goodFileTarget(this.#job, goodFile),
     });
     await this.#countDropped(chunk);
     requireAgreement(chunk, written.states);
@@ -383,23 +382,16 @@ export class BatchSession {
     });
   }
 
-  /** In the order of the file: where the source's own is kept, a record can be written as it stands. */
   get #goodColumns(): string[] {
-    const names = this.#output.map(({ name }) => name);
-    const { rowOrder } = this.#reader;
-    return this.#maySure && rowOrder ? rowOrder.map((at) => names[at] as string) : names;
-  }
-
-  get #goodCells(): string {
-    return ['_flux_record', ...this.#goodColumns.map((name) => ident(name))].join(', ');
+    return goodColumns(this.#output, this.#maySure ? this.#reader.rowOrder : undefined);
   }
 
   async #writeGood(path: string): Promise<void> {
     // A join gives its records in any order.
     const ordered = writesParts(this.#job) || this.#chain.steps.some(({ kind }) => kind === 'join');
     const order = ordered ? ' order by _flux_record' : '';
-    const format = writesParts(this.#job) ? 'format parquet, compression zstd' : csvOptions;
     await this.#session.run(`
-      copy (select ${this.#goodCells} from _flux_batch where _flux_state = 0${order}) to ${literal(path)} (${format})`);
+      copy (select ${goodCells(this.#goodColumns)} from _flux_batch where _flux_state = 0${order})
+      to ${goodFileTarget(this.#job, path)}`);
   }
 }

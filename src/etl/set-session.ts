@@ -4,6 +4,7 @@ import { BatchSession } from './batch-session.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { StepCount, StepDeclaration } from './engine-types.ts';
+import { goodCells, goodFilePath, goodFileTarget } from './good-file.ts';
 import { shapeOf, transformsOf, writesParts, type Written } from './output-shape.ts';
 import type { ChildJob, OutputShape, PreparedBatch, Range, SourceSurvey } from './protocol.ts';
 import { readCursor } from './read-cursor.ts';
@@ -206,15 +207,11 @@ export class SetSession {
   }
 
   async #write(after: number, until: number): Promise<string> {
-    const extension = writesParts(this.#job) ? 'parquet' : 'csv';
-    const path = join(this.#job.workFolder, `set-${this.#batchNo}.${extension}`);
-    const columns = ['_flux_record', ...this.#output.map(({ name }) => ident(name))].join(', ');
-    const format = writesParts(this.#job)
-      ? 'format parquet, compression zstd'
-      : `format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''`;
+    const path = goodFilePath(this.#job, `set-${this.#batchNo}`);
+    const cells = goodCells(this.#output.map(({ name }) => name));
     await this.#session.run(`
-      copy (select ${columns} from _flux_batch where _flux_record > ${after} and _flux_record <= ${until} order by _flux_record)
-      to ${literal(path)} (${format})`);
+      copy (select ${cells} from _flux_batch where _flux_record > ${after} and _flux_record <= ${until} order by _flux_record)
+      to ${goodFileTarget(this.#job, path)}`);
     return path;
   }
 
