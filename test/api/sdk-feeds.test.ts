@@ -21,10 +21,7 @@ const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-beforeAll(async () => {
-  await database.addAgency('nasa');
-  await database.admin().query(sql`insert into flux.run_feeds (agency_id) values ('nasa')`);
-});
+beforeAll(() => database.addAgency('nasa'));
 
 function client(options: Partial<Parameters<typeof createFlux>[0]> = {}): Flux {
   const flux = createFlux({ url: api.url, token: 'nasa/admin', pollIntervalMs: 50, ...options });
@@ -56,21 +53,21 @@ function hear<T>(stream: AsyncIterable<T>): { items: T[]; failed: Promise<unknow
   return { items, failed: read().catch((cause: unknown) => cause) };
 }
 
-const newRun = async (): Promise<string> => (await insertRun(database, 'nasa')).runId;
+const newRun = async (agency = 'nasa'): Promise<string> => (await insertRun(database, agency)).runId;
 
 /** Takes a run from its beginning to its end. */
-async function completed(runId: string): Promise<void> {
-  const run = history(database, 'nasa', runId);
+async function completed(runId: string, agency = 'nasa'): Promise<void> {
+  const run = history(database, agency, runId);
   await run.start();
   await run.complete();
 }
 
-/** Holds the feed's counter, so that nobody numbers what has changed. @returns lets it go */
-async function holdFeed(): Promise<() => Promise<void>> {
+/** Holds the counter of an agency's feed, so that nobody numbers what has changed. @returns lets it go */
+async function holdFeed(agency: string): Promise<() => Promise<void>> {
   const [held, over] = [gate(), gate()];
   const holding = database.admin().withConnection((connection) =>
     inTransaction(connection, async (tx) => {
-      await tx.query(sql`select from flux.run_feeds where agency_id = 'nasa' for update`);
+      await tx.query(sql`select from flux.run_feeds where agency_id = ${agency} for update`);
       held.open();
       await over.passed;
     }),
@@ -110,17 +107,22 @@ const blockedFor: Record<Transport, RegExp | null> = {
 
 describe('flux.runs.changes', () => {
   it.each(['websocket', 'sse'] as const)('is not live over %s before its place is fixed', async (transport) => {
-    await newRun();
-    const release = await holdFeed();
+    // Nobody else reads this feed, who might have numbered the run already or wait as well.
+    const agency = `held-${transport}`;
+    await database.addAgency(agency);
+    await database.admin().query(sql`insert into flux.run_feeds (agency_id) values (${agency})`);
+    await newRun(agency);
+    const release = await holdFeed(agency);
     const { states, onConnection } = standing();
-    const { items } = hear(client({ transports: [transport] }).runs.changes({ onConnection }));
+    const flux = client({ token: `${agency}/viewer`, transports: [transport] });
+    const { items } = hear(flux.runs.changes({ onConnection }));
     await untilItWaits();
     // A stream that was opened before the question is open by now: what it had to say came before what the database has just said.
     expect(states).toEqual([]);
     await release();
     await expect.poll(() => states).toEqual([transport]);
-    const runId = await newRun();
-    await completed(runId);
+    const runId = await newRun(agency);
+    await completed(runId, agency);
     await expect.poll(() => items.at(-1)?.run).toMatchObject({ runId, status: 'COMPLETED' });
   });
 
