@@ -47,28 +47,30 @@ export class ManyRuns {
         lateral (select date_trunc('second', r.created_at) - interval '1 hour' - n * interval '1 minute' as at) as moment
       where r.agency_id = ${this.#agencyId} and r.run_id = ${this.#model}
     `);
+    // In FROM, each copy is made once; as (function(...)).* it would be made anew for each of its columns.
     await this.#db.query(sql`
       insert into flux.runs
-      select (jsonb_populate_record(r, jsonb_build_object(
+      select copy.*
+      from flux.runs r, copies c, jsonb_populate_record(r, jsonb_build_object(
         'run_id', c.run_id, 'feed_seq', null, 'created_at', r.created_at - c.back, 'started_at', r.started_at - c.back,
         'finished_at', r.finished_at - c.back + (c.n % 97) * interval '1 second', 'updated_at', r.updated_at - c.back
       ) || case when c.failed
         then '{"status":"FAILED","failure_class":"PERMANENT","failure_code":"SOURCE_NOT_FOUND","failure_message":"The file is gone."}'
-        else '{}'::jsonb end)).*
-      from flux.runs r, copies c
+        else '{}'::jsonb end) as copy
       where r.agency_id = ${this.#agencyId} and r.run_id = ${this.#model}
     `);
     await this.#db.query(sql`
       insert into flux.run_partitions
-      select (jsonb_populate_record(p, jsonb_build_object('run_id', c.run_id))).*
-      from flux.run_partitions p, copies c
+      select copy.*
+      from flux.run_partitions p, copies c, jsonb_populate_record(p, jsonb_build_object('run_id', c.run_id)) as copy
       where p.agency_id = ${this.#agencyId} and p.run_id = ${this.#model}
     `);
     await this.#db.query(sql`
       insert into flux.run_events
-      select (jsonb_populate_record(e, jsonb_build_object('run_id', c.run_id, 'event_id', gen_random_uuid(), 'at', e.at - c.back)
-        || case when c.failed and e.name = 'RunCompleted' then '{"name":"RunFailed"}' else '{}'::jsonb end)).*
-      from flux.run_events e, copies c
+      select copy.*
+      from flux.run_events e, copies c, jsonb_populate_record(e,
+        jsonb_build_object('run_id', c.run_id, 'event_id', gen_random_uuid(), 'at', e.at - c.back)
+          || case when c.failed and e.name = 'RunCompleted' then '{"name":"RunFailed"}' else '{}'::jsonb end) as copy
       where e.agency_id = ${this.#agencyId} and e.run_id = ${this.#model}
     `);
     await this.#db.query(sql`drop table copies`);
