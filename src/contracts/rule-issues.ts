@@ -12,6 +12,7 @@ const readerRules = [
   'encoding',
   'fields',
   'length',
+  'names',
   'nul',
   'occurs',
   'parse',

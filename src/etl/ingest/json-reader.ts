@@ -5,7 +5,7 @@ import { jsonColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import type { RecordWalk } from './decoded-reader.ts';
 import { checkText } from './encoding-check.ts';
-import { depthOf, parseRecord } from './json-record.ts';
+import { parseRecord } from './json-record.ts';
 import { JsonSplitter, JsonStructureError, LineSplitter } from './json-splitter.ts';
 import type { JudgedFormat, ReadContract } from './judged-reader.ts';
 import { recordByteCountMax } from './limits.ts';
@@ -49,7 +49,7 @@ export function jsonFormat(file: ByteFile, layout: JsonLayout, contract: ReadCon
       layout.lines
         ? lines(file, offset, { blockBytes })
         : elements(new JsonSplitter(file, rangeFrom(offset), { blockBytes }), atRecord),
-    parse: (bytes) => parseRecord(bytes, depthOf(bytes)),
+    parse: parseRecord,
     show: (bytes) => showRaw(bytes.toString('utf8')),
     sure: () => (contract === null ? null : SureJson.of(contract.model)),
     sourceError(cause) {
@@ -86,7 +86,7 @@ function requireLineFeeds(file: ByteFile, begin: number): void {
   if (bare < 1 || bare >= line.length - 1) return;
   // CR is a blank to JSON: it ends a line where what stands before it is a value by itself.
   const before = line.subarray(0, bare);
-  if ('issue' in parseRecord(before, depthOf(before))) return;
+  if ('issue' in parseRecord(before)) return;
   throw new JsonStructureError(
     'Expected lines that end with LF or CRLF, found a bare CR. Convert the line ends',
     begin + bare,

@@ -1,7 +1,9 @@
 import { isUtf8 } from 'node:buffer';
+import { shorten } from '../../contracts/issues.ts';
 import type { Issue } from '../../errors.ts';
 import type { ContractField } from './contract-model.ts';
 import { jsonDepthMax } from './limits.ts';
+import { countMembers, repeatedName } from './member-names.ts';
 
 /** A record's leaves as text cells, in field order; null where there is none. */
 export type Cells = (string | null)[];
@@ -9,7 +11,8 @@ export type Cells = (string | null)[];
 /** Either the parsed record, or why it is none. */
 export type ParsedRecord = { value: unknown; text: string } | { issue: Issue };
 
-export function parseRecord(bytes: Buffer, depth: number): ParsedRecord {
+export function parseRecord(bytes: Buffer): ParsedRecord {
+  const { depth, members } = outlineOf(bytes);
   if (!isUtf8(bytes)) return { issue: { path: '', rule: 'encoding', message: 'must be UTF-8, and holds other bytes' } };
   if (depth > jsonDepthMax) {
     return {
@@ -17,17 +20,29 @@ export function parseRecord(bytes: Buffer, depth: number): ParsedRecord {
     };
   }
   const text = bytes.toString('utf8');
+  let value: unknown;
   try {
-    return { value: JSON.parse(text) as unknown, text };
+    value = JSON.parse(text);
   } catch (cause) {
     return { issue: { path: '', rule: 'parse', message: `must be JSON: ${(cause as Error).message}` } };
   }
+  if (members === countMembers(value)) return { value, text };
+  const name = shorten(repeatedName(text));
+  return {
+    issue: { path: '', rule: 'names', message: `must name each member of an object once, and has ${name} twice` },
+  };
 }
 
 /** Containers within containers, in bytes that may be no JSON. */
 export function depthOf(bytes: Buffer): number {
+  return outlineOf(bytes).depth;
+}
+
+/** Its depth, and the members of all its objects, in one walk. */
+function outlineOf(bytes: Buffer): { depth: number; members: number } {
   let depth = 0;
   let deepest = 0;
+  let members = 0;
   let inString = false;
   for (let at = 0; at < bytes.length; at += 1) {
     const byte = bytes[at];
@@ -35,12 +50,13 @@ export function depthOf(bytes: Buffer): number {
       if (byte === 0x5c) at += 1;
       else if (byte === 0x22) inString = false;
     } else if (byte === 0x22) inString = true;
+    else if (byte === 0x3a) members += 1;
     else if (byte === 0x5b || byte === 0x7b) {
       depth += 1;
       if (depth > deepest) deepest = depth;
     } else if (byte === 0x5d || byte === 0x7d) depth -= 1;
   }
-  return deepest;
+  return { depth: deepest, members };
 }
 
 /** Numbers that a double may not hold as they are written, or that it would write otherwise. */

@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { parseRecord } from '../../../src/etl/ingest/json-record.ts';
 import { contractOf, definitionOf } from '../../support/etl.ts';
 import { runSession } from './session.ts';
 
@@ -104,6 +106,36 @@ describe('a JSON source', () => {
       [5, 'type'],
     ]);
     expect(result.rejected[2]?.raw?.length).toBeLessThan(20_000);
+  });
+
+  test('rejects a record that has a member twice, wherever in it, and says which', async () => {
+    const good = ['{"id":1,"name":"a:b","more":{"id":2,"list":[{"id":3},{"id":4}]}}', '{"id":2,"__proto__":{"id":1}}'];
+    const bad: [string, string][] = [
+      ['{"id":3,"id":3}', '"id"'],
+      ['{"id":4,"\\u0069d":5}', '"id"'],
+      ['{"id":5,"more":{"a":[{"b":1,"c\\"":{},"c\\"":2}]}}', '"c\\""'],
+      ['{"id":6,"":1,"":2}', '""'],
+      ['{"id":7,"__proto__":1,"__proto__":2}', '"__proto__"'],
+    ];
+    const text = [...good, ...bad.map(([line]) => line), ''].join('\n');
+    const result = await runSession(text, lines, { ...contract, additionalProperties: true });
+    expect(result.rows.map((row) => row[0])).toEqual(['1', '2']);
+    expect(result.rejected.map(({ reasons }) => reasons.map(({ rule, message }) => [rule, message]))).toEqual(
+      bad.map(([, name]) => [['names', `must name each member of an object once, and has ${name} twice`]]),
+    );
+    const list = await runSession('[{"id":1},{"id":2,"id":3}]', document(), contract);
+    expect(list.rejected.map(({ recordNo }) => recordNo)).toEqual([2]);
+  });
+
+  test('takes every other record for one that has each member once', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 4 }), fc.string(), (value, name) => {
+        const text = JSON.stringify(value);
+        expect(parseRecord(Buffer.from(text))).toEqual({ value: JSON.parse(text) as unknown, text });
+        const twice = `{${JSON.stringify(name)}:${text},"other":0,${JSON.stringify(name)}:1}`;
+        expect(parseRecord(Buffer.from(twice))).toMatchObject({ issue: { rule: 'names' } });
+      }),
+    );
   });
 
   test('keeps a whole record in one column where there is no contract', async () => {
