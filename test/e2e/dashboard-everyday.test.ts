@@ -47,9 +47,11 @@ describe.skipIf(browserMissing !== undefined)('in Chromium', () => {
 
   /** What a table shows: a row's cells, without the marks that group digits. */
   async function tableOf(name: string): Promise<string[][]> {
-    const rows = await page.getByRole('region', { name, exact: true }).locator('tbody tr').all();
+    const rows = page.getByRole('region', { name, exact: true }).locator('tbody tr');
+    // A table that was opened is drawn a moment later, all of it at once.
+    await rows.first().waitFor();
     return Promise.all(
-      rows.map(async (row) =>
+      (await rows.all()).map(async (row) =>
         (await row.locator('th, td').allInnerTexts()).map((text) => text.trim().replaceAll(/(?<=\d),(?=\d)/g, '')),
       ),
     );
