@@ -165,7 +165,11 @@ export class SureJson {
     return member;
   }
 
-  /** Nothing of what a walk refuses leads it out of the record: a line ends there, or a container. @returns the place behind the value; -1: it is not surely good */
+  /**
+   * A value that does not close may lead out of the record: whoever goes on compares the place with its end.
+   *
+   * @returns the place behind the value; -1: it is not surely good
+   */
   #value(member: number, source: Buffer, start: number): number {
     const check = this.#checks[member] as SureCheck | null;
     this.#starts[member] = start;
