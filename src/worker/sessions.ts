@@ -25,7 +25,7 @@ export interface AgencySession extends Session {
 export interface KeptSession {
   /** The kept one, as new, if it is that login's; any other ends. Null: there is none. */
   take(role: string): Promise<AgencySession | null>;
-  /** Keeps a session that is in good order, and ends any other. */
+  /** Keeps a session that is in good order, instead of the one that was kept; ends any other. */
   keep(session: AgencySession): Promise<void>;
   /** Ends the kept one. */
   end(): Promise<void>;
@@ -47,9 +47,12 @@ export function keepSession({ now = () => performance.now() }: { now?: () => num
       return null;
     },
     async keep(session) {
-      await this.end();
-      if (session.isOrderly() && now() - session.openedAt < ageMaxMs) kept = session;
+      const before = release();
+      const isKept = session.isOrderly() && now() - session.openedAt < ageMaxMs;
+      // Before anything is waited for: of two that came at once both would find no other here, and one would stay open for good.
+      if (isKept) kept = session;
       else await endSession(session);
+      if (before !== null) await endSession(before);
     },
     async end() {
       const session = release();

@@ -141,6 +141,17 @@ describe('a kept session', () => {
     await until(() => isGone(pid));
   });
 
+  it('is the last of several that are kept at once; the others end', async () => {
+    const sessions = await Promise.all(['nasa', 'nasa', 'noaa'].map(async (agency) => (await opened(agency)).session));
+    const [first, second, third] = await Promise.all(sessions.map(pidOf));
+    const kept = keepSession();
+    await Promise.all(sessions.map((session) => kept.keep(session)));
+    await until(async () => (await isGone(first as number)) && (await isGone(second as number)));
+    expect(await isGone(third as number)).toBe(false);
+    await kept.end();
+    await until(() => isGone(third as number));
+  });
+
   it('is not given when it broke, and not kept in a transaction or after ten minutes', async () => {
     const broken = await opened('nasa');
     const kept = keepSession();
