@@ -100,8 +100,9 @@ async function flux(adminUrl: string): Promise<Peer> {
     applicationName: 'bench worker',
     pipeline: true,
   });
+  const seal = sealKey(contextKey);
   const sealed = (): string =>
-    sealContext(sealKey(contextKey), {
+    sealContext(seal, {
       agency: 'nasa',
       role: 'operator',
       clearance: 0,

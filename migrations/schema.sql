@@ -1970,6 +1970,7 @@ CREATE OR REPLACE FUNCTION flux.grant_agency_scheduling(p_rw name)
 AS $function$
 begin
   execute format('grant insert on flux.runs to %I', p_rw);
+  execute format('grant execute on function flux.queue_runs(jsonb) to %I', p_rw);
   execute format('grant select, insert on flux.idempotency_keys to %I', p_rw);
   execute format('grant update (request_sha256, result, created_at, expires_at) on flux.idempotency_keys to %I', p_rw);
   execute format('grant select on flux.schedules, flux.backfills to %I', p_rw);
@@ -2341,6 +2342,38 @@ AS $function$
 $function$; -- owner flux_definer
 comment on function flux.queue_outlook() is 'What the session''s agency may know of the whole queue: workers seen lately, its own executing partitions and cap, and how many other agencies come before it.';
 
+CREATE OR REPLACE FUNCTION flux.queue_runs(p_runs jsonb)
+ RETURNS SETOF flux.runs
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+begin
+  return query
+    insert into flux.runs (
+      agency_id, run_id, version, last_seq, pipeline_name, pipeline_version, stage, content_type, use_case, classification, priority,
+      requested_by, reason, payload, payload_sealed, trace_id, trace_span, rerun_of, forked_from, forked_partition, forked_version,
+      input_run, reprocess_of)
+    select agency, run.id, 2, 1, run."pipelineName", run."pipelineVersion", run.stage, run."contentType", run."useCase",
+      run.classification, coalesce(run.priority, 0), run."requestedBy", run.reason, run.payload, decode(run.sealed, 'base64'),
+      run."traceId", run."traceSpan", run."rerunOf", run."forkedFrom", run."forkedPartition", run."forkedVersion", run."inputRun",
+      run."reprocessOf"
+    from jsonb_to_recordset(p_runs) as run (
+      id uuid, "pipelineName" text, "pipelineVersion" int, stage text, "contentType" text, "useCase" text, classification smallint,
+      priority smallint, "requestedBy" text, reason text, payload jsonb, sealed text, "traceId" text, "traceSpan" text,
+      "rerunOf" uuid, "forkedFrom" uuid, "forkedPartition" int, "forkedVersion" int, "inputRun" uuid, "reprocessOf" uuid)
+    returning *;
+  insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage, priority)
+  select agency, run.id, 0, 'PLAN', run.stage, coalesce(run.priority, 0)
+  from jsonb_to_recordset(p_runs) as run (id uuid, stage text, priority smallint);
+  insert into flux.run_events (agency_id, run_id, seq, name, attempt, message, data, trace_id)
+  select agency, run.id, 1, run.event ->> 'name', 1, run.event ->> 'message', coalesce(run.event -> 'data', '{}'), run."traceId"
+  from jsonb_to_recordset(p_runs) as run (id uuid, "traceId" text, event jsonb);
+end
+$function$; -- owner flux_owner
+comment on function flux.queue_runs(p_runs jsonb) is 'Inserts PENDING runs of the session''s agency, each with its first partition and its first event; returns the runs.';
+
 CREATE OR REPLACE FUNCTION flux.queue_webhooks()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2582,6 +2615,30 @@ end
 $function$; -- owner flux_owner
 comment on function flux.require_live_secret_key() is 'Refuses a webhook''s secret under a destroyed data key (FX010). One of 60 bytes is sealed under FLUX_DATA_KEY itself.';
 
+CREATE OR REPLACE FUNCTION flux.require_new_keys(p_lock_space integer, p_operation text, p_keys text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  each text;
+begin
+  foreach each in array p_keys loop
+    if not pg_try_advisory_xact_lock(p_lock_space, hashtext(agency || '/' || p_operation || '/' || each)) then
+      raise exception 'a key is in the hands of another request' using errcode = 'FX011';
+    end if;
+  end loop;
+  -- A statement of its own, which sees what was committed before the locks were given.
+  perform from flux.idempotency_keys k
+  where k.agency_id = agency and k.operation = p_operation and k.key = any (p_keys) and k.expires_at > clock_timestamp();
+  if found then
+    raise exception 'a key has a first result' using errcode = 'FX011';
+  end if;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_new_keys(p_lock_space integer, p_operation text, p_keys text[]) is 'Locks idempotency keys until the transaction ends; FX011 when one is locked by another or has a first result.';
+
 CREATE OR REPLACE FUNCTION flux.require_partitions()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2603,6 +2660,34 @@ begin
 end
 $function$; -- owner flux_owner
 comment on function flux.require_partitions() is 'Refuses rejected records without their partition (23503), and locks it until the transaction ends.';
+
+CREATE OR REPLACE FUNCTION flux.require_pipelines(p_names text[], p_versions integer[], p_sha256s bytea[], p_clock_ms bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  agency text := flux.current_agency();
+  current flux.pipelines;
+begin
+  if abs(extract(epoch from clock_timestamp()) * 1000 - p_clock_ms) > 1000 then
+    raise exception 'the clock that new ids are of is not the database''s' using errcode = 'FX011';
+  end if;
+  -- One after the other, because the plan for one is kept; for a list of unknown length it would be made anew each time.
+  for n in 1..cardinality(p_names) loop
+    select p.* into current
+    from flux.agencies a
+    join flux.pipelines p on p.agency_id = a.agency_id
+    where a.agency_id = agency and a.enabled and p.name = p_names[n]
+    order by p.version desc
+    limit 1;
+    if not found or not current.enabled or (current.version, current.sha256) <> (p_versions[n], p_sha256s[n]) then
+      raise exception 'a pipeline or its agency is not what was foreseen' using errcode = 'FX011';
+    end if;
+  end loop;
+end
+$function$; -- owner flux_owner
+comment on function flux.require_pipelines(p_names text[], p_versions integer[], p_sha256s bytea[], p_clock_ms bigint) is 'FX011 unless the session''s agency is enabled, the named versions are its current and enabled ones, and the clock is within a second of the database''s.';
 
 CREATE OR REPLACE FUNCTION flux.rescue_partitions()
  RETURNS integer
@@ -2986,7 +3071,10 @@ grant execute on function flux.overdue_cancels() to flux_worker;
 grant execute on function flux.prune_audit(p_agency text, p_through bigint) to flux_owner;
 grant execute on function flux.queue_depth() to flux_worker;
 grant execute on function flux.queue_outlook() to flux_api;
+grant execute on function flux.queue_runs(p_runs jsonb) to flux_api;
 grant execute on function flux.report_worker(p_worker text, p_state text) to flux_worker;
+grant execute on function flux.require_new_keys(p_lock_space integer, p_operation text, p_keys text[]) to flux_api;
+grant execute on function flux.require_pipelines(p_names text[], p_versions integer[], p_sha256s bytea[], p_clock_ms bigint) to flux_api;
 grant execute on function flux.rescue_partitions() to flux_worker;
 grant execute on function flux.retained_agencies() to flux_worker;
 grant execute on function flux.retention_cutoff() to flux_owner;

@@ -105,7 +105,7 @@ export const inventory: readonly InventoryEntry[] = [
     purposes: ['authentication codes'],
   },
   {
-    exports: ['randomBytes', 'randomHex', 'randomUuid'],
+    exports: ['randomBytes', 'randomHex', 'randomUuid', 'timeOrderedUuid'],
     algorithm: 'CTR_DRBG of OpenSSL, seeded by the operating system',
     standard: 'SP 800-90A',
     bits: '256',

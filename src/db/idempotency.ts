@@ -70,6 +70,11 @@ export async function findFirstResults(
   return new Set(rows.map(({ key }) => key));
 }
 
+/** Locks each key as `tryLockNames` does; fails (FX011) when one is in other hands, or has a first result. */
+export function newKeysGuard(operation: string, keys: readonly string[]): Sql {
+  return sql`select flux.require_new_keys(${lockSpaces.idempotency}, ${operation}, ${[...keys]}::text[])`;
+}
+
 export type NewFirstResult = FirstResult & { operation: string; key: string };
 
 /** Keeps a first result for seven days; takes the place of an expired one. The caller holds the key's lock. */

@@ -1,7 +1,7 @@
 import type { VersionedName } from './contracts.ts';
 import { direction } from './paging.ts';
 import type { Queryable } from './pool.ts';
-import { sql } from './sql.ts';
+import { type Sql, sql } from './sql.ts';
 
 /** One immutable version of a pipeline. */
 export interface Pipeline {
@@ -77,6 +77,23 @@ export async function findCurrentPipelines(db: Queryable, names: readonly string
     ) as current
   `);
   return rows;
+}
+
+/**
+ * Fails (FX011) unless the session's agency is enabled and each of the pipelines, of different names, is what `findCurrentPipelines`
+ * would find, and enabled; also when the clock that ids were made by is not the database's.
+ *
+ * @param clock milliseconds since 1970
+ */
+export function currentPipelinesGuard(pipelines: readonly Pipeline[], clock: number): Sql {
+  return sql`
+    select flux.require_pipelines(
+      ${pipelines.map(({ name }) => name)}::text[],
+      ${pipelines.map(({ version }) => version)}::int[],
+      ${pipelines.map(({ sha256 }) => sha256)}::bytea[],
+      ${clock}::bigint
+    )
+  `;
 }
 
 /** The versions that are asked for, in no order. @param keys at most 200 */

@@ -1,7 +1,7 @@
 import { storableText, toJsonb } from './json.ts';
 import type { Queryable } from './pool.ts';
 import type { EventName, RunStatus, StepStage } from './run-vocabulary.ts';
-import { type Sql, sql } from './sql.ts';
+import { sql } from './sql.ts';
 
 /** Names a run of the session's own agency; another's reads as absent. */
 export interface RunKey {
@@ -101,16 +101,4 @@ export async function insertRunEvents(
     returning seq, event_id as "eventId", at
   `);
   return rows;
-}
-
-/** Inserts each run's first event. The runs are the transaction's own, so nobody else counts their events meanwhile. */
-export function firstEventsInsert(
-  firsts: readonly { runId: string; traceId: string | null; event: NewRunEvent }[],
-): Sql {
-  return sql`
-    insert into flux.run_events (agency_id, run_id, seq, name, attempt, message, data, trace_id)
-    select (select flux.current_agency()), first."runId", 1, first.event ->> 'name', 1, first.event ->> 'message',
-      coalesce(first.event -> 'data', '{}'), first."traceId"
-    from jsonb_to_recordset(${toJsonb(firsts)}::jsonb) as first ("runId" uuid, "traceId" text, event jsonb)
-  `;
 }

@@ -1,5 +1,6 @@
 import { toJsonb } from './json.ts';
 import type { Queryable } from './pool.ts';
+import type { NewRunEvent } from './run-events-append.ts';
 import type { RunStage, RunStatus } from './run-vocabulary.ts';
 import { join, type Sql, sql } from './sql.ts';
 
@@ -54,8 +55,6 @@ export interface Run {
 }
 
 export interface NewRun {
-  /** From `newRunIds`, where something is bound to it beforehand. */
-  id?: string;
   pipelineName: string;
   pipelineVersion: number;
   stage: RunStage;
@@ -144,125 +143,34 @@ export async function newRunIds(db: Queryable, count: number): Promise<string[]>
   return rows.map(({ id }) => id);
 }
 
-/** Inserts a PENDING run without a history. */
-export async function insertRun(db: Queryable, run: NewRun): Promise<Run> {
-  const id = run.id ?? (await newRunIds(db, 1))[0];
-  const runs = [{ ...run, id: id as string }];
-  const { rows } = await db.query(runsInsert(runs, 0));
-  return insertedRuns(runs, rows)[0] as Run;
-}
+/** A run that is about to be queued, with the first event of its history. */
+export type RunToQueue = NewRun & { id: string; event: NewRunEvent };
 
 /**
- * Inserts PENDING runs; `insertedRuns` reads the answer.
- *
- * @param eventCount how many events the caller inserts with each
+ * Inserts PENDING runs, each with the partition that every run starts with (a worker takes it, pins the source and cuts the rest) and with
+ * its first event.
  */
-export function runsInsert(runs: readonly (NewRun & { id: string })[], eventCount: number): Sql {
+export async function queueRuns(db: Queryable, runs: readonly RunToQueue[]): Promise<Run[]> {
+  const { rows } = await db.query(queuedRunsStatement(runs));
+  return queuedRuns(runs, rows);
+}
+
+/** The statement of `queueRuns`; `queuedRuns` reads its answer. */
+export function queuedRunsStatement(runs: readonly RunToQueue[]): Sql {
   return sql`
-    insert into flux.runs (
-      agency_id,
-      run_id,
-      version,
-      last_seq,
-      pipeline_name,
-      pipeline_version,
-      stage,
-      content_type,
-      use_case,
-      classification,
-      priority,
-      requested_by,
-      reason,
-      payload,
-      payload_sealed,
-      trace_id,
-      trace_span,
-      rerun_of,
-      forked_from,
-      forked_partition,
-      forked_version,
-      input_run,
-      reprocess_of
-    )
-    select
-      (select flux.current_agency()),
-      run.id,
-      1 + ${eventCount}::int,
-      ${eventCount}::int,
-      run."pipelineName",
-      run."pipelineVersion",
-      run.stage,
-      run."contentType",
-      run."useCase",
-      run.classification,
-      coalesce(run.priority, 0),
-      run."requestedBy",
-      run.reason,
-      run.payload,
-      decode(run.sealed, 'base64'),
-      run."traceId",
-      run."traceSpan",
-      run."rerunOf",
-      run."forkedFrom",
-      run."forkedPartition",
-      run."forkedVersion",
-      run."inputRun",
-      run."reprocessOf"
-    from jsonb_to_recordset(${toJsonb(runs.map(toRecord))}::jsonb) as run (
-      id uuid,
-      "pipelineName" text,
-      "pipelineVersion" int,
-      stage text,
-      "contentType" text,
-      "useCase" text,
-      classification smallint,
-      priority smallint,
-      "requestedBy" text,
-      reason text,
-      payload jsonb,
-      sealed text,
-      "traceId" text,
-      "traceSpan" text,
-      "rerunOf" uuid,
-      "forkedFrom" uuid,
-      "forkedPartition" int,
-      "forkedVersion" int,
-      "inputRun" uuid,
-      "reprocessOf" uuid
-    )
-    returning ${runColumns}
+    select ${runColumns}
+    from flux.queue_runs(${toJsonb(runs.map(toRecord))}::jsonb)
   `;
 }
 
-/** The runs of `runsInsert`, in their order. @param rows what it answered */
-export function insertedRuns(runs: readonly { id: string }[], rows: readonly object[]): Run[] {
+/** The runs of `queuedRunsStatement`, in their order. @param rows what it answered */
+export function queuedRuns(runs: readonly { id: string }[], rows: readonly object[]): Run[] {
   const inserted = new Map((rows as RunRow[]).map((row) => [row.id, toRun(row)]));
   return runs.map(({ id }) => inserted.get(id) as Run);
 }
 
-function toRecord({ origin, payloadSealed, ...run }: NewRun): Record<string, unknown> {
+function toRecord({ origin, payloadSealed, ...run }: RunToQueue): Record<string, unknown> {
   return { ...run, ...origin, sealed: payloadSealed?.toString('base64') ?? null };
-}
-
-/** As `planPartitionsInsert`, for one run. */
-export async function insertPlanPartition(
-  db: Queryable,
-  { runId, ...run }: { runId: string; stage: RunStage; priority?: number },
-): Promise<void> {
-  await db.query(planPartitionsInsert([{ id: runId, ...run }]));
-}
-
-/** Inserts the partition that every run starts with: a worker takes it, pins the source and cuts the rest. */
-export function planPartitionsInsert(runs: readonly { id: string; stage: RunStage; priority?: number }[]): Sql {
-  return sql`
-    insert into flux.run_partitions (agency_id, run_id, partition_no, kind, stage, priority)
-    select (select flux.current_agency()), run.id, 0, 'PLAN', run.stage, run.priority
-    from unnest(
-      ${runs.map(({ id }) => id)}::uuid[],
-      ${runs.map(({ stage }) => stage)}::text[],
-      ${runs.map(({ priority = 0 }) => priority)}::smallint[]
-    ) as run (id, stage, priority)
-  `;
 }
 
 /** A run by id; null when none exists for the session's agency and clearance. */

@@ -129,6 +129,9 @@ export interface Statements<T> {
   values(answers: readonly { rows: object[]; rowCount: number }[]): T[];
 }
 
+/** SQLSTATE of the statements that refuse what was prepared from an earlier reading (migrations/0150). */
+export const notAsForeseen = 'FX011';
+
 /** The end of a transaction that has not been rolled back: committed, or nobody knows, because an answer was lost. */
 export type Ending<T> = { committed: T[] } | { unknown: unknown };
 
@@ -159,14 +162,42 @@ export function inTenantToEnd<T>(
   });
 }
 
-async function endTogether<T>(connection: Connection, { statements, values }: Statements<T>): Promise<Ending<T>> {
-  const [written, ended] = await connection.inOnePacket(() =>
+/**
+ * As `inTenantToEnd`, for work that asks for nothing before its last statements: on a pipelined connection all of it, the opening and
+ * the commit too, is one round trip.
+ *
+ * @param work called when there is a connection; whatever it throws, nothing has been sent
+ * @throws what has been rolled back, and only that
+ */
+export function inTenantAtOnce<T>(
+  pool: Pool,
+  sealedContext: string,
+  work: () => Promise<Statements<T>>,
+): Promise<Ending<T>> {
+  return pool.withConnection(async (connection) => {
+    const all = await work();
+    all.statements.forEach(requireSendable);
+    if (connection.pipelined) {
+      return endTogether(connection, all, () => [connection.query(sql`begin`), setTenant(connection, sealedContext)]);
+    }
+    await begunInTurn(connection, sql`begin`, sealedContext, () => Promise.resolve());
+    return endInTurn(connection, all);
+  });
+}
+
+async function endTogether<T>(
+  connection: Connection,
+  { statements, values }: Statements<T>,
+  open: () => Promise<unknown>[] = () => [],
+): Promise<Ending<T>> {
+  const [opened, written, ended] = await connection.inOnePacket(() =>
     Promise.all([
+      Promise.allSettled(open()),
       Promise.allSettled(statements.map((statement) => connection.query(statement))),
       Promise.allSettled([connection.query(sql`commit`)]),
     ]),
   );
-  const failures = written.filter(isRejected).map(({ reason }): unknown => reason);
+  const failures = [...opened, ...written].filter(isRejected).map(({ reason }): unknown => reason);
   // The server itself has answered with an error in front of the commit, after which there was nothing but to roll back.
   const refusal = failures.find((failure) => failure instanceof pg.DatabaseError);
   if (refusal) throw refusal;

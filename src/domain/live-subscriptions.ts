@@ -1,6 +1,6 @@
 import type { Principal } from '../auth/principal.ts';
 import { sealContext } from '../auth/tenant-context.ts';
-import { randomBytes, randomUuid } from '../crypto/random.ts';
+import { randomUuid, timeOrderedUuid } from '../crypto/random.ts';
 import { type LiveSubscription, removeLiveSubscriptions, saveLiveSubscriptions } from '../db/live-subscriptions.ts';
 import type { Pool } from '../db/pool.ts';
 import { inTenant } from '../db/transaction.ts';
@@ -109,7 +109,7 @@ export function createLiveSubscriptions({
 
   return {
     opened({ principal, ...told }) {
-      const id = timeOrderedId();
+      const id = timeOrderedUuid();
       const agency = agencyOf(principal.agency);
       agency.open.set(id, { id, ...tokenOf(principal), ...told, openedAt: new Date() });
       agency.unsaved.add(id);
@@ -146,13 +146,4 @@ export function createLiveSubscriptions({
 
 function tokenOf({ subject, issuer, role, tokenId, expiresAt }: Principal) {
   return { subject, issuer, role, tokenId, tokenExpiresAt: expiresAt };
-}
-
-/** RFC 9562 section 5.7, so that a list by id is a list by time of opening. */
-function timeOrderedId(): string {
-  const bytes = randomBytes(16);
-  bytes.writeUIntBE(Date.now(), 0, 6);
-  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x70, 6);
-  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -1,16 +1,16 @@
 import type { Pipeline } from '../db/pipelines.ts';
-import type { Connection } from '../db/pool.ts';
+import type { Connection, Queryable } from '../db/pool.ts';
 import {
-  insertedRuns,
-  type NewRun,
   newRunIds,
-  planPartitionsInsert,
+  queuedRuns,
+  queuedRunsStatement,
+  queueRuns,
   type Run,
   type RunOrigin,
-  runsInsert,
+  type RunToQueue,
 } from '../db/runs.ts';
-import { type Statements, together } from '../db/transaction.ts';
-import { firstEventsStatement, type NewRunEvent } from '../events/append.ts';
+import type { Statements } from '../db/transaction.ts';
+import { maskEvent, type NewRunEvent } from '../events/append.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
 import { activePlace, inShortSpan, SpanKind, type SpanPlace } from '../telemetry/tracing.ts';
 import type { Caller, DomainDeps } from './caller.ts';
@@ -45,36 +45,32 @@ export async function queueRun(
   run: QueuedRun,
 ): Promise<Run> {
   const id = run.id ?? (await newRunIds(tx, 1))[0] ?? '';
-  const { statements, values } = await prepareRuns(deps, tx, [{ caller, run: { ...run, id } }]);
-  const answers = await together(tx, ...statements.map((statement) => () => tx.query(statement)));
-  return values(answers)[0] as Run;
+  const [queued] = await queueRuns(tx, [await runToQueue(deps, tx, caller, { ...run, id })]);
+  return queued as Run;
 }
 
 /** As `queueRun`, for runs of one agency together, which nothing has written yet. */
 export async function prepareRuns(
   deps: Pick<DomainDeps, 'keys'>,
-  tx: Connection,
+  tx: Queryable,
   wanted: readonly { caller: Caller; run: IdentifiedRun }[],
 ): Promise<Statements<Run>> {
-  const runs: (NewRun & { id: string })[] = [];
-  for (const { caller, run } of wanted) runs.push(await newRun(deps, tx, caller, run));
-  const firsts = wanted.map(({ caller, run }) => ({
-    runId: run.id,
-    traceId: caller.traceId,
-    event: queuedEvent(caller, run),
-  }));
+  const runs: RunToQueue[] = [];
+  for (const { caller, run } of wanted) runs.push(await runToQueue(deps, tx, caller, run));
   return {
-    statements: [runsInsert(runs, 1), planPartitionsInsert(runs), firstEventsStatement(firsts)],
-    values: ([inserted]) => insertedRuns(runs, inserted?.rows ?? []),
+    statements: [queuedRunsStatement(runs)],
+    values: ([answer]) => queuedRuns(runs, answer?.rows ?? []),
   };
 }
 
-async function newRun(
+async function runToQueue(
   deps: Pick<DomainDeps, 'keys'>,
-  tx: Connection,
-  { principal, traceId }: Caller,
-  { id, pipeline, stage, payload, reason, priority, inputRun = null, place, origin }: IdentifiedRun,
-): Promise<NewRun & { id: string }> {
+  tx: Queryable,
+  caller: Caller,
+  run: IdentifiedRun,
+): Promise<RunToQueue> {
+  const { principal, traceId } = caller;
+  const { id, pipeline, stage, payload, reason, priority, inputRun = null, place, origin } = run;
   return {
     id,
     pipelineName: pipeline.name,
@@ -91,6 +87,7 @@ async function newRun(
     priority,
     inputRun,
     ...(origin ? { origin } : {}),
+    event: maskEvent(queuedEvent(caller, run)),
   };
 }
 

@@ -1,13 +1,14 @@
 import type { RunPayload } from '../contracts/documents.ts';
-import { findCurrentPipelines, type Pipeline } from '../db/pipelines.ts';
-import type { Connection } from '../db/pool.ts';
+import { timeOrderedUuid } from '../crypto/random.ts';
+import { currentPipelinesGuard, findCurrentPipelines, type Pipeline } from '../db/pipelines.ts';
+import type { Connection, Pool, Queryable } from '../db/pool.ts';
 import { newRunIds, type Run } from '../db/runs.ts';
 import { together } from '../db/transaction.ts';
 import type { SpanPlace } from '../telemetry/tracing.ts';
 import type { Caller, DomainDeps } from './caller.ts';
 import { requireJoinedDatasets } from './joined-datasets.ts';
 import type { Change } from './perform.ts';
-import type { Member, Plan } from './perform-together.ts';
+import type { Foreseen, Member, Plan } from './perform-together.ts';
 import { type IdentifiedRun, prepareRuns, type QueuedRun, queueRun } from './queue-run.ts';
 import { requireResolved, resolvePipeline, type Wanted } from './resolve-pipeline.ts';
 import { requireEnabledAgency } from './run-control.ts';
@@ -51,8 +52,12 @@ export interface ReadForStarts {
   ids: string[];
 }
 
-/** @param members of one agency, for all of which `mayStartTogether` holds */
-export async function readForStarts(tx: Connection, members: readonly Member<Start>[]): Promise<ReadForStarts> {
+/** @param members of one agency and clearance, for all of which `mayStartTogether` holds */
+export async function readForStarts(
+  { pool }: DomainDeps,
+  tx: Connection,
+  members: readonly Member<Start>[],
+): Promise<ReadForStarts> {
   const [first] = members as [Member<Start>];
   const names = [...new Set(members.map(({ checked }) => checked.name as string))];
   const [, pipelines, ids] = await together(
@@ -61,13 +66,41 @@ export async function readForStarts(tx: Connection, members: readonly Member<Sta
     () => findCurrentPipelines(tx, names),
     () => newRunIds(tx, members.length),
   );
+  const known = knownPipelines.get(pool) ?? new Map<string, Pipeline>();
+  knownPipelines.set(pool, known);
+  if (known.size >= knownMax) known.clear();
+  for (const pipeline of pipelines) known.set(knownName(first.caller, pipeline.name), pipeline);
   return { pipelines, ids };
+}
+
+/** The pipelines that `readForStarts` has found, as it found them: what a version says never changes, only which one is current. */
+const knownPipelines = new WeakMap<Pool, Map<string, Pipeline>>();
+/** Definitions can be long. Beyond it they are read anew. */
+const knownMax = 200;
+
+function knownName({ principal }: Caller, name: string): string {
+  return `${principal.agency}|${String(principal.clearance)}|${name}`;
+}
+
+/** What `readForStarts` would answer if nothing has changed since, with ids by this process's clock; null where it has not read it yet. */
+export function foreseeStarts(
+  { pool }: DomainDeps,
+  members: readonly Member<Start>[],
+): (() => Foreseen<ReadForStarts>) | null {
+  const [first] = members as [Member<Start>];
+  const names = [...new Set(members.map(({ checked }) => checked.name as string))];
+  const pipelines = names.flatMap((name) => knownPipelines.get(pool)?.get(knownName(first.caller, name)) ?? []);
+  if (pipelines.length < names.length) return null;
+  return () => ({
+    guard: currentPipelinesGuard(pipelines, Date.now()),
+    read: { pipelines, ids: members.map(() => timeOrderedUuid()) },
+  });
 }
 
 /** As `queueStart` for each. */
 export async function planStarts(
   deps: DomainDeps,
-  tx: Connection,
+  tx: Queryable,
   { pipelines, ids }: ReadForStarts,
   members: readonly Member<Start>[],
 ): Promise<Plan<Run>> {

@@ -1,6 +1,6 @@
 import type { RunPayload } from '../contracts/documents.ts';
 import { findEnabledPipelines, findPipeline, type Pipeline } from '../db/pipelines.ts';
-import type { Connection } from '../db/pool.ts';
+import type { Connection, Queryable } from '../db/pool.ts';
 import { FluxError } from '../errors.ts';
 import type { RunStage } from './run.ts';
 
@@ -41,7 +41,7 @@ export async function resolvePipeline(tx: Connection, { name, purpose }: Wanted)
 
 /** As `resolvePipeline`, of a request that names one: `pipeline` is what was found under the name. */
 export async function requireResolved(
-  tx: Connection,
+  tx: Queryable,
   pipeline: Pipeline | null,
   { name, purpose }: Pick<Wanted, 'name' | 'purpose'>,
 ): Promise<Pipeline> {
@@ -60,7 +60,7 @@ export async function requireResolved(
   return pipeline;
 }
 
-async function enabledNames(tx: Connection): Promise<string[]> {
+async function enabledNames(tx: Queryable): Promise<string[]> {
   const pipelines = await findEnabledPipelines(tx, { purpose: null, limit: candidateLimit });
   return pipelines.map(({ name, contentType, useCase }) => `${name} (${contentType}, ${useCase})`);
 }

@@ -8,7 +8,7 @@ import { requireNoPersonalData } from './no-personal-data.ts';
 import type { Ask } from './perform.ts';
 import { performTogether } from './perform-together.ts';
 import { activePlace } from '../telemetry/tracing.ts';
-import { mayStartTogether, planStarts, queueStart, readForStarts, type Start } from './queue-start.ts';
+import { foreseeStarts, mayStartTogether, planStarts, queueStart, readForStarts, type Start } from './queue-start.ts';
 import type { Wanted } from './resolve-pipeline.ts';
 import { requireRun, wakeWorkers } from './run-control.ts';
 import type { RunStage } from './run.ts';
@@ -68,7 +68,8 @@ export async function startRun(deps: DomainDeps, caller: Caller, input: StartRun
   };
   const { value, repeated } = await performTogether(deps, caller, ask, {
     fits: mayStartTogether,
-    read: readForStarts,
+    read: (tx, members) => readForStarts(deps, tx, members),
+    foresee: (members) => foreseeStarts(deps, members),
     plan: (tx, read, members) => planStarts(deps, tx, read, members),
   });
   if (!repeated) wakeWorkers(deps, value.id);

@@ -1,13 +1,11 @@
 import type { Queryable } from '../db/pool.ts';
 import {
   type AppendedEvent,
-  firstEventsInsert,
   insertRunEvents,
   type NewRunEvent,
   type RunKey,
   type RunTransition,
 } from '../db/run-events-append.ts';
-import type { Sql } from '../db/sql.ts';
 import { finalRunStatuses, isEnding, isFinalStatus, type RunStatus } from '../db/run-vocabulary.ts';
 import { FluxError } from '../errors.ts';
 import { maskText, maskValue } from '../personal-data/mask.ts';
@@ -46,14 +44,8 @@ export async function appendEvents(
   );
 }
 
-/** The first event of each of the runs that this transaction inserts with an event count of 1. Masked as others are. */
-export function firstEventsStatement(
-  firsts: readonly { runId: string; traceId: string | null; event: NewRunEvent }[],
-): Sql {
-  return firstEventsInsert(firsts.map(({ event, ...run }) => ({ ...run, event: maskEvent(event) })));
-}
-
-function maskEvent(event: NewRunEvent): NewRunEvent {
+/** An event as it is stored. */
+export function maskEvent(event: NewRunEvent): NewRunEvent {
   const by = event.data?.['by'];
   const options = typeof by === 'string' ? { known: [by] } : {};
   return {

@@ -7,12 +7,11 @@ import { sealContext } from '../../src/auth/tenant-context.ts';
 import { migrate, sealKey } from '../../src/db/migrate.ts';
 import { createPool, type Pool } from '../../src/db/pool.ts';
 import { agencyRole, platformRoles, rolePassword, rolePrefix } from '../../src/db/roles.ts';
-import { insertPlanPartition, insertRun } from '../../src/db/runs.ts';
+import { newRunIds, queueRuns } from '../../src/db/runs.ts';
 import { type Sql, sql } from '../../src/db/sql.ts';
 import { inTenant } from '../../src/db/transaction.ts';
 import type { Caller } from '../../src/domain/caller.ts';
 import { startEmbedded } from '../../src/embedded-postgres/start-embedded.ts';
-import { appendEvents } from '../../src/events/append.ts';
 import { provisionTestAgency } from '../support/agency.ts';
 import { createAuditTables } from './invariants.ts';
 import { listPath, type ListSource, valuesOf } from './list-source.ts';
@@ -159,7 +158,9 @@ export async function openArena(agencyCount: number, settings: Record<string, st
   ): Promise<string> {
     const runId = await patiently(() =>
       inTenant(api, sealed(agency), async (tx) => {
-        const run = await insertRun(tx, {
+        const [id = ''] = await newRunIds(tx, 1);
+        const run = {
+          id,
           pipelineName: pipeline,
           pipelineVersion: 1,
           stage: 'FULL',
@@ -170,10 +171,10 @@ export async function openArena(agencyCount: number, settings: Record<string, st
           reason: null,
           payload: source === null ? {} : { source },
           traceId: null,
-        });
-        await insertPlanPartition(tx, { runId: run.id, stage: 'FULL' });
-        await appendEvents(tx, { agencyId: agency, runId: run.id }, [{ name: 'RunQueued', message: 'Queued.' }]);
-        return run.id;
+          event: { name: 'RunQueued', message: 'Queued.' },
+        } as const;
+        await queueRuns(tx, [run]);
+        return id;
       }),
     );
     const expected = values.flatMap((value, i) =>

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { channels, notify } from '../../src/db/notify.ts';
-import { insertRun } from '../../src/db/runs.ts';
 import { sql } from '../../src/db/sql.ts';
 import { inTenant } from '../../src/db/transaction.ts';
 import { followProgress } from '../../src/domain/follow-progress.ts';
@@ -39,18 +38,13 @@ const sealed =
 
 async function newRun(classification = 0): Promise<string> {
   return inTenant(database.apiPool(), sealed('nasa', 5)(), async (tx) => {
-    const { id } = await insertRun(tx, {
-      pipelineName: `p${String(classification)}`,
-      pipelineVersion: 1,
-      stage: 'FULL',
-      contentType: 'text',
-      useCase: 'research',
-      classification,
-      requestedBy: 'test',
-      reason: null,
-      payload: {},
-      traceId: null,
-    });
+    const { rows } = await tx.query<{ id: string }>(sql`
+      insert into flux.runs (agency_id, pipeline_name, pipeline_version, stage, content_type, use_case, classification,
+        requested_by, payload)
+      values ('nasa', ${`p${String(classification)}`}, 1, 'FULL', 'text', 'research', ${classification}, 'test', '{}')
+      returning run_id as id
+    `);
+    const { id } = rows[0] as { id: string };
     await appendEvents(tx, { agencyId: 'nasa', runId: id }, [{ name: 'RunQueued', message: 'queued' }]);
     return id;
   });

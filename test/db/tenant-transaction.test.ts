@@ -4,7 +4,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 
 import { createPool, type Pool } from '../../src/db/pool.ts';
 import { type Sql, sql } from '../../src/db/sql.ts';
-import { inTenant, inTenantToEnd } from '../../src/db/transaction.ts';
+import { inTenant, inTenantAtOnce, inTenantToEnd } from '../../src/db/transaction.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
@@ -77,6 +77,29 @@ describe.each([
     await expect(end(renamed('four'), sql`select ${{ toJSON: () => 0 }}`)).rejects.toThrow(/found an object/);
     expect((await inTenant(api, database.tenant('nasa'), (tx) => tx.query(readName))).rows).toEqual([{ name: 'one' }]);
     expect(api.stats()).toEqual({ total: 1, idle: 1, waiting: 0 });
+  });
+
+  test('sent at once commits with its answers; refused, forged or not to be planned, it leaves nothing and lends the connection again', async () => {
+    const api = open();
+    const renamed = (name: string) => sql`update flux.agencies set name = ${name} returning name`;
+    const atOnce = (context: string, ...statements: readonly Sql[]) =>
+      inTenantAtOnce(api, context, () =>
+        Promise.resolve({ statements, values: (answers) => answers.flatMap(({ rows }) => rows) }),
+      );
+    const nasa = database.tenant('nasa');
+    expect(await atOnce(nasa, renamed('at once'), readName)).toEqual({
+      committed: [{ name: 'at once' }, { name: 'at once' }],
+    });
+    await expect(atOnce(nasa, renamed('two'), sql`select 1 / 0`, renamed('three'))).rejects.toMatchObject({
+      code: '22012',
+    });
+    await expect(atOnce(nasa.replace('nasa', 'noaa'), renamed('four'))).rejects.toMatchObject({ code: '42501' });
+    // An opening that fails must not leave the statements behind it as transactions of their own.
+    await expect(atOnce('broken\0', renamed('five'))).rejects.toMatchObject({ code: '22021' });
+    await expect(atOnce(nasa, renamed('six'), sql`select ${{ toJSON: () => 0 }}`)).rejects.toThrow(/found an object/);
+    await expect(inTenantAtOnce(api, nasa, () => Promise.reject(new Error('no plan')))).rejects.toThrow('no plan');
+    expect((await inTenant(api, nasa, (tx) => tx.query(readName))).rows).toEqual([{ name: 'at once' }]);
+    expect(api.stats()).toMatchObject({ total: 1, idle: 1, waiting: 0 });
   });
 
   test('says whether it was rolled back when the connection is lost in front of the answers', async () => {

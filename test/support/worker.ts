@@ -7,12 +7,11 @@ import { afterEach } from 'vitest';
 import { notifyAllThrough } from '../../src/db/notify.ts';
 import type { Claim } from '../../src/db/queue.ts';
 import { claimPartition } from '../../src/db/queue.ts';
-import { insertPlanPartition, insertRun } from '../../src/db/runs.ts';
+import { newRunIds, queueRuns } from '../../src/db/runs.ts';
 import { sql } from '../../src/db/sql.ts';
 import { inTenant } from '../../src/db/transaction.ts';
 import type { EtlEngine } from '../../src/etl/engine-types.ts';
 import { createAnnouncer } from '../../src/events/announce.ts';
-import { appendEvents } from '../../src/events/append.ts';
 import { executePartition } from '../../src/worker/execute-partition.ts';
 import { keepSession } from '../../src/worker/sessions.ts';
 import type { KeyRing } from '../../src/keys/key-ring.ts';
@@ -113,7 +112,9 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
     },
     queueRun(agency, pipeline, { traceId, source } = {}) {
       return inTenant(database.apiPool(), database.tenant(agency), async (tx) => {
-        const run = await insertRun(tx, {
+        const [id = ''] = await newRunIds(tx, 1);
+        const run = {
+          id,
           pipelineName: pipeline,
           pipelineVersion: 1,
           stage: 'FULL',
@@ -124,10 +125,10 @@ export function useWorkerBench(database: TestDatabase): WorkerBench {
           reason: null,
           payload: source === undefined ? {} : { source },
           traceId: traceId ?? null,
-        });
-        await insertPlanPartition(tx, { runId: run.id, stage: 'FULL' });
-        await appendEvents(tx, { agencyId: agency, runId: run.id }, [{ name: 'RunQueued', message: 'Queued.' }]);
-        return run.id;
+          event: { name: 'RunQueued', message: 'Queued.' },
+        } as const;
+        await queueRuns(tx, [run]);
+        return id;
       });
     },
     async deps(engine, more = {}) {
