@@ -92,8 +92,8 @@ export async function createLoadTable(tx: Queryable, table: LoadTable): Promise<
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /**
- * Streams a CSV file without header into a load's table: `_flux_record` and the columns, in this order. An abort sends CopyFail
- * and rejects; the caller rolls back.
+ * Streams a file into a load's table, CSV without header or COPY's binary format: `_flux_record` and the columns, in this order. An abort
+ * sends CopyFail and rejects; the caller rolls back.
  *
  * @returns rows written
  */
@@ -101,13 +101,15 @@ export async function copyIntoLoad(
   tx: Connection,
   table: LoadTable,
   columns: readonly string[],
-  file: string,
+  file: { path: string; format: 'csv' | 'binary' },
   signal: AbortSignal,
 ): Promise<number> {
   const names = join(['_flux_record', ...columns].map((name) => ident(name)));
-  const { text } = toQuery(sql`copy ${loadTable(table)} (${names}) from stdin (format csv)`);
-  return inStatementSpan(text, () => copyFile(tx.client, text, file, signal));
+  const { text } = toQuery(sql`copy ${loadTable(table)} (${names}) from stdin (format ${formats[file.format]})`);
+  return inStatementSpan(text, () => copyFile(tx.client, text, file.path, signal));
 }
+
+const formats = { csv: sql`csv`, binary: sql`binary` };
 
 /** Rows that stand in a load's table now. */
 export async function countLoad(tx: Queryable, table: LoadTable): Promise<number> {

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RecordCheck } from '../contracts/contract.ts';
 import { FluxError } from '../errors.ts';
@@ -8,8 +7,9 @@ import { DirectWrite, type RefusedRow } from './direct-write.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
+import { CopyRows } from './sure/copy-rows.ts';
 import type { EvolvedField } from './evolved-contract.ts';
-import { goodCells, goodColumns, goodFilePath, goodFileTarget } from './good-file.ts';
+import { goodCells, goodFilePath, goodFileTarget } from './good-file.ts';
 import type { ValidationSql } from './ingest/batch-sql.ts';
 import { judgingOf } from './judging.ts';
 import { DroppedCounts, RuleModes } from './ingest/rule-modes.ts';
@@ -65,6 +65,7 @@ export class BatchSession {
   /** null: something has to see the records between the verdict and the file. */
   readonly #direct: DirectWrite | null;
   #batchNo = 0;
+  readonly #rows: CopyRows;
   #sampling = false;
   /** That rows may be taken as they are written; a sample looks at what was read of all of them, so it takes none. */
   readonly #maySure: boolean;
@@ -107,6 +108,7 @@ export class BatchSession {
       made.chain.steps.length === 0 &&
       made.output.map(({ name }) => name).join('\0') === namesOf(made.reader).join('\0');
     this.#maySure = this.#direct !== null && same;
+    this.#rows = new CopyRows(() => join(job.workFolder, `good-${this.#batchNo + 1}.rows`));
   }
 
   /** @throws SOURCE_INVALID, CONTRACT_INVALID, INVALID_INPUT as the parts do */
@@ -187,7 +189,10 @@ export class BatchSession {
   }
 
   async start(range: Range, cursor: string | null): Promise<void> {
-    if (this.#maySure && !this.#sampling) this.#reader.beSure?.();
+    if (this.#maySure && !this.#sampling) {
+      const types = this.#shape.columns.map(({ type }) => type);
+      this.#reader.beSure?.(types, this.#rows);
+    }
     const from = cursor === null ? range.from : readCursor(cursor, range.from);
     if (this.#reader instanceof WantedReader) {
       this.#reader.choose(range.clusters ?? []);
@@ -221,6 +226,7 @@ export class BatchSession {
         recordsRead: chunk.recordsRead,
         bytesRead: chunk.bytesRead,
         goodFile,
+        binaryFile: chunk.sure ?? null,
         columns: this.#goodColumns,
         goodCount: states.get(0) ?? 0,
         rejected: rejected
@@ -265,19 +271,17 @@ export class BatchSession {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#rows.close();
     this.#reader.close();
     this.#session.close();
   }
 
-  /** Rows that are made already come to stand among the others in the order of their records. */
+  /** The good records but those whose rows are made already. */
   async #write(chunk: Chunk, goodFile: string): Promise<Prepared> {
     const { sure = null } = chunk;
-    if (sure === null || sure.count === 0) return this.#judge(chunk, goodFile);
-    const others = `${goodFile}.rest`;
-    const judged = chunk.rowCount === 0 ? null : await this.#judge(chunk, others);
-    const { states, refused } = judged ?? { states: new Map<number, number>(), refused: [] };
-    sure.write(goodFile, states.get(0) ? others : null);
-    if (judged) rmSync(others, { force: true });
+    if (sure === null) return this.#judge(chunk, goodFile);
+    const none: Prepared = { states: new Map(), refused: [] };
+    const { states, refused } = chunk.rowCount === 0 ? none : await this.#judge(chunk, goodFile);
     return { states: new Map(states).set(0, (states.get(0) ?? 0) + sure.count), refused };
   }
 
@@ -383,7 +387,7 @@ export class BatchSession {
   }
 
   get #goodColumns(): string[] {
-    return goodColumns(this.#output, this.#maySure ? this.#reader.rowOrder : undefined);
+    return this.#output.map(({ name }) => name);
   }
 
   async #writeGood(path: string): Promise<void> {

@@ -264,13 +264,17 @@ export interface Batch {
   recordsRead: number;
   bytesRead: number;
   /**
-   * CSV without header for COPY: `_flux_record`, then `columns`. Null is an empty unquoted field, the empty string a quoted one.
+   * Good records as CSV without header for COPY: `_flux_record`, then `columns`. Null is an empty unquoted field, the empty string a quoted
+   * one. It is there if some good record is not in `binaryFile`.
    */
   goodFile: string;
-  /** The output columns in the order of the file, which need not be the plan's. */
+  /** The other good records, the same columns in COPY's binary format; null, or absent, for none. */
+  binaryFile?: { path: string; count: number } | null;
+  /** The output columns in the order of both files. */
   columns: readonly string[];
   /** The good records as a stored part, in place of the file; null, or absent, where the stage writes none or none was good. */
   part?: StagedPart | null;
+  /** In both files. */
   goodCount: number;
   rejected: readonly RejectedRecord[];
   /** Values that rules of mode drop_value took out of good records; absent where no rule does. */

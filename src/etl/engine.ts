@@ -15,6 +15,7 @@ import type {
 import type { EvolvedField } from './evolved-contract.ts';
 import { type FieldQuestions, findEvolved } from './find-evolved.ts';
 import { CountAhead } from './count-ahead.ts';
+import { removeFiles } from './good-file.ts';
 import type { Surveyed } from './ingest/spread.ts';
 import { columnName } from './ingest/column-names.ts';
 import { KeptChild, type OpenedChild } from './kept-child.ts';
@@ -224,7 +225,7 @@ async function* openBatches(deps: EngineDeps, request: BatchesRequest): AsyncGen
       const part = await storePart(deps, request, prepared);
       // What ends the reading from here on finds nothing that reads.
       if (done) child.detach();
-      yield { ...prepared, part, release: () => rm(prepared.goodFile, { force: true }) };
+      yield { ...prepared, part, release: () => removeFiles(prepared) };
       if (prepared.last) return;
     }
   } finally {

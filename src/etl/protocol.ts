@@ -6,6 +6,7 @@ import type { LocalPart } from './ingest/parts-reader.ts';
 import type { Survey } from './ingest/reader.ts';
 import type { DroppedValues } from './ingest/rule-modes.ts';
 import type { Surveyed } from './ingest/spread.ts';
+import type { RowFile } from './sure/copy-rows.ts';
 import type { DryRunSample, ReferenceColumn, StagedColumn, StagedPart } from './staged-types.ts';
 import type {
   OutputColumn,
@@ -147,6 +148,7 @@ export interface PreparedBatch {
   recordsRead: number;
   bytesRead: number;
   goodFile: string;
+  binaryFile: RowFile | null;
   columns: string[];
   goodCount: number;
   rejected: RejectedRecord[];

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { removeFiles } from './good-file.ts';
 import type { PreparedBatch } from './protocol.ts';
 
 /**
@@ -35,7 +35,7 @@ export class ReadAhead {
     this.#ready = null;
     this.#over = true;
     const batch = await ready?.catch(() => null);
-    if (batch) await rm(batch.goodFile, { force: true });
+    if (batch) await removeFiles(batch);
   }
 
   async #next(): Promise<PreparedBatch> {

@@ -191,6 +191,7 @@ export class SetSession {
       recordsRead: 0,
       bytesRead: 0,
       goodFile,
+      binaryFile: null,
       columns: this.#output.map(({ name }) => name),
       goodCount,
       rejected: [],

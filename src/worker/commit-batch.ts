@@ -118,11 +118,14 @@ async function writeGood(
   tx: Connection,
   { claim, lost }: Work,
   destination: Destination,
-  { goodFile, columns, part, version }: Batch & { version: number },
+  { goodFile, goodCount, binaryFile, columns, part, version }: Batch & { version: number },
 ): Promise<number> {
   if (destination !== 'parts') {
     requireSameColumns(destination.columns, columns);
-    return copyIntoLoad(tx, destination.table, columns, goodFile, lost);
+    const copy = (path: string, format: 'csv' | 'binary'): Promise<number> =>
+      copyIntoLoad(tx, destination.table, columns, { path, format }, lost);
+    const written = binaryFile ? await copy(binaryFile.path, 'binary') : 0;
+    return goodCount === (binaryFile?.count ?? 0) ? written : written + (await copy(goodFile, 'csv'));
   }
   if (!part) return 0;
   await insertPart(tx, claim, version, part);

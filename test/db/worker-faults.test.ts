@@ -280,7 +280,13 @@ describe('a batch happens once', () => {
     const failed = withHolder(deps, claim, alive, (holder) =>
       fenced({ claim, holder, lost: alive }, async (tx) => {
         const batch = await nextBatch(deps, claim);
-        await copyIntoLoad(tx, { schema: 'lake_faa', dataset, loadNo: 1n }, ['id', 'value'], batch.goodFile, alive);
+        await copyIntoLoad(
+          tx,
+          { schema: 'lake_faa', dataset, loadNo: 1n },
+          ['id', 'value'],
+          { path: batch.goodFile, format: 'csv' },
+          alive,
+        );
         await database
           .admin()
           .query(

@@ -6,7 +6,7 @@ import { ident, literal, sql } from '../../src/db/sql.ts';
 import { pipelineDocument } from '../support/api.ts';
 import { useDatabase } from '../support/database.ts';
 import { useSealedBench } from '../support/encryption.ts';
-import { parseCsv } from '../support/etl.ts';
+import { parseCsv } from '../support/csv.ts';
 
 const database = useDatabase();
 const agency = 'noaa';

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SourceAccess } from '../../src/connectors/source.ts';
@@ -17,6 +17,7 @@ import type {
 } from '../../src/etl/engine-types.ts';
 import { createFileStore } from '../../src/objects/file-store.ts';
 import { codeFolder } from './code-folder.ts';
+import { goodRows } from './copy-file.ts';
 
 type Contract = BatchesRequest['contract'];
 
@@ -92,8 +93,7 @@ async function readAll(
   for (const range of plan.ranges) {
     for await (const batch of engine.openBatches({ ...request, range, cursor: null })) {
       // Concatenating millions of rows would measure the test, not the engine.
-      if (batch.goodCount > 0 && batch.goodCount <= 20_000)
-        result.rows.push(...goodRows(await readFile(batch.goodFile, 'utf8'), batch.columns, plan.columns));
+      if (batch.goodCount > 0 && batch.goodCount <= 20_000) result.rows.push(...goodRows(batch, plan.columns));
       result.rejected.push(...batch.rejected);
       result.read += batch.recordsRead;
       result.steps = addSteps(result.steps, batch.steps);
@@ -118,42 +118,6 @@ function addSteps(sums: readonly StepCount[], steps: readonly StepCount[]): Step
       recordsFiltered: step.recordsFiltered + sum.recordsFiltered,
     };
   });
-}
-
-/** A batch's good records: each record's number, and its cells in the order of the plan's columns. */
-export function goodRows(
-  text: string,
-  found: readonly string[],
-  columns: readonly { name: string }[],
-): (string | null)[][] {
-  const places = columns.map(({ name }) => found.indexOf(name) + 1);
-  return parseCsv(text).map((row) => [row[0] ?? null, ...places.map((at) => row[at] ?? null)]);
-}
-
-/**
- * Reads CSV as Postgres does: an empty unquoted field is null. A regular expression a field, so that it shares nothing with
- * the splitter that it is held against.
- */
-export function parseCsv(text: string, delimiter = ','): (string | null)[][] {
-  const rows: (string | null)[][] = [];
-  const separator = delimiter === '|' ? '\\|' : delimiter;
-  const field = new RegExp(
-    `(?:"((?:[^"]|"")*)"|([^"${separator}\\r\\n][^${separator}\\r\\n]*|))(${separator}|\\r?\\n|$)`,
-    'gy',
-  );
-  let row: (string | null)[] = [];
-  while (field.lastIndex < text.length || row.length > 0) {
-    const match = field.exec(text);
-    if (match === null)
-      throw new Error(`not CSV at ${field.lastIndex}: ${text.slice(field.lastIndex, field.lastIndex + 40)}`);
-    const [, quoted, plain, end] = match;
-    row.push(quoted !== undefined ? quoted.replaceAll('""', '"') : plain === '' ? null : (plain ?? null));
-    if (end === delimiter) continue;
-    rows.push(row);
-    row = [];
-    if (end === '') break;
-  }
-  return rows;
 }
 
 export function definitionOf(

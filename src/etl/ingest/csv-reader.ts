@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { FluxError } from '../../errors.ts';
 import type { ByteFile } from '../../objects/byte-file.ts';
 import { literal } from '../duckdb/sql-text.ts';
-import type { RejectedRecord } from '../engine-types.ts';
+import type { OutputType, RejectedRecord } from '../engine-types.ts';
 import type { EvolvedField } from '../evolved-contract.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { csvColumns, plainTextColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { parseCsvFields, withoutEscapes } from './csv-fields.ts';
 import { type CsvDialect, type CsvFault, CsvSplitter } from './csv-splitter.ts';
+import type { CopyRows } from '../sure/copy-rows.ts';
 import { SureCsv } from '../sure/sure-csv.ts';
 import { checkText } from './encoding-check.ts';
 import { cell } from './lexical.ts';
@@ -140,15 +141,11 @@ export class CsvReader implements SourceReader {
     return Promise.resolve(found.map((name) => ({ name, schema: { type: ['string', 'null'] } })));
   }
 
-  beSure(): void {
+  beSure(types: readonly OutputType[], rows: CopyRows): void {
     const { delimiter, quote, escape = null, comment = null } = this.#format;
     if (escape !== null) return;
     const dialect = { fieldCount: this.#names.length, delimiter, quote, comment };
-    this.#sure = SureCsv.of(this.columns, this.#places, dialect);
-  }
-
-  get rowOrder(): readonly number[] | undefined {
-    return this.#sure?.order;
+    this.#sure = SureCsv.of(this.columns, this.#places, { dialect, types, rows });
   }
 
   survey(markEvery: number): Promise<Survey> {
@@ -214,7 +211,6 @@ export class CsvReader implements SourceReader {
     const unreadable: RejectedRecord[] = [];
     const from = this.#offset;
     const sure = this.#sure;
-    sure?.rows.reset();
     const escapes = (this.#format.escape ?? null) !== null;
     while (places.count < wanted && splitter.nextOffset - from < batchByteCountMax) {
       const recordNo = first + places.count + 1;
@@ -226,7 +222,6 @@ export class CsvReader implements SourceReader {
       this.#refuseEndless(splitter, recordNo);
       places.add(splitter.offset, splitter.end - splitter.start);
       if (splitter.fault === null && splitter.fieldCount === this.#names.length) {
-        sure?.rows.leave(recordNo);
         if (escapes) {
           const record = this.#plainRecord(splitter);
           chunk.addBytes(recordNo, record, 0, record.length);
@@ -243,7 +238,7 @@ export class CsvReader implements SourceReader {
     return Promise.resolve({
       relation: this.#relation(chunk),
       rowCount: chunk.recordCount,
-      sure: sure?.rows ?? null,
+      sure: sure?.rows.finish() ?? null,
       recordsRead: places.count,
       bytesRead: this.#offset - from,
       firstRecord: places.count === 0 ? null : first + 1,

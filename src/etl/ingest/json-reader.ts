@@ -51,7 +51,7 @@ export function jsonFormat(file: ByteFile, layout: JsonLayout, contract: ReadCon
         : elements(new JsonSplitter(file, rangeFrom(offset), { blockBytes }), atRecord),
     parse: parseRecord,
     show: (bytes) => showRaw(bytes.toString('utf8')),
-    sure: () => (contract === null ? null : SureJson.of(contract.model)),
+    sure: (types, rows) => (contract === null ? null : SureJson.of(contract.model, types, rows)),
     sourceError(cause) {
       if (!(cause instanceof JsonStructureError)) return null;
       const message = `${cause.message} (byte ${cause.offset}). Correct the source or source.format.`;

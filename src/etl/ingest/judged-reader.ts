@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import type { RecordCheck } from '../../contracts/contract.ts';
 import { FluxError, type Issue } from '../../errors.ts';
 import type { ByteFile } from '../../objects/byte-file.ts';
-import type { RejectedRecord } from '../engine-types.ts';
-import type { Since } from '../engine-types.ts';
+import type { OutputType, RejectedRecord, Since } from '../engine-types.ts';
 import type { EvolvedField } from '../evolved-contract.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import type { RecordColumns } from './columns.ts';
@@ -18,6 +17,7 @@ import { batchByteCountMax, reasonCountMax } from './limits.ts';
 import { surelyPassed } from './passed-over.ts';
 import { RecordPlaces } from './raw-text.ts';
 import { DroppedCounts, mendRecord, type RuleModes } from './rule-modes.ts';
+import type { CopyRows } from '../sure/copy-rows.ts';
 import type { SureJson } from '../sure/sure-json.ts';
 import { type Chunk, glanceBytes, type RangeRequest, type SourceReader, type Survey } from './reader.ts';
 import { SurveyMarks } from './survey-marks.ts';
@@ -45,8 +45,8 @@ export interface JudgedFormat {
   sourceError(cause: unknown): FluxError | null;
   /** Bytes of the source that stand for what comes before an offset; the offset itself when absent. */
   bytesBefore?(offset: number): number;
-  /** Judges records that are written plainly, by their bytes; null: none is ever sure. */
-  sure?(): SureJson | null;
+  /** Judges records that are written plainly, by their bytes; null: none is ever sure. @param types of the columns */
+  sure?(types: readonly OutputType[], rows: CopyRows): SureJson | null;
   /** Lets go of what the format holds beside its file. */
   close?(): void;
 }
@@ -94,8 +94,8 @@ export class JudgedReader implements SourceReader {
     this.sample = `select * from (select 0::bigint as _flux_record, ${cells.join(', ')}) where false`;
   }
 
-  beSure(): void {
-    this.#sure = this.#format.sure?.() ?? null;
+  beSure(types: readonly OutputType[], rows: CopyRows): void {
+    this.#sure = this.#format.sure?.(types, rows) ?? null;
   }
 
   discover(known: readonly string[]): Promise<EvolvedField[]> {
@@ -150,7 +150,6 @@ export class JudgedReader implements SourceReader {
     const from = this.#offset;
     const sure = this.#sure;
     let passed = 0;
-    sure?.rows.reset();
     while (places.count < wanted && walk.nextOffset - from < batchByteCountMax && walk.next()) {
       const recordNo = first + places.count + 1;
       places.add(walk.offset, walk.end - walk.start);
@@ -172,7 +171,7 @@ export class JudgedReader implements SourceReader {
     return {
       relation: readDelimited(chunk, cellCount, { delimiter: ',', quote: '"' }, { emptyTextIsNull: false }),
       rowCount: chunk.recordCount,
-      sure: sure?.rows ?? null,
+      sure: sure?.rows.finish() ?? null,
       recordsRead: places.count,
       bytesRead: this.#bytesBefore(this.#offset) - this.#bytesBefore(from),
       firstRecord: places.count === 0 ? null : first + 1,

@@ -1,6 +1,6 @@
-import type { RejectedRecord } from '../engine-types.ts';
+import type { OutputType, RejectedRecord } from '../engine-types.ts';
 import type { EvolvedField } from '../evolved-contract.ts';
-import type { SureRows } from '../sure/sure-rows.ts';
+import type { CopyRows, RowFile } from '../sure/copy-rows.ts';
 import type { RecordColumns } from './columns.ts';
 import type { DroppedValues } from './rule-modes.ts';
 
@@ -40,8 +40,8 @@ export interface Chunk {
   refused: RejectedRecord[];
   /** Records that were passed over before SQL saw them. */
   passed?: number;
-  /** Rows of records that are judged already, besides those of the query. */
-  sure?: SureRows | null;
+  /** Rows of records that are judged already, besides those of the query; null, or absent: there are none. */
+  sure?: RowFile | null;
   /** Values that were left out before SQL saw the records. */
   dropped?: DroppedValues[];
   /** Where the next batch begins. */
@@ -87,10 +87,13 @@ export interface SourceReader {
    * @param known names that are not told
    */
   discover?(known: readonly string[]): Promise<EvolvedField[]>;
-  /** From here on, chunks may hold rows that are made already. Absent: it makes none. */
-  beSure?(): void;
-  /** Places of the reader's columns in the order in which such rows have them. Absent: their own. */
-  readonly rowOrder?: readonly number[] | undefined;
+  /**
+   * From here on, chunks may come with rows that are made already. Absent: it makes none.
+   *
+   * @param types of the columns that take the reader's own, in their order
+   * @param rows where such rows go
+   */
+  beSure?(types: readonly OutputType[], rows: CopyRows): void;
   /** Begins a range, or goes on in one. */
   start(range: RangeRequest): Promise<void>;
   /** The next at most `records` records. */

@@ -7,7 +7,7 @@ export const lineEnd = 2;
 export const returnEnd = 3;
 const firstState = 4;
 
-const [lineFeed, carriageReturn, comma, copyQuote] = [10, 13, 44, 34];
+const [lineFeed, carriageReturn] = [10, 13];
 
 export interface FieldText {
   states: TextStates;
@@ -22,10 +22,7 @@ interface FieldDialect {
   quote: number;
 }
 
-/**
- * One table for the fields of delimited text: a field's beginning, a step a byte, and how it ends. Where both are those of COPY, quotes around a field
- * are part of it.
- */
+/** One table for the fields of delimited text: a field's beginning, a step a byte, and how it ends. Quotes around a field are part of it. */
 export class FieldAutomaton {
   readonly steps: Uint16Array;
   /** Where each field begins. */
@@ -51,12 +48,12 @@ class FieldTable {
   readonly #dialect: FieldDialect;
   readonly #table = new StateTable(firstState);
   readonly #known = new Map<TextStates, Map<string, number>>();
-  /** No text holds a line end, and none of the bytes that would end or quote a field outside quotes is in one. */
+  /** No text holds a line end, nor a quote that is not written twice. */
   readonly #never: readonly number[];
 
   constructor(dialect: FieldDialect) {
     this.#dialect = dialect;
-    this.#never = [0, lineFeed, carriageReturn, copyQuote, ...(dialect.quote === -1 ? [] : [dialect.quote])];
+    this.#never = [0, lineFeed, carriageReturn, ...(dialect.quote === -1 ? [] : [dialect.quote])];
   }
 
   finish(): Uint16Array {
@@ -75,17 +72,17 @@ class FieldTable {
   }
 
   #build(states: TextStates, { mayBeEmpty, mayDouble }: Omit<FieldText, 'states'>): number {
-    const { delimiter, quote } = this.#dialect;
+    const { quote } = this.#dialect;
     const table = this.#table;
     const plain = table.place(states, this.#never);
     for (let state = 1; state < states.count; state += 1) this.#end(plain(state), states.accepts(state));
     const start = table.copy(plain(states.start));
     this.#end(start, mayBeEmpty);
-    if (delimiter !== comma || quote !== copyQuote) return start;
+    if (quote === -1) return start;
     const quoted = table.place(states, this.#never);
     const closed = table.add();
     this.#end(closed, true);
-    // The quotes of no text at all would have to go: to COPY they are a text.
+    // No text at all between quotes is another's to read: it may stand for none.
     const opened = table.copy(quoted(states.start));
     table.set(start, quote, opened);
     for (let state = 1; state < states.count; state += 1) {
@@ -102,8 +99,6 @@ class FieldTable {
   /** What ends a field does so here, or refuses it. */
   #end(state: number, accepted: boolean): void {
     const table = this.#table;
-    // A comma that is text would end COPY's field.
-    table.set(state, comma, refused);
     table.set(state, this.#dialect.delimiter, accepted ? delimiterEnd : refused);
     table.set(state, lineFeed, accepted ? lineEnd : refused);
     table.set(state, carriageReturn, accepted ? returnEnd : refused);

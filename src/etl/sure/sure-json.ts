@@ -1,10 +1,11 @@
 import { isUtf8 } from 'node:buffer';
+import type { OutputType } from '../engine-types.ts';
 import type { ContractField, ContractModel } from '../ingest/contract-model.ts';
+import type { CopyRows } from './copy-rows.ts';
 import { type JsonTemplate, templateOf } from './json-template.ts';
-import { escapedEnd, JsonTexts, plainEnd } from './json-texts.ts';
+import { escapedEnd, JsonTexts } from './json-texts.ts';
 import { refused } from './state-table.ts';
-import { SureRows } from './sure-rows.ts';
-import { sureCheck, type SureCheck, type SureValue, sureValue } from './sure-value.ts';
+import { sureRead, type SureRead, type SureType, type SureValue, sureValue } from './sure-value.ts';
 
 /** A member that a record may have, and the column that it is. */
 interface SureMember {
@@ -26,7 +27,7 @@ const inWord = new Uint8Array(256).map((_each, byte) =>
   byte > 0x20 && byte !== comma && byte !== closeObject ? 1 : 0,
 );
 
-/** How a member stands in the record at hand; what has a cell comes last. A text is said by how its walk ended. */
+/** How a member stands in the record at hand. A text is said by how its walk ended. */
 const [absent, isNull, isWord] = [0, escapedEnd + 1, escapedEnd + 2];
 
 /**
@@ -34,18 +35,20 @@ const [absent, isNull, isWord] = [0, escapedEnd + 1, escapedEnd + 2];
  * numbers are written plainly. Ajv and DuckDB would read, judge and print each of them for ten times the price.
  */
 export class SureJson {
-  readonly rows = new SureRows();
+  readonly rows: CopyRows;
   readonly #members: readonly SureMember[];
   readonly #byName: ReadonlyMap<string, number>;
   readonly #steps: Uint16Array;
   readonly #isText: Uint8Array;
   readonly #textStarts: Uint16Array;
   /** Of each member: what is asked of its text, or of its word, beyond the walk. */
-  readonly #checks: readonly (SureCheck | null)[];
-  /** Of each member in the record at hand: where its value stands, with its quotes, and in which form. */
+  readonly #reads: readonly (SureRead | null)[];
+  readonly #types: readonly SureType[];
+  /** Of each member in the record at hand: where its value stands, with its quotes, in which form, and the number that it stands for. */
   readonly #starts: Int32Array;
   readonly #ends: Int32Array;
   readonly #forms: Uint8Array;
+  readonly #numbers: Float64Array;
   /** All bytes of its texts. */
   #bits = 0;
   /** The member that came at each place of the record before: whatever wrote the records nearly always keeps to one order. */
@@ -53,34 +56,40 @@ export class SureJson {
   #template: JsonTemplate | null = null;
   #others = 0;
 
-  private constructor(members: readonly SureMember[]) {
+  private constructor(rows: CopyRows, members: readonly SureMember[]) {
+    this.rows = rows;
     const texts = new JsonTexts(members.map(({ kind, value }) => (kind === 'string' ? value : null)));
     this.#members = members;
     this.#byName = new Map(members.map(({ name }, at) => [name.toString('latin1'), at]));
     this.#steps = texts.steps;
     this.#isText = Uint8Array.from(members, ({ kind }) => (kind === 'string' ? 1 : 0));
     this.#textStarts = texts.starts;
-    this.#checks = members.map(({ kind, value }, at) =>
-      kind === 'string' && !texts.unchecked[at] ? value.check : sureCheck(value),
+    this.#reads = members.map(({ kind, value }, at) =>
+      kind === 'string' && !texts.unchecked[at] ? value.read : sureRead(value),
     );
+    this.#types = members.map(({ value }) => value.type);
     this.#starts = new Int32Array(members.length);
     this.#ends = new Int32Array(members.length);
     this.#forms = new Uint8Array(members.length);
+    this.#numbers = new Float64Array(members.length);
     this.#order = Int32Array.from(members, (_each, at) => at);
   }
 
-  /** @returns null: of some member, or of the whole, nothing is ever sure */
-  static of({ fields, fallbacks }: ContractModel): SureJson | null {
+  /**
+   * @param types of the columns that take the fields
+   * @returns null: of some member, or of the whole, nothing is ever sure
+   */
+  static of({ fields, fallbacks }: ContractModel, types: readonly OutputType[], rows: CopyRows): SureJson | null {
     if (fallbacks.length > 0) return null;
     const members: SureMember[] = [];
-    for (const field of fields) {
+    for (const [at, field] of fields.entries()) {
       const [name, ...inner] = field.path;
       const { kind, required, nullAllowed } = field;
       const value = sureValue(field);
-      if (name === undefined || inner.length > 0 || value === null) return null;
+      if (name === undefined || inner.length > 0 || value === null || value.type !== types[at]) return null;
       members.push({ name: Buffer.from(name, 'utf8'), required, nullAllowed, kind, value });
     }
-    return new SureJson(members);
+    return new SureJson(rows, members);
   }
 
   /** @param source `[start, end)` is one record. @returns whether the row is written */
@@ -89,7 +98,6 @@ export class SureJson {
     this.#bits = 0;
     const isSure = this.#walk(source, start, end) && (this.#bits <= 0x7f || isUtf8(source.subarray(start, end)));
     if (isSure) this.#write(recordNo, source, end - start);
-    else this.rows.leave(recordNo);
     return isSure;
   }
 
@@ -171,7 +179,7 @@ export class SureJson {
    * @returns the place behind the value; -1: it is not surely good
    */
   #value(member: number, source: Buffer, start: number): number {
-    const check = this.#checks[member] as SureCheck | null;
+    const read = this.#reads[member] as SureRead | null;
     this.#starts[member] = start;
     let at = start;
     if (source[at] === quote) {
@@ -185,7 +193,8 @@ export class SureJson {
         bits |= byte;
         state = steps[(state << 8) | byte] as number;
       } while (state > escapedEnd);
-      if (state === refused || (check !== null && !check(source, start + 1, at))) return -1;
+      if (state === refused) return -1;
+      if (read !== null && !this.#read(read, member, source, start + 1, at)) return -1;
       this.#bits |= bits;
       this.#forms[member] = state;
       at += 1;
@@ -196,7 +205,7 @@ export class SureJson {
         if (!nullAllowed || at - start !== 4 || source.readUInt32BE(start) !== nullWord) return -1;
         this.#forms[member] = isNull;
       } else {
-        if (this.#isText[member] === 1 || check === null || !check(source, start, at)) return -1;
+        if (this.#isText[member] === 1 || read === null || !this.#read(read, member, source, start, at)) return -1;
         this.#forms[member] = isWord;
       }
     }
@@ -204,18 +213,28 @@ export class SureJson {
     return at;
   }
 
+  #read(read: SureRead, member: number, source: Buffer, start: number, end: number): boolean {
+    const found = read(source, start, end);
+    this.#numbers[member] = found;
+    return !Number.isNaN(found);
+  }
+
   #write(recordNo: number, source: Buffer, byteCount: number): void {
     const { rows } = this;
-    rows.begin(recordNo, byteCount + this.#members.length);
+    rows.begin(recordNo, this.#members.length, byteCount);
     for (let at = 0; at < this.#members.length; at += 1) {
-      rows.separate();
       const form = this.#forms[at];
-      // With their quotes: an empty text is none, but an empty cell is null.
-      if (form === plainEnd || form === isWord)
-        rows.addPlain(source, this.#starts[at] as number, this.#ends[at] as number);
-      else if (form === escapedEnd) rows.addUnescaped(source, this.#starts[at] as number, this.#ends[at] as number);
+      if (form === absent || form === isNull) {
+        rows.addNull();
+        continue;
+      }
+      const quotes = form === isWord ? 0 : 1;
+      const [start, end] = [(this.#starts[at] as number) + quotes, (this.#ends[at] as number) - quotes];
+      const type = this.#types[at] as SureType;
+      if (type !== 'text') rows.addValue(type, this.#numbers[at] as number, source, start, end);
+      else if (form === escapedEnd) rows.addEscaped(source, start, end);
+      else rows.addText(source, start, end);
     }
-    rows.end();
   }
 }
 

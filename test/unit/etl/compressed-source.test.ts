@@ -1,5 +1,4 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
@@ -11,7 +10,8 @@ import { decompressTo, growthLimitsDefault } from '../../../src/etl/decompressed
 import type { PipelineDefinition } from '../../../src/etl/engine-types.ts';
 import { createFileStore } from '../../../src/objects/file-store.ts';
 import { createEtlEngine } from '../../../src/etl/engine.ts';
-import { contractOf, definitionOf, type EtlBench, etlBench, parseCsv } from '../../support/etl.ts';
+import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+import { goodIds } from '../../support/copy-file.ts';
 
 const contract = contractOf({ id: { type: 'integer' } });
 const numbers = (from: number, to: number): string =>
@@ -87,7 +87,7 @@ describe('a gzip source', () => {
       const found = { cursors: [] as string[], ids: [] as number[] };
       for await (const batch of bench.engine.openBatches({ ...request, range, cursor: from })) {
         found.cursors.push(batch.cursor);
-        found.ids.push(...parseCsv(await readFile(batch.goodFile, 'utf8')).map((row) => Number(row[1])));
+        found.ids.push(...goodIds(batch));
       }
       return found;
     };

@@ -1,11 +1,12 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createEtlEngine } from '../../../src/etl/engine.ts';
 import type { Batch, BatchesRequest, PipelineDefinition } from '../../../src/etl/engine-types.ts';
 import { createFileStore } from '../../../src/objects/file-store.ts';
-import { contractOf, definitionOf, type EtlBench, etlBench, parseCsv } from '../../support/etl.ts';
+import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+import { goodFiles, goodIds } from '../../support/copy-file.ts';
 
 const contract = contractOf({ id: { type: 'integer' } });
 const csv = (path = 'a.csv', records = 10): PipelineDefinition =>
@@ -31,8 +32,6 @@ async function open(
   return { ...request, range: plan.ranges[0] ?? {} };
 }
 
-const idsOf = async (batch: Batch): Promise<number[]> =>
-  parseCsv(await readFile(batch.goodFile, 'utf8')).map((row) => Number(row[1]));
 const childrenOf = (): string[] =>
   readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
 
@@ -43,7 +42,7 @@ describe('a run of batches', () => {
     const ids: number[][] = [];
     for await (const batch of bench.engine.openBatches({ ...request, cursor: null })) {
       cursors.push(batch.cursor);
-      ids.push(await idsOf(batch));
+      ids.push(goodIds(batch));
       expect([batch.firstRecord, batch.lastRecord, batch.last]).toEqual([
         ids.length * 10 - 9,
         Math.min(ids.length * 10, 45),
@@ -54,7 +53,7 @@ describe('a run of batches', () => {
     for (const at of [2, 5]) {
       const rest: number[][] = [];
       for await (const batch of bench.engine.openBatches({ ...request, cursor: cursors[at] ?? null }))
-        rest.push(await idsOf(batch));
+        rest.push(goodIds(batch));
       expect(rest.flat()).toEqual(ids.slice(at).flat());
       expect(rest.length).toBeGreaterThan(0);
     }
@@ -63,7 +62,7 @@ describe('a run of batches', () => {
   test('ends its child and removes its files when the consumer stops early', async () => {
     const request = await open(numbers(100));
     for await (const batch of bench.engine.openBatches({ ...request, cursor: null })) {
-      expect(existsSync(batch.goodFile)).toBe(true);
+      expect(goodFiles(batch)).toHaveLength(1);
       expect(childrenOf().length).toBe(1);
       break;
     }
@@ -75,9 +74,10 @@ describe('a run of batches', () => {
     const request = await open(numbers(30));
     const batches = bench.engine.openBatches({ ...request, cursor: null })[Symbol.asyncIterator]();
     const first = (await batches.next()).value as Batch;
+    expect(goodFiles(first)).toHaveLength(1);
     await first.release();
-    expect(existsSync(first.goodFile)).toBe(false);
-    expect(await idsOf((await batches.next()).value as Batch)).toEqual([11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
+    expect(goodFiles(first)).toEqual([]);
+    expect(goodIds((await batches.next()).value as Batch)).toEqual([11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
     await batches.return?.(undefined);
   });
 

@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { BatchesRequest, PlanRequest, SourcePlan } from '../../../src/etl/engine-types.ts';
+import type { Batch, BatchesRequest, PlanRequest, SourcePlan } from '../../../src/etl/engine-types.ts';
+import { goodFiles, goodRows } from '../../support/copy-file.ts';
 import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
 
 const numbers = (count: number): string => `id\n${Array.from({ length: count }, (_each, at) => at + 1).join('\n')}\n`;
@@ -69,13 +70,11 @@ async function readRange(
   return { pids: [...pids], read };
 }
 
-/** The numbers of the records in a batch's file, each of which holds its own number too. */
-function rowsOf(file: string): number[] {
-  const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
-  return lines.map((line) => {
-    const [record, id] = line.split(',').map(Number);
+/** The numbers of a batch's good records, each of which holds its own number too. */
+function rowsOf(batch: Batch): number[] {
+  return goodRows(batch, [{ name: 'id', type: 'bigint' }]).map(([record, id]) => {
     expect(id).toBe(record);
-    return record ?? 0;
+    return Number(record);
   });
 }
 
@@ -94,7 +93,7 @@ describe('a child that has finished its range', () => {
     await readRange(request, first);
     const made = await vi.waitFor(() => {
       const files = readdirSync(keepFolder, { recursive: true, encoding: 'utf8' }).filter((name) =>
-        /good-\d+\.csv$/.test(name),
+        /good-\d+\.rows$/.test(name),
       );
       expect(files).toHaveLength(1);
       return join(keepFolder, files[0] ?? '');
@@ -102,8 +101,8 @@ describe('a child that has finished its range', () => {
     const numbers: number[] = [];
     const given: string[] = [];
     for await (const batch of bench.engine.openBatches({ ...request, range: second, cursor: null })) {
-      given.push(batch.goodFile);
-      numbers.push(...rowsOf(batch.goodFile));
+      given.push(...goodFiles(batch));
+      numbers.push(...rowsOf(batch));
       await batch.release();
     }
     expect(given[0]).toBe(made);
@@ -128,7 +127,7 @@ describe('a child that has finished its range', () => {
       );
       const at = cursor === null ? null : JSON.stringify({ offset, record: cursor });
       for await (const batch of bench.engine.openBatches({ ...request, range: plan.ranges[range] ?? {}, cursor: at })) {
-        found.push(...rowsOf(batch.goodFile));
+        found.push(...rowsOf(batch));
         await batch.release();
       }
       const [from = 0, to = 0] = numbers;

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import type { Range } from '../../../src/etl/protocol.ts';
-import { contractOf, definitionOf, type EtlBench, etlBench, parseCsv } from '../../support/etl.ts';
+import { contractOf, definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+import { parseCsv } from '../../support/csv.ts';
 import { parquetOf } from '../../support/parquet.ts';
 import { withSession } from './session.ts';
 

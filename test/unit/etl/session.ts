@@ -1,15 +1,17 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BatchSession } from '../../../src/etl/batch-session.ts';
 import type { PipelineDefinition } from '../../../src/etl/engine-types.ts';
 import type { ChildJob, PreparedBatch, SourceSurvey } from '../../../src/etl/protocol.ts';
-import { goodRows } from '../../support/etl.ts';
+import { goodRows, madeRecords } from '../../support/copy-file.ts';
 
 export interface SessionResult {
   survey: SourceSurvey;
   batches: PreparedBatch[];
   rows: (string | null)[][];
+  /** The records whose rows were made without DuckDB. */
+  made: number[];
   rejected: PreparedBatch['rejected'];
 }
 
@@ -24,16 +26,19 @@ export async function runSession(
     const survey = await session.survey();
     const batches: PreparedBatch[] = [];
     const rows: (string | null)[][] = [];
+    const made: number[] = [];
     for (const range of survey.ranges) {
       await session.start(range, null);
       for (let last = false; !last;) {
         const batch = await session.next();
         last = batch.last;
         batches.push(batch);
-        if (keepRows) rows.push(...goodRows(readFileSync(batch.goodFile, 'utf8'), batch.columns, survey.columns));
+        if (!keepRows) continue;
+        rows.push(...goodRows(batch, survey.columns));
+        made.push(...madeRecords(batch, survey.columns));
       }
     }
-    return { survey, batches, rows, rejected: batches.flatMap((batch) => batch.rejected) };
+    return { survey, batches, rows, made, rejected: batches.flatMap((batch) => batch.rejected) };
   };
   return withSession(content, definition, contract, read, job);
 }

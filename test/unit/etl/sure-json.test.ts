@@ -1,8 +1,13 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { compileContract, validateContract } from '../../../src/contracts/contract.ts';
 import { modelContract } from '../../../src/etl/ingest/contract-model.ts';
+import { CopyRows } from '../../../src/etl/sure/copy-rows.ts';
 import { SureJson } from '../../../src/etl/sure/sure-json.ts';
+import { binaryRows } from '../../support/copy-file.ts';
 import { contractOf } from '../../support/etl.ts';
 
 const contract = validateContract(
@@ -56,19 +61,27 @@ const alike = fc
     }),
   );
 
+const types = {
+  note: 'text',
+  id: 'bigint',
+  kind: 'text',
+  short: 'text',
+  amount: 'double precision',
+  flag: 'boolean',
+  day: 'date',
+} as const;
+const columnTypes = names.map((name) => types[name as keyof typeof types]);
+
 /** As COPY is to read them: the record's number, then a cell a column. */
-function rowOf(recordNo: number, value: Record<string, unknown>): unknown[] {
-  return [String(recordNo), ...names.map((name) => value[name] ?? null)];
+function rowOf(recordNo: number, value: Record<string, unknown>): (string | null)[] {
+  const cells = names.map((name) => value[name] as string | number | boolean | null | undefined);
+  return [String(recordNo), ...cells.map((cell) => (cell === null || cell === undefined ? null : String(cell)))];
 }
 
-/** One row of CSV as Postgres reads it: what is quoted is text, an empty cell is null. */
-function cellsOf(row: string): unknown[] {
-  return [...row.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,"]*))/g)].map(([, quoted, bare], at) => {
-    if (quoted !== undefined) return quoted.replaceAll('""', '"');
-    if (at === 0) return bare;
-    return bare === '' ? null : (JSON.parse(bare ?? '') as unknown);
-  });
-}
+const folder = mkdtempSync(join(tmpdir(), 'flux json-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const sureJson = (): SureJson =>
+  SureJson.of(modelContract(contract), columnTypes, new CopyRows(() => join(folder, 'rows'))) as SureJson;
 
 describe('JSON records', () => {
   test('that are taken are JSON, meet their contract and come with their own values, however the others are written', () => {
@@ -76,9 +89,9 @@ describe('JSON records', () => {
     fc.assert(
       fc.property(fc.array(alike, { minLength: 1, maxLength: 20 }), (groups) => {
         const texts = groups.flat();
-        const sure = SureJson.of(modelContract(contract)) as SureJson;
+        const sure = sureJson();
         const source = Buffer.from(`${texts.join('\n')}\n`);
-        const expected: unknown[][] = [];
+        const expected: (string | null)[][] = [];
         let start = 0;
         for (const [at, text] of texts.entries()) {
           const end = start + Buffer.byteLength(text);
@@ -89,9 +102,10 @@ describe('JSON records', () => {
           }
           start = end + 1;
         }
-        const rows = sure.rows.buffer.toString('utf8', 0, sure.rows.used).split('\n').slice(0, -1);
-        expect(rows.map(cellsOf)).toEqual(expected);
-        expect(sure.rows.count).toBe(expected.length);
+        const made = sure.rows.finish();
+        expect(made?.count ?? 0).toBe(expected.length);
+        const rows = made && binaryRows(readFileSync(made.path), ['bigint', ...columnTypes]);
+        expect(rows ?? []).toEqual(expected);
         taken += expected.length;
       }),
       { numRuns: 500 },
@@ -100,7 +114,7 @@ describe('JSON records', () => {
   });
 
   test('are all taken where each is good, in whatever order and with whichever members', () => {
-    const sure = SureJson.of(modelContract(contract)) as SureJson;
+    const sure = sureJson();
     const good = fc.sample(
       fc.shuffledSubarray(names, { minLength: 1 }).filter((order) => order.includes('id')),
       { numRuns: 1_000, seed: 7 },
@@ -111,5 +125,6 @@ describe('JSON records', () => {
       return !sure.take(at + 1, source, 0, source.length);
     });
     expect(untaken).toEqual([]);
+    expect(sure.rows.finish()?.count).toBe(good.length);
   });
 });

@@ -121,18 +121,17 @@ describe('records that are surely good', () => {
     const content = [names.join(','), ...lines.flatMap((line, at) => [line, quoted[at] as string])].join('\r\n');
     const { sure, long } = await bothWays(content, { type: 'csv' }, wide);
     expect(sure.rows.length).toBeGreaterThan(lines.length);
-    // As it was written: this record did not pass through DuckDB.
-    expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
-    expect(long.rows.some(([, , amount]) => amount === '2.50')).toBe(false);
+    expect(sure.made.length).toBeGreaterThan(20);
+    expect(long.made).toEqual([]);
   });
 
-  test('of delimited text may be quoted, and are written as they stand', async () => {
+  test('of delimited text may be quoted', async () => {
     const quote = (value: string): string => `"${value.replaceAll('"', '""')}"`;
     const lines = records.map((record: Record<string, string>) =>
       names.map((name) => quote(record[name] ?? '')).join(','),
     );
     const { sure } = await bothWays([names.join(','), ...lines, ''].join('\n'), { type: 'csv' }, wide);
-    expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
+    expect(sure.made.length).toBeGreaterThan(sure.rows.length / 2);
     const texts = contractOf(
       {
         id: { type: 'integer' },
@@ -180,7 +179,7 @@ describe('records that are surely good', () => {
     const open = contractOf({ id: { type: 'integer' }, note: { type: 'string' }, amount: { type: 'number' } }, {});
     const { sure } = await bothWays(content, { type: 'csv' }, open);
     // The last one alone, and no one else, is another's.
-    expect(sure.rows.filter(([, , , amount]) => amount !== '2.50').map(([record]) => record)).toEqual(['40000']);
+    expect(sure.made).toEqual(Array.from({ length: 39_999 }, (_each, at) => at + 1));
   });
 
   test.each([
@@ -188,25 +187,29 @@ describe('records that are surely good', () => {
       'columns in another order, and columns that the contract leaves open',
       'note,x,id\nab,1,5\n"a,b",2,6\nabcdefgh,3,7\n,,8\n',
       { type: 'csv' },
+      [1, 2, 4],
     ],
     [
       'other delimiters, with commas and quotes that are text',
       'id;note\n1;a,b\n2;"a;b"\n3;ab\n4;abcdefg\n',
       { type: 'csv', delimiter: ';' },
+      [1, 2, 3],
     ],
-    ['no quotes at all', 'id\tnote\n1\ta"b\n2\ta,b\n3\t"ab"\n', { type: 'tsv', quote: null }],
-    ['no quotes between commas', 'id,note\n1,a"b\n2,"ab"\n3,a"b"\n4,ab\n', { type: 'csv', quote: null }],
-    ['another quote', 'id,note\n1,a"b\n2,\'a,b\'\n3,"ab"\n4,ab\n', { type: 'csv', quote: "'" }],
-    ['escaped quotes', 'id,note\n1,"a\\"b"\n2,ab\n', { type: 'csv', escape: '\\' }],
-    ['fields too many and too few', 'id,note\n1,ab\n2\n3,ab,c\n4,ab\n', { type: 'csv' }],
+    ['no quotes at all', 'id\tnote\n1\ta"b\n2\ta,b\n3\t"ab"\n', { type: 'tsv', quote: null }, [1, 2, 3]],
+    ['no quotes between commas', 'id,note\n1,a"b\n2,"ab"\n3,a"b"\n4,ab\n', { type: 'csv', quote: null }, [1, 2, 3, 4]],
+    ['another quote', 'id,note\n1,a"b\n2,\'a,b\'\n3,"ab"\n4,ab\n', { type: 'csv', quote: "'" }, [1, 2, 3, 4]],
+    ['escaped quotes', 'id,note\n1,"a\\"b"\n2,ab\n', { type: 'csv', escape: '\\' }, []],
+    ['fields too many and too few', 'id,note\n1,ab\n2\n3,ab,c\n4,ab\n', { type: 'csv' }, [1, 4]],
     [
       'bytes that are no UTF-8, and NUL',
       Buffer.from(`id,note\n${'0,text\n'.repeat(1_500)}1,\xff\xff\n2,\xc3\xa9\xc3\xa9\n3,a\0b\n4,ab`, 'latin1'),
       { type: 'csv' },
+      null,
     ],
-  ] as const)('of delimited text with %s are the same as by SQL', async (_case, content, format) => {
+  ] as const)('of delimited text with %s are the same as by SQL', async (_case, content, format, made) => {
     const open = contractOf({ id: { type: 'integer' }, note: { type: 'string', minLength: 2, maxLength: 6 } }, {});
-    await bothWays(content, format, open);
+    const { sure } = await bothWays(content, format, open);
+    if (made !== null) expect(sure.made).toEqual(made);
   });
 
   test('are none where a field may have no text at all, and the fields around it are judged as ever', async () => {
@@ -277,8 +280,8 @@ describe('records that are surely good', () => {
       Buffer.from(`${flat},"note":"\xff\xff"}\n${flat},"note":"\xc3\xa9\xc3\xa9"}\n`, 'latin1'),
     ]);
     const { sure, long } = await bothWays(content, { type: 'ndjson' }, wide);
-    expect(sure.rows.some(([, , amount]) => amount === '2.50')).toBe(true);
-    expect(long.rows.some(([, , amount]) => amount === '2.50')).toBe(false);
+    expect(sure.made.length).toBeGreaterThan(20);
+    expect(long.made).toEqual([]);
   });
 
   test('of JSON may be written alike, and then in another way', async () => {
@@ -323,10 +326,9 @@ describe('records that are surely good', () => {
       ),
     );
     const { sure } = await bothWays(lines.join('\n'), { type: 'ndjson' }, open);
-    const asWritten = sure.rows.filter(([, , , , amount]) => amount === '2.50').map(([record]) => Number(record));
-    expect(asWritten.some((record) => record > 200 && record <= 400)).toBe(true);
+    expect(sure.made.some((record) => record > 200 && record <= 400)).toBe(true);
     // An escaped quote, with the members in the contract's order and in another one.
-    expect(asWritten).toEqual(expect.arrayContaining([24, 404]));
+    expect(sure.made).toEqual(expect.arrayContaining([24, 404]));
   });
 
   test('are none where a rule of the whole record, or an unknown one, might refuse them', async () => {

@@ -9,7 +9,8 @@ import { ExpressionRules } from '../../../src/etl/transform/expression.ts';
 import { functionsOf } from '../../../src/etl/transform/own-functions.ts';
 import { kAnonymityStep } from '../../../src/etl/transform/whole-steps.ts';
 import { runApart } from '../../../src/etl/transform/run-apart.ts';
-import { definitionOf, type EtlBench, etlBench, parseCsv } from '../../support/etl.ts';
+import { definitionOf, type EtlBench, etlBench } from '../../support/etl.ts';
+import { parseCsv } from '../../support/csv.ts';
 
 type Transforms = NonNullable<PipelineDefinition['transforms']>;
 
