@@ -13,7 +13,10 @@ export type * from './staged-types.ts';
  * a table of `flux`. The worker commits what it is handed.
  */
 export interface EtlEngine {
-  /** A partition has been claimed whose source will be read: what takes time to start may start now. */
+  /**
+   * A source is about to be read, or likely to be: what takes time to start may start now. To be said again while that stays so; what was
+   * started goes half a minute after it was said last.
+   */
   expectWork?(): void;
 
   /**

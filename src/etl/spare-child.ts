@@ -1,11 +1,12 @@
 import { EtlChild } from './child-process.ts';
 
-/** As long as a source may take to be pinned before its child is wanted. */
+/** As long as a source may take to be pinned before its child is wanted, and several of a worker's looks for work. */
 const spareMs = 30_000;
 
 /**
  * A child that has loaded what it needs, and knows nothing yet. It is begun when a partition is claimed, so that it starts while the
- * worker reads what the partition is about and copies its source.
+ * worker reads what the partition is about and copies its source, or before, where a worker expects more runs. It goes when nobody has asked for
+ * one for half a minute.
  */
 export class SpareChild {
   readonly #codeFolder: string | undefined;
@@ -16,7 +17,10 @@ export class SpareChild {
   }
 
   begin(): void {
-    if (this.#spare !== null) return;
+    if (this.#spare !== null) {
+      this.#spare.timer.refresh();
+      return;
+    }
     const child = new EtlChild(new AbortController().signal, this.#codeFolder);
     child.detach();
     const timer = setTimeout(() => {

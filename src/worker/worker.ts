@@ -42,6 +42,8 @@ export const defaultTimes: WorkerTimes = {
   drainMs: 6_000,
 };
 const takingsMax = 5;
+/** Runs come in bursts: for so long after one, the next finds its child started, at the price of that child's memory. */
+const burstMs = 5 * 60_000;
 
 export interface StartWorkerConfig extends Pick<WorkerConfig, 'databaseUrl' | 'contextKey' | 'workFolder'> {
   /** Names this worker in leases and events; made of host and process when absent. */
@@ -94,13 +96,16 @@ export function startWorker(
   const watch = startWatch(working);
 
   const done = (async () => {
+    let workedAt = -Infinity;
     while (!draining.signal.aborted) {
       const claim = await look(working);
       if (claim) {
         await work({ ...working, watch }, claim, draining.signal);
+        workedAt = performance.now();
         continue;
       }
       await session.end();
+      if (performance.now() - workedAt < burstMs) deps.engine.expectWork?.();
       await bell.wait(working.config.times.pollMs, draining.signal);
     }
     await session.end();

@@ -111,6 +111,17 @@ describe('startWorker', () => {
     await database.admin().query(sql`update flux.run_partitions set status = 'CANCELLED' where run_id = ${runId}`);
   });
 
+  it('expects more work while it has none, once it has had some', async () => {
+    await bench.addPipeline({ agency: 'noaa', name: 'burst', dataset: 'burst' });
+    let expected = 0;
+    const engine = fakeEngine({ values: [1], partitions: 1, batchRecords: 1 });
+    await bench.start({ ...engine, expectWork: () => (expected += 1) }, { times: { pollMs: 5 } });
+    const runId = await bench.queueRun('noaa', 'burst');
+    await until(async () => (await status(runId)) === 'COMPLETED');
+    const soFar = expected;
+    await until(async () => (await status(runId)) === 'COMPLETED' && expected > soFar + 2);
+  });
+
   it('is woken by a hint long before its poll', async () => {
     await bench.addPipeline({ agency: 'noaa', name: 'hinted', dataset: 'hinted' });
     await bench.start(fakeEngine({ values: [1], partitions: 1, batchRecords: 1 }), {

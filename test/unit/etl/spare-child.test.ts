@@ -43,6 +43,31 @@ test('a child that was begun ends with the work that took it', async () => {
   await vi.waitFor(() => expect(childrenOf()).toEqual([]), { timeout: 30_000 });
 });
 
+test('a child that was begun waits as long as work is expected, and half a minute more', () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const spare = new SpareChild(undefined);
+    spare.begin();
+    const begun = Number(childrenOf()[0]);
+    for (let times = 0; times < 5; times += 1) {
+      vi.advanceTimersByTime(20_000);
+      spare.begin();
+    }
+    vi.advanceTimersByTime(29_000);
+    const taken = spare.take(new AbortController().signal);
+    expect(taken.pid).toBe(begun);
+    void taken.stop();
+    spare.begin();
+    const [forgotten] = childrenOf().filter((pid) => Number(pid) !== begun);
+    vi.advanceTimersByTime(31_000);
+    const other = spare.take(new AbortController().signal);
+    expect(other.pid).not.toBe(Number(forgotten));
+    void other.stop();
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('a child that died while it waited is not missed', async () => {
   bench.engine.expectWork?.();
   process.kill(Number(childrenOf()[0]), 'SIGKILL');
