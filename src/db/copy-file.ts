@@ -30,8 +30,9 @@ export async function copyFile(
   signal: AbortSignal,
 ): Promise<number> {
   signal.throwIfAborted();
-  const file = await open(path, 'r');
-  const copy = new CopyFile(text, file);
+  // The server makes ready meanwhile.
+  const opening = open(path, 'r');
+  const copy = new CopyFile(text, opening);
   const onAbort = (): void => copy.fail(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
@@ -40,7 +41,10 @@ export async function copyFile(
   } finally {
     signal.removeEventListener('abort', onAbort);
     await copy.idle;
-    await file.close();
+    await opening.then(
+      (file) => file.close(),
+      () => undefined,
+    );
   }
 }
 
@@ -48,7 +52,7 @@ export async function copyFile(
 class CopyFile implements pg.Submittable {
   /** Public, as a query's text is, for whoever watches the driver. */
   readonly text: string;
-  readonly #file: FileHandle;
+  readonly #opening: Promise<FileHandle>;
   readonly #buffers = [0, 1].map(() => Buffer.allocUnsafeSlow(headBytes + chunkBytes)) as [Buffer, Buffer];
   readonly #settled = Promise.withResolvers<number>();
   #wire: Wire | null = null;
@@ -58,9 +62,11 @@ class CopyFile implements pg.Submittable {
   #failure: Error | null = null;
   #over = false;
 
-  constructor(text: string, file: FileHandle) {
+  constructor(text: string, opening: Promise<FileHandle>) {
     this.text = text;
-    this.#file = file;
+    this.#opening = opening;
+    // Told when it is to be sent.
+    opening.catch(() => undefined);
   }
 
   get done(): Promise<number> {
@@ -105,10 +111,11 @@ class CopyFile implements pg.Submittable {
   }
 
   async #send({ stream }: Wire): Promise<void> {
+    const file = await this.#opening;
     let sent: Promise<void> = Promise.resolve();
     for (let turn = 0; ; turn = 1 - turn) {
       const buffer = this.#buffers[turn] as Buffer;
-      const { bytesRead } = await this.#file.read(buffer, headBytes, chunkBytes, null);
+      const { bytesRead } = await file.read(buffer, headBytes, chunkBytes, null);
       await sent;
       if (this.#over || this.#failure !== null) return;
       if (bytesRead === 0) break;

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 
+import { BinaryArray } from './binary-array.ts';
 import { storableText, toJsonb } from './json.ts';
 import type { Queryable } from './pool.ts';
 import type { Claim } from './queue.ts';
@@ -14,14 +15,14 @@ export interface NewRejectedRecord {
   sealed?: Buffer | null;
 }
 
-/** Rows of one statement: keeps its text well below a gigabyte, whatever a batch holds. */
+/** Rows of one statement: keeps it well below a gigabyte, whatever a batch holds. */
 const rowsPerStatement = 5_000;
 
 /** Rows between two turns of the event loop: a fraction of a millisecond. */
 const rowsPerTurn = 100;
 
-/** Columns of the rows of one statement, as PostgreSQL writes arrays. */
-type RejectedRows = Record<'recordNo' | 'byteOffset' | 'reasons' | 'raw' | 'sealed', string>;
+/** Columns of the rows of one statement. */
+type RejectedRows = Record<'recordNo' | 'byteOffset' | 'reasons' | 'raw' | 'sealed', Buffer>;
 
 /** Rejected records of which those of the first statement, mostly all, are written as they are sent. */
 export interface WrittenRejected {
@@ -38,23 +39,32 @@ export async function writeRejected(records: readonly NewRejectedRecord[]): Prom
 }
 
 async function writeRows(records: readonly NewRejectedRecord[]): Promise<RejectedRows> {
-  const rows: RejectedRows = { recordNo: '', byteOffset: '', reasons: '', raw: '', sealed: '' };
+  const rows = {
+    recordNo: new BinaryArray('bigint'),
+    byteOffset: new BinaryArray('bigint'),
+    reasons: new BinaryArray('text'),
+    raw: new BinaryArray('text'),
+    sealed: new BinaryArray('bytea'),
+  };
   for (const [at, { recordNo, byteOffset, reasons, raw, sealed }] of records.entries()) {
     if (at % rowsPerTurn === 0) await setImmediate();
-    const separator = at === 0 ? '{' : ',';
-    rows.recordNo += `${separator}${String(recordNo)}`;
-    rows.byteOffset += `${separator}${byteOffset === null ? 'NULL' : String(byteOffset)}`;
-    rows.reasons += `${separator}${element(toJsonb(reasons))}`;
-    rows.raw += `${separator}${raw === null ? 'NULL' : element(storableText(raw))}`;
-    rows.sealed += `${separator}${sealed ? element(`\\x${sealed.toString('hex')}`) : 'NULL'}`;
+    rows.recordNo.addBigint(recordNo);
+    if (byteOffset === null) rows.byteOffset.addNull();
+    else rows.byteOffset.addBigint(byteOffset);
+    rows.reasons.addText(toJsonb(reasons));
+    if (raw === null) rows.raw.addNull();
+    else rows.raw.addText(storableText(raw));
+    if (sealed) rows.sealed.addBytes(sealed);
+    else rows.sealed.addNull();
   }
-  for (const name of Object.keys(rows) as (keyof RejectedRows)[]) rows[name] += '}';
-  return rows;
-}
-
-/** PostgreSQL manual 8.15.6: in quotes, with a backslash before quotes and backslashes. */
-function element(text: string): string {
-  return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+  const { recordNo, byteOffset, reasons, raw, sealed } = rows;
+  return {
+    recordNo: recordNo.value(),
+    byteOffset: byteOffset.value(),
+    reasons: reasons.value(),
+    raw: raw.value(),
+    sealed: sealed.value(),
+  };
 }
 
 /** Keeps records that a contract refused. @throws 23505 a record number is there already */
