@@ -9,7 +9,7 @@ import { ident } from './duckdb/sql-text.ts';
 import type { RejectedRecord, StepDeclaration } from './engine-types.ts';
 import { CopyRows } from './sure/copy-rows.ts';
 import type { EvolvedField } from './evolved-contract.ts';
-import { goodCells, goodFilePath, goodFileTarget } from './good-file.ts';
+import { copyGood, goodCells, goodFilePath, goodFileTarget } from './good-file.ts';
 import type { ValidationSql } from './ingest/batch-sql.ts';
 import { judgingOf } from './judging.ts';
 import { DroppedCounts, RuleModes } from './ingest/rule-modes.ts';
@@ -393,9 +393,6 @@ export class BatchSession {
   async #writeGood(path: string): Promise<void> {
     // A join gives its records in any order.
     const ordered = writesParts(this.#job) || this.#chain.steps.some(({ kind }) => kind === 'join');
-    const order = ordered ? ' order by _flux_record' : '';
-    await this.#session.run(`
-      copy (select ${goodCells(this.#goodColumns)} from _flux_batch where _flux_state = 0${order})
-      to ${goodFileTarget(this.#job, path)}`);
+    await this.#session.run(copyGood(this.#job, { columns: this.#goodColumns, ordered, path }));
   }
 }

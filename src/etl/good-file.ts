@@ -23,6 +23,17 @@ export function goodCells(columns: readonly string[]): string {
   return ['_flux_record', ...columns.map((name) => ident(name))].join(', ');
 }
 
+/** The statement that writes the good records of `_flux_batch`. @param file.ordered they may stand there in another order than that of their numbers */
+export function copyGood(
+  job: ChildJob,
+  { columns, ordered, path }: { columns: readonly string[]; ordered: boolean; path: string },
+): string {
+  const order = ordered ? ' order by _flux_record' : '';
+  return `
+    copy (select ${goodCells(columns)} from _flux_batch where _flux_state = 0${order})
+    to ${goodFileTarget(job, path)}`;
+}
+
 /** Removes what a batch has left for COPY. */
 export async function removeFiles({
   goodFile,
