@@ -127,7 +127,7 @@ export class BatchSession {
     const modes = new RuleModes(job.definition.contract);
     const { since, validation } = await judgingOf(session, job, { reader, modes });
     const sample = validation.validated(reader.sample);
-    const rules = await ExpressionRules.load(session);
+    const rules = new ExpressionRules(session);
     const chain = await compileTransforms({ session, rules, references: job.references ?? [] }, transformsOf(job), {
       columns,
       sample,

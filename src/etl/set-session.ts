@@ -90,11 +90,10 @@ export class SetSession {
       functions: functionsOf(job),
     });
     const staged = inner.describe().staged ?? [];
-    const rules = await ExpressionRules.load(session);
     const nulls = staged.map(({ name, type }) => `null::${typeName(type)} as ${ident(name)}`).join(', ');
     const sample = `select * from (select 0::bigint as _flux_record, ${nulls}) where false`;
     const segments = await compileSegments(
-      { session, rules, references: job.references ?? [] },
+      { session, rules: new ExpressionRules(session), references: job.references ?? [] },
       transforms.slice(split),
       { columns: staged, sample },
     );

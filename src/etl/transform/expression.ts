@@ -32,15 +32,19 @@ const refusedFunctions = new Set([
 /** Knows which functions an expression may call. One of these lives as long as its session. */
 export class ExpressionRules {
   readonly #session: DuckDbSession;
-  readonly #functions: ReadonlySet<string>;
+  #functions: Promise<ReadonlySet<string>> | null = null;
 
-  private constructor(session: DuckDbSession, functions: ReadonlySet<string>) {
+  constructor(session: DuckDbSession) {
     this.#session = session;
-    this.#functions = functions;
   }
 
-  static async load(session: DuckDbSession): Promise<ExpressionRules> {
-    const rows = await session.rows(`
+  /** Asked for by the first expression: DuckDB takes 30 ms to list them, and most pipelines have none. */
+  #known(): Promise<ReadonlySet<string>> {
+    return (this.#functions ??= this.#load());
+  }
+
+  async #load(): Promise<ReadonlySet<string>> {
+    const rows = await this.#session.rows(`
       select distinct lower(function_name)
       from duckdb_functions()
       where internal
@@ -49,7 +53,7 @@ export class ExpressionRules {
     const names = rows
       .map(([name]) => String(name))
       .filter((name) => !refusedFunctions.has(name) && !name.startsWith('pg_') && !name.startsWith('_flux_'));
-    return new ExpressionRules(session, new Set(names));
+    return new Set(names);
   }
 
   /**
@@ -60,18 +64,18 @@ export class ExpressionRules {
    * @throws INVALID_INPUT naming what is not offered
    */
   async check(text: string, columns: readonly string[], where: string): Promise<string> {
-    return this.#check(text, columns, { where, functions: this.#functions });
+    return this.#check(text, columns, { where, functions: await this.#known() });
   }
 
   /** The same of an expression over the records of a group. */
   async checkAggregate(text: string, columns: readonly string[], where: string): Promise<string> {
-    const functions = new Set([...this.#functions, ...(await aggregateNames(this.#session))]);
+    const functions = new Set([...(await this.#known()), ...(await aggregateNames(this.#session))]);
     return this.#check(text, columns, { where, functions });
   }
 
   /** The same of a whole query over the table `records`. @returns whether it says the order of its result */
-  checkQuery(text: string, where: string): Promise<{ ordered: boolean; totals: boolean }> {
-    return checkQuery(this.#session, this.#functions, { text, where });
+  async checkQuery(text: string, where: string): Promise<{ ordered: boolean; totals: boolean }> {
+    return checkQuery(this.#session, await this.#known(), { text, where });
   }
 
   async #check(

@@ -112,7 +112,7 @@ describe('steps that need all records', () => {
     let rules: ExpressionRules;
     beforeAll(async () => {
       session = await DuckDbSession.open({ memoryMegabytes: 128, paths: [], folders: [], functions: functionsOf({}) });
-      rules = await ExpressionRules.load(session);
+      rules = new ExpressionRules(session);
     });
     afterAll(() => session.close());
 
