@@ -40,6 +40,7 @@ const socketsMax = 5_000;
 const socketsPerPrincipalMax = 20;
 const operationsPerSocketMax = 50;
 const drainMs = 1_000;
+const unavailable = '503 Service Unavailable';
 
 export interface WebSocketOptions<Context extends RequestContext> {
   path: string;
@@ -235,11 +236,13 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
     },
   });
 
+  let over = false;
   const onUpgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
     stream.on('error', () => stream.destroy());
-    const refusal = refusalOf(request, options.path, sockets.clients.size);
+    const refusal = over ? unavailable : refusalOf(request, options.path, sockets.clients.size);
     if (refusal) {
-      stream.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      // Node has let go of the connection: nobody else ends it, and a server that stops would wait for the client to.
+      stream.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => stream.destroy());
       return;
     }
     sockets.handleUpgrade(request, stream, head, (socket) => {
@@ -251,7 +254,7 @@ export function serveGraphqlOverWebSocket<Context extends RequestContext>(
 
   return {
     async stop() {
-      server.off('upgrade', onUpgrade);
+      over = true;
       for (const socket of sockets.clients) socket.close(1012, 'Service restart');
       const timer = setTimeout(() => {
         for (const socket of sockets.clients) socket.terminate();
@@ -283,7 +286,7 @@ function refusalOf(request: IncomingMessage, path: string, open: number): string
   if (pathname !== path) return '404 Not Found';
   const { origin, host } = request.headers;
   if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) return '403 Forbidden';
-  return open >= socketsMax ? '503 Service Unavailable' : null;
+  return open >= socketsMax ? unavailable : null;
 }
 
 function otherRights(): FluxError {

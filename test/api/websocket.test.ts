@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { connect as connectTcp, type Socket } from 'node:net';
 
 import { describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
@@ -276,6 +277,7 @@ describe('an operation over WebSocket', () => {
 
 describe('a server that stops', () => {
   const stopping = serveSchema(testSchema);
+  const other = serveSchema(testSchema);
 
   it('sends its sockets away with 1012 and takes no more', async () => {
     const wire = await connectWire(stopping.url, await stopping.token());
@@ -286,5 +288,34 @@ describe('a server that stops', () => {
     expect((await wire.closed).code).toBe(1012);
     await expect(openWire(url)).rejects.toThrow();
     await stopping.stop();
+  });
+
+  it('ends although somebody comes meanwhile over a connection that is open, and stays', async () => {
+    const port = Number(new URL(other.url).port);
+    const lines = (...of: string[]): string => [...of, `Host: 127.0.0.1:${String(port)}`, '', ''].join('\r\n');
+    const upgrade = lines(
+      `GET ${graphqlPath} HTTP/1.1`,
+      ...['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
+      ...['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Protocol: graphql-transport-ws'],
+    );
+    // Neither closes its side by itself.
+    const [slow, late] = [0, 1].map(() => connectTcp({ port, host: '127.0.0.1', allowHalfOpen: true })) as [
+      Socket,
+      Socket,
+    ];
+    try {
+      // Says nothing to the goodbye, so that the server waits for a second.
+      slow.write(upgrade);
+      expect(String(await once(slow, 'data'))).toMatch(/^HTTP\/1\.1 101/);
+      late.write(lines('GET /health/live HTTP/1.1'));
+      expect(String(await once(late, 'data'))).toMatch(/^HTTP\/1\.1 200/);
+      const stopped = other.stop();
+      late.write(upgrade);
+      expect(String(await once(late, 'data'))).toMatch(/^HTTP\/1\.1 503/);
+      await stopped;
+    } finally {
+      slow.destroy();
+      late.destroy();
+    }
   });
 });
