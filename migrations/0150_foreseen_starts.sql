@@ -45,7 +45,7 @@ declare
   agency text := flux.current_agency();
   current flux.pipelines;
 begin
-  if abs(extract(epoch from clock_timestamp()) * 1000 - p_clock_ms) > 1000 then
+  if abs(extract(epoch from clock_timestamp()) * 1000 - p_clock_ms) > 100 then
     raise exception 'the clock that new ids are of is not the database''s' using errcode = 'FX011';
   end if;
   -- One after the other, because the plan for one is kept; for a list of unknown length it would be made anew each time.
@@ -62,7 +62,7 @@ begin
   end loop;
 end
 $$;
-comment on function flux.require_pipelines(text[], int[], bytea[], bigint) is 'FX011 unless the session''s agency is enabled, the named versions are its current and enabled ones, and the clock is within a second of the database''s.';
+comment on function flux.require_pipelines(text[], int[], bytea[], bigint) is 'FX011 unless the session''s agency is enabled, the named versions are its current and enabled ones, and the clock is within a tenth of a second of the database''s.';
 
 create function flux.require_new_keys(p_lock_space int, p_operation text, p_keys text[]) returns void
 language plpgsql
@@ -74,18 +74,18 @@ declare
 begin
   foreach each in array p_keys loop
     if not pg_try_advisory_xact_lock(p_lock_space, hashtext(agency || '/' || p_operation || '/' || each)) then
-      raise exception 'a key is in the hands of another request' using errcode = 'FX011';
+      raise exception 'a key is in the hands of another request' using errcode = 'FX012';
     end if;
   end loop;
   -- A statement of its own, which sees what was committed before the locks were given.
   perform from flux.idempotency_keys k
   where k.agency_id = agency and k.operation = p_operation and k.key = any (p_keys) and k.expires_at > clock_timestamp();
   if found then
-    raise exception 'a key has a first result' using errcode = 'FX011';
+    raise exception 'a key has a first result' using errcode = 'FX012';
   end if;
 end
 $$;
-comment on function flux.require_new_keys(int, text, text[]) is 'Locks idempotency keys until the transaction ends; FX011 when one is locked by another or has a first result.';
+comment on function flux.require_new_keys(int, text, text[]) is 'Locks idempotency keys until the transaction ends; FX012 when one is locked by another or has a first result.';
 
 grant execute on function flux.queue_runs(jsonb), flux.require_pipelines(text[], int[], bytea[], bigint),
   flux.require_new_keys(int, text, text[]) to flux_api;

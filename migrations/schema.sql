@@ -2626,18 +2626,18 @@ declare
 begin
   foreach each in array p_keys loop
     if not pg_try_advisory_xact_lock(p_lock_space, hashtext(agency || '/' || p_operation || '/' || each)) then
-      raise exception 'a key is in the hands of another request' using errcode = 'FX011';
+      raise exception 'a key is in the hands of another request' using errcode = 'FX012';
     end if;
   end loop;
   -- A statement of its own, which sees what was committed before the locks were given.
   perform from flux.idempotency_keys k
   where k.agency_id = agency and k.operation = p_operation and k.key = any (p_keys) and k.expires_at > clock_timestamp();
   if found then
-    raise exception 'a key has a first result' using errcode = 'FX011';
+    raise exception 'a key has a first result' using errcode = 'FX012';
   end if;
 end
 $function$; -- owner flux_owner
-comment on function flux.require_new_keys(p_lock_space integer, p_operation text, p_keys text[]) is 'Locks idempotency keys until the transaction ends; FX011 when one is locked by another or has a first result.';
+comment on function flux.require_new_keys(p_lock_space integer, p_operation text, p_keys text[]) is 'Locks idempotency keys until the transaction ends; FX012 when one is locked by another or has a first result.';
 
 CREATE OR REPLACE FUNCTION flux.require_partitions()
  RETURNS trigger
@@ -2670,7 +2670,7 @@ declare
   agency text := flux.current_agency();
   current flux.pipelines;
 begin
-  if abs(extract(epoch from clock_timestamp()) * 1000 - p_clock_ms) > 1000 then
+  if abs(extract(epoch from clock_timestamp()) * 1000 - p_clock_ms) > 100 then
     raise exception 'the clock that new ids are of is not the database''s' using errcode = 'FX011';
   end if;
   -- One after the other, because the plan for one is kept; for a list of unknown length it would be made anew each time.
@@ -2687,7 +2687,7 @@ begin
   end loop;
 end
 $function$; -- owner flux_owner
-comment on function flux.require_pipelines(p_names text[], p_versions integer[], p_sha256s bytea[], p_clock_ms bigint) is 'FX011 unless the session''s agency is enabled, the named versions are its current and enabled ones, and the clock is within a second of the database''s.';
+comment on function flux.require_pipelines(p_names text[], p_versions integer[], p_sha256s bytea[], p_clock_ms bigint) is 'FX011 unless the session''s agency is enabled, the named versions are its current and enabled ones, and the clock is within a tenth of a second of the database''s.';
 
 CREATE OR REPLACE FUNCTION flux.rescue_partitions()
  RETURNS integer

@@ -70,7 +70,7 @@ export async function findFirstResults(
   return new Set(rows.map(({ key }) => key));
 }
 
-/** Locks each key as `tryLockNames` does; fails (FX011) when one is in other hands, or has a first result. */
+/** Locks each key as `tryLockNames` does; fails (FX012) when one is in other hands, or has a first result. */
 export function newKeysGuard(operation: string, keys: readonly string[]): Sql {
   return sql`select flux.require_new_keys(${lockSpaces.idempotency}, ${operation}, ${[...keys]}::text[])`;
 }

@@ -10,7 +10,7 @@ import {
   type Statements,
   together,
 } from '../db/transaction.ts';
-import { toFluxError } from '../errors.ts';
+import { isFluxError, toFluxError } from '../errors.ts';
 import type { Caller, DomainDeps } from './caller.ts';
 import {
   type Ask,
@@ -188,6 +188,8 @@ async function changeAtOnce(
   try {
     ending = await inTenantAtOnce(deps.pool, first.caller.sealed(), () => planAtOnce(group, gathering, foresee()));
   } catch (cause) {
+    // Whoever is asked again does not answer either.
+    if (isFluxError(cause, 'UNAVAILABLE')) return { left: group };
     if ((cause as { code?: unknown } | null)?.code === notAsForeseen) {
       line.surprises = Math.min(line.surprises + 1, surprisesMax);
       line.unforeseen = 2 ** line.surprises - 1;

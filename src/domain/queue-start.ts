@@ -1,4 +1,5 @@
 import type { RunPayload } from '../contracts/documents.ts';
+import { joinedDatasets } from '../contracts/joins.ts';
 import { timeOrderedUuid } from '../crypto/random.ts';
 import { currentPipelinesGuard, findCurrentPipelines, type Pipeline } from '../db/pipelines.ts';
 import type { Connection, Pool, Queryable } from '../db/pool.ts';
@@ -69,7 +70,11 @@ export async function readForStarts(
   const known = knownPipelines.get(pool) ?? new Map<string, Pipeline>();
   knownPipelines.set(pool, known);
   if (known.size >= knownMax) known.clear();
-  for (const pipeline of pipelines) known.set(knownName(first.caller, pipeline.name), pipeline);
+  for (const pipeline of pipelines) {
+    // What it joins has to be asked for each time.
+    const { transforms } = JSON.parse(pipeline.definition) as { transforms?: Parameters<typeof joinedDatasets>[0] };
+    if (joinedDatasets(transforms).length === 0) known.set(knownName(first.caller, pipeline.name), pipeline);
+  }
   return { pipelines, ids };
 }
 

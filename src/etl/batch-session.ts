@@ -189,6 +189,8 @@ export class BatchSession {
   }
 
   async start(range: Range, cursor: string | null): Promise<void> {
+    // A read that failed half-way has left rows behind, which are of no batch.
+    this.#rows.close();
     if (this.#maySure && !this.#sampling) {
       const types = this.#shape.columns.map(({ type }) => type);
       this.#reader.beSure?.(types, this.#rows);

@@ -86,6 +86,10 @@ export class EtlChild {
     return true;
   }
 
+  get hasEnded(): boolean {
+    return this.#ended !== null;
+  }
+
   /** Resident pages are the operator's concern; tests and metrics ask by this number. */
   get pid(): number | undefined {
     return this.#process.pid;

@@ -17,10 +17,11 @@ export class SpareChild {
   }
 
   begin(): void {
-    if (this.#spare !== null) {
+    if (this.#spare?.child.hasEnded === false) {
       this.#spare.timer.refresh();
       return;
     }
+    if (this.#spare !== null) clearTimeout(this.#spare.timer);
     const child = new EtlChild(new AbortController().signal, this.#codeFolder);
     child.detach();
     const timer = setTimeout(() => {

@@ -87,6 +87,8 @@ export class SureJson {
       const { kind, required, nullAllowed } = field;
       const value = sureValue(field);
       if (name === undefined || inner.length > 0 || value === null || value.type !== types[at]) return null;
+      // Names are compared as they are written, and the source may write such a one, or one that only looks so, with escapes.
+      if (JSON.stringify(name) !== `"${name}"`) return null;
       members.push({ name: Buffer.from(name, 'utf8'), required, nullAllowed, kind, value });
     }
     return new SureJson(rows, members);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { patternAutomaton } from '../../../src/etl/sure/pattern-automaton.ts';
 import { contractOf, definitionOf } from '../../support/etl.ts';
-import { runSession, type SessionResult } from './session.ts';
+import { runSession, type SessionResult, withSession } from './session.ts';
 
 type Format = Parameters<typeof definitionOf>[1];
 
@@ -329,6 +329,30 @@ describe('records that are surely good', () => {
     expect(sure.made.some((record) => record > 200 && record <= 400)).toBe(true);
     // An escaped quote, with the members in the contract's order and in another one.
     expect(sure.made).toEqual(expect.arrayContaining([24, 404]));
+  });
+
+  test.each([
+    ['a\\b', ['{"a\\b":1,"k":2}', '{"a\\\\b":1,"k":3}']],
+    ['a\\u0041', ['{"a\\u0041":1,"k":2}', '{"a\\\\u0041":1,"k":3}']],
+    ['a"b', ['{"a"b":1,"k":2}', '{"a\\"b":1,"k":3}']],
+    ['a\u0001b', ['{"a\u0001b":1,"k":2}', '{"a\\u0001b":1,"k":3}']],
+  ])('of JSON have the names that they are written to have: %j', async (name, lines) => {
+    const named = contractOf({ [name]: { type: 'integer' }, k: { type: 'integer' } }, { additionalProperties: false });
+    const { sure } = await bothWays(lines.join('\n'), { type: 'ndjson' }, named);
+    expect(sure.rows.map(([record]) => record)).toEqual(['2']);
+  });
+
+  test('of a read that failed half-way are of no batch', async () => {
+    const content = 'id\n1\n2\n3\n"4\n';
+    const contract = contractOf({ id: { type: 'string' } }, {});
+    await withSession(content, definitionOf('a', { type: 'csv' }), contract, async (session) => {
+      const range = { from: {}, record: 0, records: 4 };
+      await session.start(range, null);
+      await expect(session.next()).rejects.toMatchObject({ code: 'SOURCE_INVALID' });
+      await session.start({ ...range, records: 2 }, null);
+      const { goodCount, binaryFile } = await session.next();
+      expect([goodCount, binaryFile?.count]).toEqual([2, 2]);
+    });
   });
 
   test('are none where a rule of the whole record, or an unknown one, might refuse them', async () => {
