@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import type { RecordCheck } from '../contracts/contract.ts';
-import { FluxError } from '../errors.ts';
 import { requireAgreement } from './agreeing-counts.ts';
 import { checkRecords } from './check-records.ts';
 import { DirectWrite, type RefusedRow } from './direct-write.ts';
@@ -28,7 +27,7 @@ import type { DryRunSample } from './staged-types.ts';
 import { countSteps, declaredSteps } from './step-counts.ts';
 import { cutRanges } from './ranges.ts';
 import { openJobReader, pathsOf, readContract } from './job-reader.ts';
-import { readCursor } from './read-cursor.ts';
+import { readCursor, recordsLeft } from './read-cursor.ts';
 import { refuseFailedCasts } from './failed-casts.ts';
 import { ExpressionRules } from './transform/expression.ts';
 import { functionsOf } from './transform/own-functions.ts';
@@ -200,14 +199,7 @@ export class BatchSession {
       this.#reader.choose(range.clusters ?? []);
       return this.#reader.start({ from, records: range.records });
     }
-    const passed = (from['record'] ?? from['row'] ?? 0) - range.record;
-    if (passed < 0 || passed > range.records) {
-      throw new FluxError(
-        'CHECKPOINT_INCOMPATIBLE',
-        `The cursor ${JSON.stringify(from)} lies outside its partition. Start a new run.`,
-      );
-    }
-    await this.#reader.start({ from, records: range.records - passed });
+    await this.#reader.start({ from, records: recordsLeft(from, range) });
   }
 
   /** Prepares the next batch. The file of the batch before stays until the parent removes it. */

@@ -22,3 +22,13 @@ export function readCursor(cursor: string, like: Position): Position {
   }
   return value as Position;
 }
+
+/** Records of a range from a position on. @throws CHECKPOINT_INCOMPATIBLE the position lies outside */
+export function recordsLeft(from: Position, { record, records }: { record: number; records: number }): number {
+  const passed = (from['record'] ?? from['row'] ?? 0) - record;
+  if (passed >= 0 && passed <= records) return records - passed;
+  throw new FluxError(
+    'CHECKPOINT_INCOMPATIBLE',
+    `The cursor ${JSON.stringify(from)} lies outside its partition. Start a new run.`,
+  );
+}
