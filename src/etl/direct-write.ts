@@ -1,3 +1,4 @@
+import { literal } from './duckdb/sql-text.ts';
 import type { DuckDbSession, ScalarFunction } from './duckdb/session.ts';
 
 /** A record that SQL refused: its number, each rule's verdict, each cell, and its text where the source has none of its own. */
@@ -17,6 +18,8 @@ export interface Written {
 }
 
 const refuse = '_flux_refuse';
+/** JSON escapes it; what is no JSON comes last. */
+const separator = '\x1f';
 /** A limit that is never reached keeps the filter above the verdict; pushed below it, every expression would be computed twice. */
 const everything = '9223372036854775807';
 
@@ -31,15 +34,16 @@ export class DirectWrite {
   /** To be known to the session. */
   readonly function: ScalarFunction = {
     name: refuse,
-    parameters: 5,
-    call: ([state = '', record, broken = '', found = '', raw = '']) => {
+    parameters: 1,
+    call: ([told = '']) => {
+      const [state = '', record, broken = '', found = '', ...raw] = told.split(separator);
       this.#states.set(Number(state), (this.#states.get(Number(state)) ?? 0) + 1);
       if (state === '1') {
         this.#refused.push([
           Number(record),
           JSON.parse(broken) as boolean[],
           JSON.parse(found) as (string | null)[],
-          raw === '' ? null : raw,
+          raw.join(separator) || null,
         ]);
       }
       return '';
@@ -53,18 +57,14 @@ export class DirectWrite {
   async write(session: DuckDbSession, records: string, to: { columns: string; target: string }): Promise<Written> {
     this.#states = new Map();
     this.#refused = [];
-    const told = [
-      '_flux_state::varchar',
-      '_flux_record::varchar',
-      `coalesce(_flux_broken::varchar, '[]')`,
-      `coalesce(to_json(_flux_found)::varchar, '[]')`,
-      `coalesce(_flux_raw, '')`,
-    ];
+    // In one text: each that a function is given costs it a call of its own.
+    const told = `concat_ws(${literal(separator)}, _flux_state, _flux_record, coalesce(_flux_broken::varchar, '[]'),
+      coalesce(to_json(_flux_found)::varchar, '[]'), coalesce(_flux_raw, ''))`;
     const [row] = await session.rows(`
       copy (
         select ${to.columns}
         from (${records} limit ${everything})
-        where case when _flux_state = 0 then true else ${refuse}(${told.join(', ')}) is null end
+        where case when _flux_state = 0 then true else ${refuse}(${told}) is null end
       ) to ${to.target}`);
     const written = Number(row?.[0] ?? 0);
     if (written > 0) this.#states.set(0, written);

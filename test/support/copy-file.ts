@@ -75,12 +75,15 @@ export function binaryRows(bytes: Buffer, types: readonly OutputColumn['type'][]
   return rows;
 }
 
+/** A zero keeps its sign. */
+const numberText = (value: number): string => (Object.is(value, -0) ? '-0' : String(value));
+
 function cellOf(type: OutputColumn['type'], bytes: Buffer): string {
   if (type === 'text') return bytes.toString('utf8');
   const width = { bigint: 8, 'double precision': 8, boolean: 1, date: 4, timestamp: 8, timestamptz: 8 }[type as string];
   if (bytes.length !== width) throw new Error(`${String(bytes.length)} bytes of a ${type}`);
   if (type === 'bigint') return String(bytes.readBigInt64BE());
-  if (type === 'double precision') return String(bytes.readDoubleBE());
+  if (type === 'double precision') return numberText(bytes.readDoubleBE());
   if (type === 'boolean') return bytes[0] === 1 ? 'true' : 'false';
   const microseconds = type === 'date' ? BigInt(bytes.readInt32BE()) * 86_400_000_000n : bytes.readBigInt64BE();
   const rest = ((microseconds % second) + second) % second;

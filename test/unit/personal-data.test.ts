@@ -5,7 +5,7 @@ import { FluxError } from '../../src/errors.ts';
 import { rejectedMask } from '../../src/etl/ingest/mask-rejected.ts';
 import type { PipelineDefinition } from '../../src/etl/engine-types.ts';
 import { findInDocument, findPersonalData, maskText, maskValue } from '../../src/personal-data/mask.ts';
-import { kindOfField } from '../../src/personal-data/patterns.ts';
+import { kindOfField, patterns } from '../../src/personal-data/patterns.ts';
 import { pipelineDocument } from '../support/api.ts';
 
 describe('maskText', () => {
@@ -84,6 +84,47 @@ describe('maskText', () => {
       maskText(unit.repeat(100_000));
       expect(performance.now() - startedAt, unit).toBeLessThan(3_000);
     }
+  });
+});
+
+describe('a quick look at a text', () => {
+  const dash = '[-\u2010\u2011\u2013 ]';
+  const written = [
+    `\\d{3}${dash}\\d{2}${dash}\\d{4}`,
+    '\\d{2}-\\d{7}',
+    `[2-6]\\d{3}(${dash}?\\d{4}){3}`,
+    `3[47]\\d{2}${dash}?\\d{6}${dash}?\\d{5}`,
+    '\\+\\d{1,3}([ .-]?\\(?\\d{2,4}\\)?){2,5}',
+    '(1[-. ])?(\\([2-9]\\d{2}\\) ?|[2-9]\\d{2}[-. ])[2-9]\\d{2}[-. ]\\d{4}',
+    '[0-9()+. -]{5,30}',
+  ];
+  const piece = fc.oneof(
+    ...written.map((source) => fc.stringMatching(new RegExp(`^${source}$`))),
+    fc.constantFrom(' ', ', ', '-', '1', 'a', '"', '\n', ' dob 2001-02-03 ', ' ssn ', ' npi:'),
+  );
+
+  it('finds something wherever a pattern does', () => {
+    let found = 0;
+    fc.assert(
+      fc.property(fc.array(piece, { minLength: 1, maxLength: 4 }), (pieces) => {
+        const text = pieces.join('');
+        // A group of four digits has been asked for as long as there are masks.
+        fc.pre(/\d{4}/.test(text));
+        for (const { worth, all, formOf } of patterns.slice(-1)) {
+          const isFound = [...text.matchAll(all)].some(({ groups = {} }) => formOf(groups) !== null);
+          if (isFound) expect(worth.test(text), text).toBe(true);
+          found += Number(isFound);
+        }
+      }),
+      { numRuns: 3_000 },
+    );
+    expect(found).toBeGreaterThan(1_000);
+  });
+
+  it('passes over sums, days and numbers of rows', () => {
+    const digits = patterns.at(-1);
+    for (const text of ['12345.67', '2019-01-01', 'permit no 99999', '"amount":"12345.67","quantity":"1234"'])
+      expect(digits?.worth.test(text), text).toBe(false);
   });
 });
 

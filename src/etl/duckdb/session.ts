@@ -1,5 +1,14 @@
-import { type DuckDBConnection, DuckDBInstance, DuckDBScalarFunction, VARCHAR } from '@duckdb/node-api';
+import {
+  type DuckDBConnection,
+  DuckDBDataChunk,
+  DuckDBInstance,
+  DuckDBScalarFunction,
+  type DuckDBType,
+  type DuckDBValue,
+  VARCHAR,
+} from '@duckdb/node-api';
 import { literal } from './sql-text.ts';
+import { vectorRowCountMax } from './text-vector.ts';
 
 /**
  * A DuckDB that holds nothing and reaches nothing but what its step needs. The order matters: limits first, then the paths,
@@ -61,6 +70,33 @@ export class DuckDbSession {
   async rows(sql: string): Promise<unknown[][]> {
     const reader = await this.#connection.runAndReadAll(sql);
     return reader.getRowsJS();
+  }
+
+  /** Rows as DuckDB keeps them, some thousand at a time. They are read as they are asked for; the session's next query ends that. */
+  async *chunks(sql: string): AsyncGenerator<DuckDBDataChunk> {
+    const result = await this.#connection.stream(sql);
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) return;
+      yield chunk;
+    }
+  }
+
+  /** Puts rows into a temporary table. @param values of each of its columns, one for each row */
+  async append(
+    table: string,
+    types: readonly DuckDBType[],
+    values: readonly (readonly DuckDBValue[])[],
+  ): Promise<void> {
+    const appender = await this.#connection.createAppender(table, null, 'temp');
+    const rowCount = values[0]?.length ?? 0;
+    for (let from = 0; from < rowCount; from += vectorRowCountMax) {
+      const to = Math.min(from + vectorRowCountMax, rowCount);
+      const chunk = DuckDBDataChunk.create(types, to - from);
+      for (const [at, column] of values.entries()) chunk.setColumnValues(at, column.slice(from, to));
+      appender.appendDataChunk(chunk);
+    }
+    appender.closeSync();
   }
 
   /** Names and DuckDB types of the columns that a query would give. */

@@ -79,8 +79,9 @@ function rawMask(
   return (raw) => {
     const value = depthOf(Buffer.from(raw)) > jsonDepthMax ? undefined : parsed(raw);
     // Masked as a text too: numbers in JSON are left by value, and a text may be cut where a value is not.
-    if (value !== undefined) return maskText(JSON.stringify(maskDeclared(maskValue(value), personal)));
-    return somePersonal ? withheld : maskText(raw);
+    if (value === undefined) return somePersonal ? withheld : maskText(raw);
+    const shown = maskValue(value);
+    return maskText(JSON.stringify(somePersonal ? maskDeclared(shown, personal) : shown));
   };
 }
 

@@ -1,12 +1,19 @@
 import { FluxError } from '../../errors.ts';
 import type { DuckDbSession } from '../duckdb/session.ts';
 import { ident, literal } from '../duckdb/sql-text.ts';
+import type { OutputType } from '../engine-types.ts';
 import type { EvolvedField } from '../evolved-contract.ts';
+import type { CopyRows } from '../sure/copy-rows.ts';
+import { SureVectors } from '../sure/sure-vectors.ts';
 import { parquetColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { cell } from './lexical.ts';
+import { LeftRows } from './left-rows.ts';
 import type { Chunk, RangeRequest, SourceReader, Stretch, Survey } from './reader.ts';
 import { SurveyMarks } from './survey-marks.ts';
+
+/** Where a larger share of a batch's records needs SQL, it takes them all. */
+const leftShareMax = 0.1;
 
 /** Reads Parquet by row ranges: DuckDB prunes row groups, so that a range costs what it holds. */
 export class ParquetReader implements SourceReader {
@@ -16,7 +23,8 @@ export class ParquetReader implements SourceReader {
   readonly #session: DuckDbSession;
   readonly #path: string;
   readonly #source: string;
-  readonly #cells: string;
+  readonly #file: readonly { name: string; type: string }[];
+  #sure: SureVectors | null = null;
   readonly #byteCount: number;
   readonly #rowCount: number;
   #row = 0;
@@ -26,14 +34,14 @@ export class ParquetReader implements SourceReader {
     session: DuckDbSession;
     path: string;
     columns: RecordColumns;
-    names: readonly string[];
+    file: readonly { name: string; type: string }[];
     byteCount: number;
     rowCount: number;
   }) {
     this.#session = made.session;
     this.#path = literal(made.path);
     this.#source = `read_parquet(${this.#path}, file_row_number = true)`;
-    this.#cells = made.names.map((name, at) => `${ident(name)} as ${cell(at)}`).join(', ');
+    this.#file = made.file;
     this.#byteCount = made.byteCount;
     this.#rowCount = made.rowCount;
     this.columns = made.columns;
@@ -55,8 +63,11 @@ export class ParquetReader implements SourceReader {
         file.map(({ name }) => name),
       );
     const columns = parquetColumns(model, file);
-    const names = file.map(({ name }) => name);
-    return new ParquetReader({ session, path, columns, names, byteCount, rowCount: Number(counted?.[0] ?? 0) });
+    return new ParquetReader({ session, path, columns, file, byteCount, rowCount: Number(counted?.[0] ?? 0) });
+  }
+
+  beSure(types: readonly OutputType[], rows: CopyRows): void {
+    this.#sure = SureVectors.of(this.columns, this.#file, { types, rows });
   }
 
   discover(known: readonly string[]): Promise<EvolvedField[]> {
@@ -83,13 +94,15 @@ export class ParquetReader implements SourceReader {
     return Promise.resolve();
   }
 
-  next(records: number): Promise<Chunk> {
+  async next(records: number): Promise<Chunk> {
     const from = this.#row;
     const to = Math.min(from + records, this.#endRow);
     this.#row = to;
-    return Promise.resolve({
-      relation: `${this.#select()} where file_row_number >= ${from} and file_row_number < ${to}`,
-      rowCount: to - from,
+    const left = await this.#takeSure(from, to);
+    return {
+      relation: left ? await left.relation() : `${this.#select()} where ${rowsBetween(from, to)}`,
+      rowCount: left?.count ?? to - from,
+      sure: left && (this.#sure?.rows.finish() ?? null),
       recordsRead: to - from,
       bytesRead: this.#bytesBefore(to) - this.#bytesBefore(from),
       firstRecord: to === from ? null : from + 1,
@@ -99,7 +112,35 @@ export class ParquetReader implements SourceReader {
       next: { row: to },
       last: to >= this.#endRow,
       rawOf: () => ({ raw: null, byteOffset: null }),
-    });
+    };
+  }
+
+  /** Writes the rows that are surely good. @returns the others; null: nothing is written */
+  async #takeSure(from: number, to: number): Promise<LeftRows | null> {
+    const sure = this.#sure;
+    if (sure === null) return null;
+    const columns = sure.places.map((at) => ({ name: cell(at), type: this.#file[at]?.type ?? '' }));
+    const left = new LeftRows(
+      this.#session,
+      [{ name: '_flux_record', type: 'bigint' }, ...columns],
+      (to - from) * leftShareMax,
+    );
+    try {
+      const names = ['file_row_number + 1', ...sure.places.map((at) => ident(this.#file[at]?.name ?? ''))];
+      const rows = `select ${names.join(', ')} from ${this.#source} where ${rowsBetween(from, to)}`;
+      let rowCount = 0;
+      for await (const chunk of this.#session.chunks(rows)) {
+        left.add(chunk, sure.take(chunk));
+        rowCount += chunk.rowCount;
+        if (left.isFull) break;
+      }
+      if (rowCount === to - from && !left.isFull) return left;
+    } catch {
+      // Whatever it is, SQL meets it too, and names it.
+    }
+    sure.rows.close();
+    this.#sure = null;
+    return null;
   }
 
   /** One scan for all of them: one each would read a large row group as often. */
@@ -123,7 +164,8 @@ export class ParquetReader implements SourceReader {
   }
 
   #select(): string {
-    return `select file_row_number + 1 as _flux_record, ${this.#cells} from ${this.#source}`;
+    const cells = this.#file.map(({ name }, at) => `${ident(name)} as ${cell(at)}`);
+    return `select file_row_number + 1 as _flux_record, ${cells.join(', ')} from ${this.#source}`;
   }
 
   /** Columns are stored apart, so that a row has no place in bytes: its share of the file stands for it. */
@@ -131,6 +173,8 @@ export class ParquetReader implements SourceReader {
     return this.#rowCount === 0 ? 0 : Math.round((this.#byteCount * row) / this.#rowCount);
   }
 }
+
+const rowsBetween = (from: number, to: number): string => `file_row_number >= ${from} and file_row_number < ${to}`;
 
 /**
  * A condition over `file_row_number`. Stretches of one length at even distances are one comparison: hundreds of them, one by one, would

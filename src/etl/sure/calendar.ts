@@ -6,6 +6,7 @@ const [yearMin, yearMax] = [1000, 9998];
 const daysTo2000 = 730_119;
 const daysBefore = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 const daysOf = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+const microsecondsADay = 86_400_000_000n;
 const [dash, colon, point] = [45, 58, 46];
 
 /** Days since 2000-01-01 of the day that is written in the ten bytes from `start` on. */
@@ -34,6 +35,11 @@ export function microsecondOfDay(bytes: Uint8Array, start: number, end: number):
   if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59) return NaN;
   const fraction = end - start === 8 ? 0 : sixDigits(bytes, start + 8, end);
   return ((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction;
+}
+
+/** Microseconds since 2000-01-01T00:00:00 of the day and time in `bytes[start, end)`, which are known to be there. */
+export function momentAt(bytes: Uint8Array, start: number, end: number): bigint {
+  return BigInt(dayNumber(bytes, start)) * microsecondsADay + BigInt(microsecondOfDay(bytes, start + 11, end));
 }
 
 /** A point, and one to six digits behind it. */

@@ -1,17 +1,24 @@
 import { closeSync, openSync } from 'node:fs';
 import { writeAll } from '../write-bytes.ts';
-import { dayNumber, microsecondOfDay } from './calendar.ts';
+import { momentAt } from './calendar.ts';
+import {
+  header,
+  longBytes,
+  putBoolean,
+  putDay,
+  putDouble,
+  putInteger,
+  putMoment,
+  putNull,
+  rowHeadBytes,
+  textHeadBytes,
+} from './copy-format.ts';
 import type { SureType } from './sure-value.ts';
 
 const bufferBytes = 1 << 18;
-/** Its signature, no flags, no more of a header (PostgreSQL, COPY, "Binary Format"). */
-const header = Buffer.concat([Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), Buffer.alloc(8)]);
-const headBytes = 2;
-/** Of a cell: its length, which comes first, and the most that a value takes which is not its text. */
-const cellBytes = 4 + 8;
+/** Of a cell: the most that it takes beside a text. */
+const cellBytes = longBytes;
 const [backslash, letterT] = [92, 116];
-const wordCount = 2 ** 32;
-const microsecondsADay = 86_400_000_000n;
 
 /** A file of rows for COPY. */
 export interface RowFile {
@@ -40,17 +47,15 @@ export class CopyRows {
 
   /** @param textBytes the most that the texts among its cells take */
   begin(recordNo: number, columnCount: number, textBytes: number): void {
-    const room = headBytes + (columnCount + 1) * cellBytes + textBytes;
+    const room = rowHeadBytes + (columnCount + 1) * cellBytes + textBytes;
     if (this.#used + room > this.#buffer.length || this.#file === null) this.#makeRoom(room);
     this.#view.setInt16(this.#used, columnCount + 1);
-    this.#used += headBytes;
-    this.#addInteger(recordNo);
+    this.#used = putInteger(this.#view, this.#used + rowHeadBytes, recordNo);
     this.#count += 1;
   }
 
   addNull(): void {
-    this.#view.setInt32(this.#used, -1);
-    this.#used += 4;
+    this.#used = putNull(this.#view, this.#used);
   }
 
   /** Text as it stands. */
@@ -58,7 +63,7 @@ export class CopyRows {
     const buffer = this.#buffer;
     let used = this.#used;
     this.#view.setInt32(used, end - start);
-    used += 4;
+    used += textHeadBytes;
     // Short ones are copied faster byte by byte than by a call out of JavaScript.
     if (end - start > 64) {
       buffer.set(source.subarray(start, end), used);
@@ -70,7 +75,7 @@ export class CopyRows {
   /** Text in which each quote is written twice. */
   addDoubled(source: Uint8Array, start: number, end: number, mark: number): void {
     const buffer = this.#buffer;
-    const from = this.#used + 4;
+    const from = this.#used + textHeadBytes;
     let used = from;
     for (let at = start; at < end; at += 1) {
       const byte = source[at] as number;
@@ -84,7 +89,7 @@ export class CopyRows {
   /** Text of JSON in which nothing but quotes and backslashes is escaped. */
   addEscaped(source: Uint8Array, start: number, end: number): void {
     const buffer = this.#buffer;
-    const from = this.#used + 4;
+    const from = this.#used + textHeadBytes;
     let used = from;
     for (let at = start; at < end; at += 1) {
       if (source[at] === backslash) at += 1;
@@ -96,65 +101,50 @@ export class CopyRows {
 
   /** @param value what the text was read as (`SureRead`) @param start where the text stands */
   addValue(type: Exclude<SureType, 'text'>, value: number, source: Uint8Array, start: number, end: number): void {
+    const [view, used] = [this.#view, this.#used];
     switch (type) {
       case 'bigint':
-        return this.#addInteger(value);
+        this.#used = putInteger(view, used, value);
+        return;
       case 'double precision':
-        return this.#addDouble(value);
+        this.#used = putDouble(view, used, value);
+        return;
       case 'date':
-        return this.#addDay(value);
+        this.#used = putDay(view, used, value);
+        return;
       case 'boolean':
-        return this.#addBoolean(source[start] === letterT);
+        this.#used = putBoolean(view, used, source[start] === letterT);
+        return;
       case 'timestamp':
-        return this.#addMoment(source, start, end);
+        this.#used = putMoment(view, used, momentAt(source, start, end));
+        return;
       case 'timestamptz':
-        return this.#addMoment(source, start, end - 1);
+        this.#used = putMoment(view, used, momentAt(source, start, end - 1));
+        return;
     }
   }
 
-  /** @param value of at most 2^53 */
-  #addInteger(value: number): void {
-    const [view, used] = [this.#view, this.#used];
-    const high = Math.floor(value / wordCount);
-    view.setInt32(used, 8);
-    view.setInt32(used + 4, high);
-    view.setUint32(used + 8, value - high * wordCount);
-    this.#used = used + 12;
-  }
-
-  #addDouble(value: number): void {
-    this.#view.setInt32(this.#used, 8);
-    this.#view.setFloat64(this.#used + 4, value);
-    this.#used += 12;
-  }
-
-  #addBoolean(value: boolean): void {
-    this.#view.setInt32(this.#used, 1);
-    this.#view.setUint8(this.#used + 4, value ? 1 : 0);
-    this.#used += 5;
-  }
-
-  #addDay(days: number): void {
-    this.#view.setInt32(this.#used, 4);
-    this.#view.setInt32(this.#used + 4, days);
-    this.#used += 8;
-  }
-
-  /** Microseconds since 2000-01-01, of UTC where the type has a zone. */
-  #addMoment(source: Uint8Array, start: number, end: number): void {
-    const days = BigInt(dayNumber(source, start)) * microsecondsADay;
-    this.#view.setInt32(this.#used, 8);
-    this.#view.setBigInt64(this.#used + 4, days + BigInt(microsecondOfDay(source, start + 11, end)));
-    this.#used += 12;
+  /**
+   * Room for whole rows that are written by other means.
+   *
+   * @returns where the first of them begins; all their bytes are to be written, and those behind them may be overwritten, as many as an integer takes
+   */
+  reserve(rowCount: number, byteCount: number): { view: DataView; bytes: Uint8Array; start: number } {
+    const room = byteCount + longBytes;
+    if (this.#used + room > this.#buffer.length || this.#file === null) this.#makeRoom(room);
+    const start = this.#used;
+    this.#used += byteCount;
+    this.#count += rowCount;
+    return { view: this.#view, bytes: this.#buffer, start };
   }
 
   /** Ends the file. The next row begins another. @returns null: there is none */
   finish(): RowFile | null {
     const [file, count] = [this.#file, this.#count];
     if (file === null) return null;
-    this.#makeRoom(headBytes);
+    this.#makeRoom(rowHeadBytes);
     this.#view.setInt16(this.#used, -1);
-    this.#used += headBytes;
+    this.#used += rowHeadBytes;
     this.#flush(file.fd);
     this.close();
     return { path: file.path, count };

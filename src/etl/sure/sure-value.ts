@@ -5,7 +5,7 @@ import { isTimeFormat } from '../ingest/lexical.ts';
 import { ByteAutomaton, literalPiece } from './byte-automaton.ts';
 import { dayNumber, microsecondOfDay } from './calendar.ts';
 import { patternAutomaton } from './pattern-automaton.ts';
-import { anyText, statesOf, type TextStates } from './text-states.ts';
+import { anyText, statesOf, StateWalk, type TextStates } from './text-states.ts';
 
 /**
  * The number that the text at `bytes[start, end)` stands for (of a date: days since 2000-01-01), and 0 where it stands for none. NaN: it does
@@ -26,14 +26,15 @@ export interface SureValue {
 
 export type SureType = Exclude<OutputType, 'numeric' | 'jsonb'>;
 
-const annotations = new Set(['$comment', 'title', 'description', 'examples', 'deprecated', 'default']);
+/** Keywords that check nothing. */
+export const annotations = new Set(['$comment', 'title', 'description', 'examples', 'deprecated', 'default']);
 const known = new Set([
   ...['type', 'enum', 'const', 'format', 'minLength', 'maxLength', 'pattern'],
   ...['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'],
 ]);
 
 /** @returns null: the field has a rule, or a kind of value, that nothing here can be sure of */
-export function sureValue({ kind, keywords }: ContractField): SureValue | null {
+export function sureValue({ kind, keywords }: Pick<ContractField, 'kind' | 'keywords'>): SureValue | null {
   if (Object.keys(keywords).some((keyword) => !known.has(keyword) && !annotations.has(keyword))) return null;
   const types = [keywords.type ?? []].flat();
   if (types.length > 0 && types.every((type) => type === 'null')) return null;
@@ -91,13 +92,14 @@ function stringValue(keywords: ContractKeywords): SureValue | null {
 
 const promised = (isSure: boolean): number => (isSure ? 0 : NaN);
 
-/** All of them; the number is the first one's. */
-function together(reads: readonly SureRead[]): SureRead | null {
-  const [first = null, ...others] = reads;
-  if (first === null || others.length === 0) return first;
+/** All of them; the number is the first one's. null: there are none. */
+function together([first, ...others]: readonly SureRead[]): SureRead | null {
+  if (first === undefined) return null;
+  const rest = together(others);
+  if (rest === null) return first;
   return (bytes, start, end) => {
     const value = first(bytes, start, end);
-    return others.some((read) => Number.isNaN(read(bytes, start, end))) ? NaN : value;
+    return Number.isNaN(rest(bytes, start, end)) ? NaN : value;
   };
 }
 
@@ -108,15 +110,9 @@ export function sureRead({ states, read }: SureValue): SureRead {
   return together(read === null ? [walk] : [read, walk]) as SureRead;
 }
 
-function walkRead({ count, start: first, step, accepts }: TextStates): SureRead {
-  const steps = Uint16Array.from({ length: count * 256 }, (_each, at) => step(at >> 8, at & 0xff));
-  const accepting = Array.from({ length: count }, (_each, state) => accepts(state));
-  return (bytes, start, end) => {
-    let state = first;
-    for (let at = start; at < end && state !== 0; at += 1)
-      state = steps[(state << 8) | (bytes[at] as number)] as number;
-    return promised(accepting[state] === true);
-  };
+function walkRead(states: TextStates): SureRead {
+  const walk = new StateWalk(states);
+  return (bytes, start, end) => promised(walk.accepts(bytes, start, end));
 }
 
 function choiceAutomaton(choices: readonly unknown[]): ByteAutomaton | null {
@@ -129,6 +125,20 @@ function choiceAutomaton(choices: readonly unknown[]): ByteAutomaton | null {
 const digitCountMax = 15;
 
 function numberRead(kind: 'integer' | 'number', keywords: ContractKeywords): SureRead | null {
+  const isGood = numberRule(kind, keywords);
+  if (isGood === null) return null;
+  const fractions = kind === 'number';
+  return (bytes, start, end) => {
+    const value = plainNumber(bytes, start, end, fractions);
+    return isGood(value) ? value : NaN;
+  };
+}
+
+/** Whether a number surely meets its field's rules; NaN never does. null: there is a rule that nothing here can be sure of. */
+export function numberRule(
+  kind: 'integer' | 'number',
+  keywords: ContractKeywords,
+): ((value: number) => boolean) | null {
   const { minimum = -Infinity, maximum = Infinity, multipleOf } = keywords;
   const { exclusiveMinimum: above = -Infinity, exclusiveMaximum: below = Infinity } = keywords;
   if (multipleOf !== undefined && !(kind === 'integer' && Number.isSafeInteger(multipleOf))) return null;
@@ -136,13 +146,13 @@ function numberRead(kind: 'integer' | 'number', keywords: ContractKeywords): Sur
   if (choices?.some((each) => typeof each !== 'number' || (kind === 'integer' && !Number.isSafeInteger(each))))
     return null;
   const chosen = choices && new Set(choices);
-  const fractions = kind === 'number';
-  return (bytes, start, end) => {
-    const value = plainNumber(bytes, start, end, fractions);
-    if (!(value >= minimum && value <= maximum && value > above && value < below)) return NaN;
-    if (multipleOf !== undefined && value % multipleOf !== 0) return NaN;
-    return chosen === null || chosen.has(value) ? value : NaN;
-  };
+  return (value) =>
+    value >= minimum &&
+    value <= maximum &&
+    value > above &&
+    value < below &&
+    (multipleOf === undefined || value % multipleOf === 0) &&
+    (chosen === null || chosen.has(value));
 }
 
 /** The number that stands there without a sign but a minus, without needless zeros before it, and with few enough digits; else NaN. */

@@ -36,3 +36,24 @@ export function anyText(minLength: number): TextStates {
   anyTexts.set(minLength, states);
   return states;
 }
+
+/** States as tables: a step a byte. No text of theirs holds a NUL, which PostgreSQL keeps nowhere, whatever a pattern says. */
+export class StateWalk {
+  readonly #start: number;
+  readonly #steps: Uint16Array;
+  readonly #accepting: Uint8Array;
+
+  constructor({ count, start, step, accepts }: TextStates) {
+    this.#start = start;
+    this.#steps = new Uint16Array(count * 256).map((_each, at) => ((at & 0xff) === 0 ? 0 : step(at >> 8, at & 0xff)));
+    this.#accepting = new Uint8Array(count).map((_each, state) => (accepts(state) ? 1 : 0));
+  }
+
+  accepts(bytes: Uint8Array, start: number, end: number): boolean {
+    const steps = this.#steps;
+    let state = this.#start;
+    for (let at = start; at < end && state !== 0; at += 1)
+      state = steps[(state << 8) | (bytes[at] as number)] as number;
+    return this.#accepting[state] === 1;
+  }
+}

@@ -1,0 +1,114 @@
+import duckdb from '@duckdb/node-bindings';
+
+/** Rows of a data chunk at most. */
+export const vectorRowCountMax = duckdb.vector_size();
+
+const itemBytes = 16;
+/** A text of so many bytes stands in its item, behind four bytes of length; of a longer one the item holds the address. */
+export const inlineBytesMax = 12;
+/** The least that a system maps at once. */
+const pageBytes = 4096;
+const textBytesMax = 8192;
+/** Texts that lie in more places than this are looked at in the order of their addresses. */
+const runCountMax = 16;
+const wordCount = 2 ** 32;
+
+/** Where a text starts that is none: a null, or one of more than 8 KiB, of which a whole chunk could fill the memory. */
+export const nullText = -1;
+export const longText = -2;
+
+/**
+ * The texts of one column of a data chunk, as bytes. The binding gives a long text by a call of its own, which costs more than to judge and write
+ * a whole row; texts that lie near each other come by one call here.
+ *
+ * Source: `duckdb_string_t` of duckdb.h.
+ */
+export class TextVector {
+  /** Of each row: in which of the sources its text stands, and where; or what it is instead. */
+  readonly sourceOf = new Uint16Array(vectorRowCountMax);
+  readonly starts = new Int32Array(vectorRowCountMax);
+  readonly ends = new Int32Array(vectorRowCountMax);
+  sources: Uint8Array[] = [];
+  /** The items as words, four of each row: the length, and a short text, with zeros behind it. */
+  words = new Uint32Array(0);
+  readonly #there = new Uint8Array(vectorRowCountMax);
+  /** Of the long ones: their rows, where they lie, and their lengths. */
+  readonly #rows = new Uint16Array(vectorRowCountMax);
+  readonly #addresses = new Float64Array(vectorRowCountMax);
+  #longCount = 0;
+  readonly #pointer = new ArrayBuffer(8);
+
+  /** Takes the first rows of a vector of texts, in place of those before. What it gives is a copy: it stays when the chunk goes. */
+  read(vector: duckdb.Vector, rowCount: number): void {
+    const data = duckdb.vector_get_data(vector, rowCount * itemBytes);
+    const words = new Uint32Array(data.buffer as ArrayBuffer, data.byteOffset, rowCount * (itemBytes / 4));
+    this.words = words;
+    readValidity(vector, rowCount, this.#there);
+    this.sources = [data];
+    this.#longCount = 0;
+    for (let row = 0; row < rowCount; row += 1) {
+      const length = words[row * 4] as number;
+      if (this.#there[row] === 0 || length > textBytesMax) {
+        this.starts[row] = this.#there[row] === 0 ? nullText : longText;
+        continue;
+      }
+      const start = length > inlineBytesMax ? 0 : row * itemBytes + 4;
+      this.sourceOf[row] = 0;
+      this.starts[row] = start;
+      this.ends[row] = start + length;
+      if (length <= inlineBytesMax) continue;
+      this.#addresses[row] = (words[row * 4 + 2] as number) + (words[row * 4 + 3] as number) * wordCount;
+      this.#rows[this.#longCount++] = row;
+    }
+    this.#readLong();
+  }
+
+  #readLong(): void {
+    const rows = this.#rows.subarray(0, this.#longCount);
+    if (this.#runs(rows).length > runCountMax) {
+      const addresses = this.#addresses;
+      rows.sort((one, other) => (addresses[one] as number) - (addresses[other] as number));
+    }
+    for (const { from, to, first, last } of this.#runs(rows)) {
+      new DataView(this.#pointer).setBigUint64(0, BigInt(from), true);
+      const source = this.sources.push(duckdb.get_data_from_pointer(this.#pointer, 0, to - from)) - 1;
+      for (let at = first; at < last; at += 1) {
+        const row = rows[at] as number;
+        const start = (this.#addresses[row] as number) - from;
+        this.sourceOf[row] = source;
+        this.ends[row] = start + (this.ends[row] as number);
+        this.starts[row] = start;
+      }
+    }
+  }
+
+  /**
+   * Rows whose texts lie beside each other, by their places in `rows`. Between two texts of a run there is less than a page, so that
+   * each of its bytes is in a page that one of its texts is in.
+   */
+  #runs(rows: Uint16Array): { from: number; to: number; first: number; last: number }[] {
+    const runs: { from: number; to: number; first: number; last: number }[] = [];
+    let run = { from: 0, to: -pageBytes, first: 0, last: 0 };
+    for (let at = 0; at < rows.length; at += 1) {
+      const row = rows[at] as number;
+      const from = this.#addresses[row] as number;
+      const to = from + (this.ends[row] as number);
+      if (from >= run.to + pageBytes || to <= run.from - pageBytes) {
+        run = { from, to, first: at, last: at };
+        runs.push(run);
+      }
+      run.from = Math.min(run.from, from);
+      run.to = Math.max(run.to, to);
+      run.last = at + 1;
+    }
+    return runs;
+  }
+}
+
+/** Says of each of a vector's first rows whether it is there (1) or null (0). */
+export function readValidity(vector: duckdb.Vector, rowCount: number, into: Uint8Array): void {
+  const bits = duckdb.vector_get_validity(vector, Math.ceil(rowCount / 64) * 8) as Uint8Array | null;
+  // Without a mask there is no null.
+  if (bits === null) into.fill(1, 0, rowCount);
+  else for (let row = 0; row < rowCount; row += 1) into[row] = ((bits[row >> 3] as number) >> (row & 7)) & 1;
+}

@@ -1,0 +1,66 @@
+import type { DuckDBDataChunk, DuckDBType, DuckDBValue } from '@duckdb/node-api';
+import type { DuckDbSession } from '../duckdb/session.ts';
+
+const table = '_flux_left';
+/** Of texts: what a batch keeps beside its chunks. */
+const textLengthMax = 4_194_304;
+
+/** A column of the rows. */
+export interface LeftColumn {
+  /** An identifier of SQL. */
+  name: string;
+  /** DuckDB's. */
+  type: string;
+}
+
+/**
+ * Rows of chunks that are to be looked at again, by SQL: a table of their own. To read them from their source once more would take longer, since
+ * they stand all over it.
+ */
+export class LeftRows {
+  readonly #session: DuckDbSession;
+  readonly #columns: readonly LeftColumn[];
+  readonly #countMax: number;
+  #values: DuckDBValue[][];
+  #types: DuckDBType[] = [];
+  #textLength = 0;
+
+  /** @param countMax rows beyond which it would have been better to look at none of them twice */
+  constructor(session: DuckDbSession, columns: readonly LeftColumn[], countMax: number) {
+    this.#session = session;
+    this.#columns = columns;
+    this.#countMax = countMax;
+    this.#values = columns.map(() => []);
+  }
+
+  get count(): number {
+    return this.#values[0]?.length ?? 0;
+  }
+
+  /** They are too many, or too long. */
+  get isFull(): boolean {
+    return this.count > this.#countMax || this.#textLength > textLengthMax;
+  }
+
+  /** Takes some rows of a chunk with the same columns. */
+  add(chunk: DuckDBDataChunk, rows: readonly number[]): void {
+    if (rows.length === 0) return;
+    for (const [at, values] of this.#values.entries()) {
+      const vector = chunk.getColumnVector(at);
+      this.#types[at] = vector.type;
+      for (const row of rows) {
+        const value = vector.getItem(row);
+        if (typeof value === 'string') this.#textLength += value.length;
+        values.push(value);
+      }
+    }
+  }
+
+  /** Puts them into their table, in place of those before. @returns a query that gives them */
+  async relation(): Promise<string> {
+    const columns = this.#columns.map(({ name, type }) => `${name} ${type}`);
+    await this.#session.run(`create or replace temp table ${table} (${columns.join(', ')})`);
+    if (this.count > 0) await this.#session.append(table, this.#types, this.#values);
+    return `select * from ${table}`;
+  }
+}

@@ -1,0 +1,131 @@
+import type { DuckDBDataChunk } from '@duckdb/node-api';
+import duckdb from '@duckdb/node-bindings';
+import { vectorRowCountMax } from '../duckdb/text-vector.ts';
+import type { OutputType } from '../engine-types.ts';
+import type { RecordColumns } from '../ingest/columns.ts';
+import { longBytes, nullBytes, putInteger, putNull, rowHeadBytes } from './copy-format.ts';
+import type { CopyRows } from './copy-rows.ts';
+import { readLongIntegers, type RowVerdicts, type VectorCells, vectorCells } from './vector-cells.ts';
+
+/** Rows are written in groups that are not much larger. */
+const writtenBytesMax = 1 << 17;
+
+/** A column of the dataset, and where the source has it. */
+interface SureColumn {
+  /** Among the chunk's columns. */
+  at: number;
+  cells: VectorCells;
+}
+
+/**
+ * Takes the records of a typed source that surely meet their contract from DuckDB's vectors to COPY. SQL judges them as fast, but to print them as
+ * text, and to have the server parse that, costs more than all else.
+ */
+export class SureVectors {
+  readonly rows: CopyRows;
+  /** Of the source's columns, by their places in it, those that a chunk has behind the record's number. */
+  readonly places: readonly number[];
+  /** In the order of the dataset's; null: the source does not have it. */
+  readonly #columns: readonly (SureColumn | null)[];
+  readonly #verdicts: RowVerdicts = {
+    sure: new Uint8Array(vectorRowCountMax),
+    bytes: new Int32Array(vectorRowCountMax),
+  };
+  readonly #chosen = new Uint16Array(vectorRowCountMax);
+  readonly #cursors = new Int32Array(vectorRowCountMax);
+
+  private constructor(rows: CopyRows, places: readonly number[], columns: readonly (SureColumn | null)[]) {
+    this.rows = rows;
+    this.places = places;
+    this.#columns = columns;
+  }
+
+  /**
+   * @param source names and DuckDB's types of its columns
+   * @param to the columns that take them, and the rows
+   * @returns null: of some column nothing is ever sure
+   */
+  static of(
+    { columns, checkRecords }: RecordColumns,
+    source: readonly { name: string; type: string }[],
+    to: { types: readonly OutputType[]; rows: CopyRows },
+  ): SureVectors | null {
+    if (checkRecords) return null;
+    const places: number[] = [];
+    const found: (SureColumn | null)[] = [];
+    for (const [index, { field }] of columns.entries()) {
+      const [name, ...inner] = field?.path ?? [source[index]?.name ?? ''];
+      const place = source.findIndex((column) => column.name === name);
+      const own = source[place];
+      if (own === undefined) {
+        found.push(null);
+        continue;
+      }
+      const cells =
+        inner.length > 0 ? null : vectorCells({ field, type: own.type, output: to.types[index] as OutputType });
+      if (cells === null) return null;
+      found.push({ at: places.push(place), cells });
+    }
+    return new SureVectors(to.rows, places, found);
+  }
+
+  /** Writes the rows of a chunk that are surely good. @returns the other ones, by their places in it */
+  take({ chunk, rowCount }: DuckDBDataChunk): number[] {
+    const { sure, bytes } = this.#verdicts;
+    sure.fill(1, 0, rowCount);
+    // The record's number is a cell too, and a column that the source does not have is a null.
+    const absent = this.#columns.filter((column) => column === null).length;
+    bytes.fill(rowHeadBytes + longBytes + absent * nullBytes, 0, rowCount);
+    for (const column of this.#columns)
+      column?.cells.read(duckdb.data_chunk_get_vector(chunk, column.at), rowCount, this.#verdicts);
+    const numbers = recordNumbers(chunk, rowCount);
+    const left: number[] = [];
+    let count = 0;
+    let byteCount = 0;
+    for (let row = 0; row < rowCount; row += 1) {
+      if (sure[row] === 0) {
+        left.push(row);
+        continue;
+      }
+      if (byteCount >= writtenBytesMax) {
+        this.#write(count, byteCount, numbers);
+        count = 0;
+        byteCount = 0;
+      }
+      this.#chosen[count++] = row;
+      byteCount += bytes[row] as number;
+    }
+    if (count > 0) this.#write(count, byteCount, numbers);
+    return left;
+  }
+
+  /** Writes the first of the chosen rows: column by column, which takes half the time of cell by cell. */
+  #write(count: number, byteCount: number, numbers: Float64Array): void {
+    const rows = this.#chosen.subarray(0, count);
+    const [cursors, sizes] = [this.#cursors, this.#verdicts.bytes];
+    const { view, bytes, start } = this.rows.reserve(count, byteCount);
+    let next = start;
+    for (const row of rows) {
+      cursors[row] = next + rowHeadBytes + longBytes;
+      next += sizes[row] as number;
+    }
+    const target = { rows, cursors, view, bytes };
+    for (const column of this.#columns) {
+      if (column !== null) column.cells.write(target);
+      else for (const row of rows) cursors[row] = putNull(view, cursors[row] as number);
+    }
+    // Last, for what stands behind a row's last cell.
+    next = start;
+    for (const row of rows) {
+      view.setInt16(next, this.#columns.length + 1);
+      putInteger(view, next + rowHeadBytes, numbers[row] as number);
+      next += sizes[row] as number;
+    }
+  }
+}
+
+function recordNumbers(chunk: duckdb.DataChunk, rowCount: number): Float64Array {
+  const numbers = new Float64Array(rowCount);
+  readLongIntegers(duckdb.vector_get_data(duckdb.data_chunk_get_vector(chunk, 0), rowCount * 8), numbers);
+  return numbers;
+}

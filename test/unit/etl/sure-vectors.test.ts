@@ -1,0 +1,221 @@
+import { createRequire } from 'node:module';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { contractOf, definitionOf } from '../../support/etl.ts';
+import { parquetOf } from '../../support/parquet.ts';
+import { bothWays } from './both-ways.ts';
+import { runSession } from './session.ts';
+
+const parquet = { type: 'parquet' } as const;
+const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+interface ColumnValues {
+  usual: string;
+  type: string;
+  values: readonly string[];
+}
+
+/** Rows of usual values, so many, and behind them each column's values, and a null, one after the other in place of its usual one. */
+function rowsOf(columns: Record<string, ColumnValues>, usualCount: number): string {
+  const all = Object.entries(columns);
+  const rowWith = (name: string, value: string): string =>
+    `(${all.map(([other, { usual }]) => (other === name ? value : usual)).join(', ')})`;
+  const rows = all.flatMap(([name, { values }]) => [...values, 'null'].map((value) => rowWith(name, value)));
+  const names = all.map(([name]) => name).join(', ');
+  const typed = all.map(([name, { type }]) => `${name}::${type} as ${name}`).join(', ');
+  return `
+    select ${typed} from (values ${rowWith('', '')}) t(${names}), range(0, ${String(usualCount)}) union all
+    select ${typed} from (values ${rows.join(', ')}) t(${names})`;
+}
+
+const bounds = (type: string, min: string, max: string): { usual: string; type: string; values: string[] } => ({
+  usual: '7',
+  type,
+  values: [min, max, '0', '1', '-0', '5', '100'].filter((value) => min !== '0' || !value.startsWith('-')),
+});
+const columns = {
+  tiny: bounds('tinyint', '-128', '127'),
+  small: bounds('smallint', '-32768', '32767'),
+  plain: bounds('integer', '-2147483648', '2147483647'),
+  big: {
+    ...bounds('bigint', '-9223372036854775808', '9223372036854775807'),
+    values: [
+      ...['-9223372036854775808', '9223372036854775807', '9007199254740991', '9007199254740992', '9007199254740993'],
+      ...['-9007199254740991', '-9007199254740993', '-1', '4294967296', '-4294967297', '4294967295'],
+    ],
+  },
+  utiny: bounds('utinyint', '0', '255'),
+  usmall: bounds('usmallint', '0', '65535'),
+  uplain: bounds('uinteger', '0', '4294967295'),
+  size: {
+    usual: '1.5',
+    type: 'double',
+    values: [
+      "'nan'",
+      "'inf'",
+      "'-inf'",
+      "'-0.0'",
+      '0.1',
+      '1e308',
+      '5e-324',
+      '1e21',
+      '123456789.123456789',
+      '-2.5',
+      '1000',
+    ],
+  },
+  flag: { usual: 'true', type: 'boolean', values: ['false', 'true'] },
+  day: {
+    usual: "'2020-02-29'",
+    type: 'date',
+    values: [
+      "'0001-01-01'",
+      "'0001-01-01 (BC)'",
+      "'9999-12-31'",
+      "'10000-01-01'",
+      "'infinity'",
+      "'-infinity'",
+      "'1999-12-31'",
+      "'1969-12-31'",
+    ],
+  },
+  moment: {
+    usual: "'2020-02-29 12:00:00'",
+    type: 'timestamp',
+    values: [
+      "'0001-01-01 00:00:00'",
+      "'0044-03-15 (BC) 00:00:00'",
+      "'9999-12-31 23:59:59.999999'",
+      "'10000-01-01 00:00:00'",
+      "'infinity'",
+      "'1969-12-31 23:59:59.999999'",
+      "'1999-12-31 23:59:59.000001'",
+    ],
+  },
+  zoned: {
+    usual: "'2020-02-29 12:00:00+02'",
+    type: 'timestamptz',
+    values: ["'0001-01-01 00:00:00+00'", "'10000-01-01 00:00:00+00'", "'-infinity'", "'1999-12-31 23:59:59.5-08'"],
+  },
+  name: {
+    usual: "'text'",
+    type: 'varchar',
+    values: [
+      "''",
+      "'a'",
+      "'ab'",
+      "'twelve bytes'",
+      "'thirteen byte'",
+      "'a' || chr(0)",
+      "'thirteen byte' || chr(0)",
+      "'é'",
+      "'éé'",
+      "'😀'",
+      '\'a,"b"\'',
+      "'two\nlines'",
+      `'${'long '.repeat(20)}'`,
+      `repeat('x', 8192)`,
+      `repeat('x', 8193)`,
+      `repeat('é', 5000)`,
+    ],
+  },
+};
+
+const ruled = contractOf(
+  {
+    tiny: { type: 'integer', minimum: 0 },
+    small: { type: 'integer', multipleOf: 7 },
+    plain: { type: 'integer', enum: [0, 7, 100] },
+    big: { type: 'integer', exclusiveMaximum: 9007199254740993 },
+    utiny: { type: ['integer', 'null'], maximum: 100 },
+    usmall: { type: 'number', minimum: 0.5 },
+    uplain: {},
+    size: { type: 'number', maximum: 1000, exclusiveMinimum: -2.5 },
+    flag: { type: 'boolean' },
+    day: { type: 'string', format: 'date' },
+    moment: { type: 'string', format: 'local-date-time' },
+    zoned: { type: 'string', format: 'date-time' },
+    name: { type: 'string', minLength: 2, maxLength: 6000 },
+  },
+  { required: ['tiny', 'size', 'flag', 'day', 'moment', 'name'], additionalProperties: false },
+);
+
+const contracts: readonly (readonly [string, Record<string, unknown> | null])[] = [
+  ['with a contract', ruled],
+  ['without one', null],
+  ['whose contract asks for less', contractOf({ name: {}, day: { type: 'string' }, absent: { type: 'integer' } }, {})],
+];
+
+test('vectors go from DuckDB’s interface to what reads their bytes: both are the same library', () => {
+  const own = createRequire(import.meta.url);
+  const theirs = createRequire(own.resolve('@duckdb/node-api'));
+  expect(own.resolve('@duckdb/node-bindings')).toBe(theirs.resolve('@duckdb/node-bindings'));
+});
+
+describe('records of a Parquet file that are surely good', () => {
+  test.each(contracts)(
+    'are those that SQL accepts, with the same values, in their order, %s',
+    async (_name, contract) => {
+      const { sure, long } = await bothWays(await parquetOf(rowsOf(columns, 2000)), parquet, contract);
+      expect(sure.made.length).toBeGreaterThan(2000);
+      expect(sure.made.length).toBeLessThan(sure.rows.length);
+      expect(long.made).toEqual([]);
+    },
+  );
+
+  test.each([
+    ['texts that are choices, patterns and times', `select i, ['new', 'old'][1 + i % 2] as name`, 3000],
+    ['a column of another kind of number', `select i::decimal(18, 2) as i, 'new' as name`, 0],
+    ['a list beside them', `select i, 'new' as name, [i] as more`, 3000],
+  ])('are taken of %s', async (_case, select, made) => {
+    const contract = contractOf({ i: { type: 'number' }, name: { type: 'string', enum: ['new', 'old'] } }, {});
+    const { sure } = await bothWays(await parquetOf(`${select} from range(0, 3000) r (i)`), parquet, contract);
+    expect(sure.made.length).toBe(made);
+  });
+
+  test('are none of a range in which many records need SQL', async () => {
+    const contract = contractOf(
+      { i: { type: 'integer' }, name: { type: 'string', pattern: '^[0-9]+ long enough$' } },
+      {},
+    );
+    const query = (share: number): string =>
+      `select i, case when i % 100 < ${String(share)} then 'bad' else i || ' long enough' end as name from range(0, 5000) r (i)`;
+    const { sure: few } = await bothWays(await parquetOf(query(5)), parquet, contract);
+    expect(few.made.length).toBe(4750);
+    const { sure: many } = await bothWays(await parquetOf(query(50)), parquet, contract);
+    expect([many.made.length, many.rows.length, many.rejected.length]).toEqual([0, 2500, 2500]);
+  });
+
+  test('hold long texts wherever DuckDB keeps them', async () => {
+    const long = fc.stringMatching(/^[a-zé"\n]{0,60}$/);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.oneof(long, fc.constant(null)), { minLength: 1, maxLength: 200 }),
+        fc.integer({ min: 1, max: 40 }),
+        async (texts, copies) => {
+          const values = texts.map((text) => (text === null ? '(null)' : `(${literal(text)})`)).join(', ');
+          // In some order that is not the one in which a dictionary holds them.
+          const query = `select t.a, repeat(t.a, r.n % 7) as b from (select a::varchar as a from (values ${values}) v(a)) t, range(0, ${String(copies)}) r (n)
+            order by hash(t.a || r.n)`;
+          const { sure } = await bothWays(await parquetOf(query), parquet, null);
+          expect(sure.made.length).toBe(sure.rows.length);
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  test('are told from a file that is damaged in the middle as SQL tells it', async () => {
+    const bytes = await parquetOf(`select i, 'text ' || i as name from range(0, 100000) r (i)`, 10_000);
+    bytes.fill(0xff, bytes.length / 2, bytes.length / 2 + 2_000);
+    const told = async (transforms: object[]): Promise<string> => {
+      const read = runSession(bytes, { ...definitionOf('a', parquet), transforms } as never, null);
+      return read.then(
+        () => 'read',
+        (error: unknown) => (error as Error).message,
+      );
+    };
+    const [short, long] = [await told([]), await told([{ type: 'filter', sql: 'true' }])];
+    expect(short).not.toBe('read');
+    expect(short).toBe(long);
+  });
+});
