@@ -6,13 +6,6 @@ import { recordByteCountMax } from './limits.ts';
 import type { Survey } from './reader.ts';
 import { SurveyMarks } from './survey-marks.ts';
 
-interface Found {
-  start: number;
-  end: number;
-  offset: number;
-  nextOffset: number;
-}
-
 /** What the walks share: a window that moves over the file, and the record in it. */
 abstract class WindowWalk implements RecordWalk {
   protected readonly window: ByteWindow;
@@ -45,11 +38,12 @@ abstract class WindowWalk implements RecordWalk {
     return true;
   }
 
-  protected give({ start, end, offset, nextOffset }: Found): true {
+  /** The record in the window, which begins at `nextOffset`, and what is in front of it. @param to the next one's place in the file */
+  protected give(start: number, end: number, to: number): true {
     this.start = start;
     this.end = end;
-    this.offset = offset;
-    this.nextOffset = nextOffset;
+    this.offset = this.nextOffset;
+    this.nextOffset = to;
     this.record += 1;
     return true;
   }
@@ -71,8 +65,7 @@ export class FixedLengthWalk extends WindowWalk {
   next(): boolean {
     if (!this.has(this.#length)) return false;
     const start = this.nextOffset - this.window.base;
-    const { nextOffset } = this;
-    return this.give({ start, end: start + this.#length, offset: nextOffset, nextOffset: nextOffset + this.#length });
+    return this.give(start, start + this.#length, this.nextOffset + this.#length);
   }
 }
 
@@ -99,7 +92,7 @@ export class VariableLengthWalk extends WindowWalk {
       throw this.#invalid(offset, `the record descriptor word promises ${length} bytes, but the source ends before`);
     }
     const start = offset - this.window.base;
-    return this.give({ start: start + descriptorLength, end: start + length, offset, nextOffset: offset + length });
+    return this.give(start + descriptorLength, start + length, offset + length);
   }
 
   #invalid(byte: number, problem: string): FluxError {
@@ -120,13 +113,13 @@ export class LineWalk extends WindowWalk {
       const found = this.window.buffer.subarray(0, this.window.length).indexOf(10, start + searched);
       if (found !== -1) {
         const end = found > start && this.window.buffer[found - 1] === 13 ? found - 1 : found;
-        return this.give({ start, end, offset: this.nextOffset, nextOffset: this.window.base + found + 1 });
+        return this.give(start, end, this.window.base + found + 1);
       }
       searched = this.window.length - start;
       if (searched > recordByteCountMax) throw this.#tooLong();
       if (!this.window.refill(start)) {
         const end = this.window.length;
-        return this.give({ start, end, offset: this.nextOffset, nextOffset: this.window.base + end });
+        return this.give(start, end, this.window.base + end);
       }
     }
   }

@@ -1,4 +1,5 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync } from 'node:fs';
+import { writeAll, writeDigits } from '../write-bytes.ts';
 
 const bufferBytes = 1 << 20;
 const comma = 44;
@@ -15,13 +16,15 @@ export class RowWriter {
   buffer = Buffer.allocUnsafe(bufferBytes);
   used = 0;
   #rowStart = 0;
+  /** Bytes that are in the file. */
+  #byteCount = 0;
   recordCount = 0;
   /** Bytes of the longest row. */
   longest = 0;
 
   constructor(path: string) {
     this.path = path;
-    this.#fd = openSync(path, 'w', 0o600);
+    this.#fd = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600);
   }
 
   /** @param byteCountMax the most that the row's cells can take */
@@ -32,7 +35,7 @@ export class RowWriter {
       if (room > this.buffer.length) this.buffer = Buffer.allocUnsafe(room);
     }
     this.#rowStart = this.used;
-    this.#number(recordNo);
+    this.used = writeDigits(this.buffer, this.used, recordNo);
   }
 
   separate(): void {
@@ -66,24 +69,13 @@ export class RowWriter {
 
   close(): void {
     this.#flush();
+    ftruncateSync(this.#fd, this.#byteCount);
     closeSync(this.#fd);
   }
 
-  #number(value: number): void {
-    let digits = 1;
-    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits += 1;
-    let rest = value;
-    for (let at = this.used + digits - 1; at >= this.used; at -= 1) {
-      const next = Math.floor(rest / 10);
-      this.buffer[at] = 48 + rest - next * 10;
-      rest = next;
-    }
-    this.used += digits;
-  }
-
   #flush(): void {
-    let written = 0;
-    while (written < this.used) written += writeSync(this.#fd, this.buffer, written, this.used - written);
+    writeAll(this.#fd, this.buffer, 0, this.used);
+    this.#byteCount += this.used;
     this.used = 0;
   }
 }
