@@ -6,6 +6,14 @@ const digitPair = Uint16Array.from({ length: 256 }, (_each, byte) =>
   byte >> 4 > 9 || (byte & 15) > 9 ? 0 : (48 + (byte >> 4)) | ((48 + (byte & 15)) << 8),
 );
 
+/**
+ * The same of a number's first byte, whose zero is not written, and above them how many digits that leaves. No processor guesses how
+ * long numbers are, nor their signs, so that neither is branched on.
+ */
+const firstDigits = Uint32Array.from(digitPair, (pair, byte) =>
+  byte < 10 ? (pair >> 8) | (1 << 16) : pair === 0 ? 0 : pair | (2 << 16),
+);
+
 const minus = 16;
 const none = 255;
 
@@ -44,12 +52,17 @@ export function packedDecoder(encoding: Encoding & { kind: 'packed' }, padded: b
     let each = at;
     while (each < last && source[each] === 0) each += 1;
     // There is no minus zero in SQL.
-    if (ending > minus || (ending === minus && each < last)) buffer[used++] = 45;
+    buffer[used] = 45;
+    if (each < last || ending !== minus) used += ending >> 4;
     if (padded) each = at;
     else if (each > wholeEnd) each = wholeEnd;
     const digitsBegin = used;
-    if (each < wholeEnd && (padded ? spare : (source[each] as number) < 10)) {
-      buffer[used++] = 48 + (source[each] as number);
+    if (each < wholeEnd && (spare || !padded)) {
+      const first = firstDigits[source[each] as number] as number;
+      if (first === 0) return badByte(source, at);
+      buffer[used] = first & 0xff;
+      buffer[used + 1] = (first >> 8) & 0xff;
+      used += first >> 16;
       each += 1;
     }
     for (; each < wholeEnd; each += 1) {
