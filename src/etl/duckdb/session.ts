@@ -36,6 +36,7 @@ export interface ScalarFunction {
 export class DuckDbSession {
   readonly #instance: DuckDBInstance;
   readonly #connection: DuckDBConnection;
+  #streaming: DuckDBConnection | null = null;
 
   private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
     this.#instance = instance;
@@ -72,9 +73,14 @@ export class DuckDbSession {
     return reader.getRowsJS();
   }
 
-  /** Rows as DuckDB keeps them, some thousand at a time. They are read as they are asked for; the session's next query ends that. */
-  async *chunks(sql: string): AsyncGenerator<DuckDBDataChunk> {
-    const result = await this.#connection.stream(sql);
+  /**
+   * Rows as DuckDB keeps them, some thousand at a time. They are read as they are asked for, beside the session's other queries, until chunks are
+   * asked for by another query.
+   */
+  async *chunks(sql: string): AsyncGenerator<DuckDBDataChunk, void> {
+    // A connection has one query at a time.
+    this.#streaming ??= await this.#instance.connect();
+    const result = await this.#streaming.stream(sql);
     for (;;) {
       const chunk = await result.fetchChunk();
       if (chunk === null || chunk.rowCount === 0) return;
@@ -106,6 +112,7 @@ export class DuckDbSession {
   }
 
   close(): void {
+    this.#streaming?.closeSync();
     this.#connection.closeSync();
     this.#instance.closeSync();
   }

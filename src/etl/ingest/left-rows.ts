@@ -21,7 +21,7 @@ export class LeftRows {
   readonly #session: DuckDbSession;
   readonly #columns: readonly LeftColumn[];
   readonly #countMax: number;
-  #values: DuckDBValue[][];
+  readonly #values: DuckDBValue[][];
   #types: DuckDBType[] = [];
   #textLength = 0;
 
@@ -42,14 +42,22 @@ export class LeftRows {
     return this.count > this.#countMax || this.#textLength > textLengthMax;
   }
 
-  /** Takes some rows of a chunk with the same columns. */
-  add(chunk: DuckDBDataChunk, rows: readonly number[]): void {
+  /**
+   * Takes some rows of a chunk with the same columns.
+   *
+   * @param valueAt a value as it was read already; undefined: it was not
+   */
+  add(
+    chunk: DuckDBDataChunk,
+    rows: readonly number[],
+    valueAt: (column: number, row: number) => DuckDBValue | undefined,
+  ): void {
     if (rows.length === 0) return;
+    if (this.#types.length === 0) this.#types = this.#columns.map((_column, at) => chunk.getColumnVector(at).type);
     for (const [at, values] of this.#values.entries()) {
-      const vector = chunk.getColumnVector(at);
-      this.#types[at] = vector.type;
       for (const row of rows) {
-        const value = vector.getItem(row);
+        const known = valueAt(at, row);
+        const value = known === undefined ? chunk.getColumnVector(at).getItem(row) : known;
         if (typeof value === 'string') this.#textLength += value.length;
         values.push(value);
       }

@@ -8,12 +8,9 @@ import { SureVectors } from '../sure/sure-vectors.ts';
 import { parquetColumns, type RecordColumns } from './columns.ts';
 import type { ContractModel } from './contract-model.ts';
 import { cell } from './lexical.ts';
-import { LeftRows } from './left-rows.ts';
 import type { Chunk, RangeRequest, SourceReader, Stretch, Survey } from './reader.ts';
+import { SureRange } from './sure-range.ts';
 import { SurveyMarks } from './survey-marks.ts';
-
-/** Where a larger share of a batch's records needs SQL, it takes them all. */
-const leftShareMax = 0.1;
 
 /** Reads Parquet by row ranges: DuckDB prunes row groups, so that a range costs what it holds. */
 export class ParquetReader implements SourceReader {
@@ -25,6 +22,7 @@ export class ParquetReader implements SourceReader {
   readonly #source: string;
   readonly #file: readonly { name: string; type: string }[];
   #sure: SureVectors | null = null;
+  #range: SureRange | null = null;
   readonly #byteCount: number;
   readonly #rowCount: number;
   #row = 0;
@@ -91,18 +89,29 @@ export class ParquetReader implements SourceReader {
   start({ from, records }: RangeRequest): Promise<void> {
     this.#row = from['row'] ?? 0;
     this.#endRow = this.#row + records;
+    this.#range = this.#sure && this.#sureRange(this.#sure);
     return Promise.resolve();
+  }
+
+  #sureRange(sure: SureVectors): SureRange {
+    const columns = sure.places.map((at) => ({ name: cell(at), type: this.#file[at]?.type ?? '' }));
+    const names = sure.places.map((at) => `, ${ident(this.#file[at]?.name ?? '')}`).join('');
+    return new SureRange(this.#session, sure, {
+      query: `select file_row_number + 1${names} from ${this.#source} where ${rowsBetween(this.#row, this.#endRow)}`,
+      columns: [{ name: '_flux_record', type: 'bigint' }, ...columns],
+    });
   }
 
   async next(records: number): Promise<Chunk> {
     const from = this.#row;
     const to = Math.min(from + records, this.#endRow);
     this.#row = to;
-    const left = await this.#takeSure(from, to);
+    const sure = (await this.#range?.next(to - from)) ?? null;
+    if (sure === null) this.#range = null;
     return {
-      relation: left ? await left.relation() : `${this.#select()} where ${rowsBetween(from, to)}`,
-      rowCount: left?.count ?? to - from,
-      sure: left && (this.#sure?.rows.finish() ?? null),
+      relation: sure?.relation ?? `${this.#select()} where ${rowsBetween(from, to)}`,
+      rowCount: sure?.leftCount ?? to - from,
+      sure: sure?.rows ?? null,
       recordsRead: to - from,
       bytesRead: this.#bytesBefore(to) - this.#bytesBefore(from),
       firstRecord: to === from ? null : from + 1,
@@ -113,34 +122,6 @@ export class ParquetReader implements SourceReader {
       last: to >= this.#endRow,
       rawOf: () => ({ raw: null, byteOffset: null }),
     };
-  }
-
-  /** Writes the rows that are surely good. @returns the others; null: nothing is written */
-  async #takeSure(from: number, to: number): Promise<LeftRows | null> {
-    const sure = this.#sure;
-    if (sure === null) return null;
-    const columns = sure.places.map((at) => ({ name: cell(at), type: this.#file[at]?.type ?? '' }));
-    const left = new LeftRows(
-      this.#session,
-      [{ name: '_flux_record', type: 'bigint' }, ...columns],
-      (to - from) * leftShareMax,
-    );
-    try {
-      const names = ['file_row_number + 1', ...sure.places.map((at) => ident(this.#file[at]?.name ?? ''))];
-      const rows = `select ${names.join(', ')} from ${this.#source} where ${rowsBetween(from, to)}`;
-      let rowCount = 0;
-      for await (const chunk of this.#session.chunks(rows)) {
-        left.add(chunk, sure.take(chunk));
-        rowCount += chunk.rowCount;
-        if (left.isFull) break;
-      }
-      if (rowCount === to - from && !left.isFull) return left;
-    } catch {
-      // Whatever it is, SQL meets it too, and names it.
-    }
-    sure.rows.close();
-    this.#sure = null;
-    return null;
   }
 
   /** One scan for all of them: one each would read a large row group as often. */

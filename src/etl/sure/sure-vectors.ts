@@ -1,4 +1,4 @@
-import type { DuckDBDataChunk } from '@duckdb/node-api';
+import type { DuckDBDataChunk, DuckDBValue } from '@duckdb/node-api';
 import duckdb from '@duckdb/node-bindings';
 import { vectorRowCountMax } from '../duckdb/text-vector.ts';
 import type { OutputType } from '../engine-types.ts';
@@ -31,6 +31,10 @@ export class SureVectors {
     sure: new Uint8Array(vectorRowCountMax),
     bytes: new Int32Array(vectorRowCountMax),
   };
+  /** Of the chunk's rows: the records' numbers. */
+  readonly #numbers = new Float64Array(vectorRowCountMax);
+  /** By the chunk's columns. */
+  readonly #cellsAt: readonly (VectorCells | undefined)[];
   readonly #chosen = new Uint16Array(vectorRowCountMax);
   readonly #cursors = new Int32Array(vectorRowCountMax);
 
@@ -38,6 +42,9 @@ export class SureVectors {
     this.rows = rows;
     this.places = places;
     this.#columns = columns;
+    const cellsAt: (VectorCells | undefined)[] = [];
+    for (const column of columns) if (column !== null) cellsAt[column.at] = column.cells;
+    this.#cellsAt = cellsAt;
   }
 
   /**
@@ -69,8 +76,8 @@ export class SureVectors {
     return new SureVectors(to.rows, places, found);
   }
 
-  /** Writes the rows of a chunk that are surely good. @returns the other ones, by their places in it */
-  take({ chunk, rowCount }: DuckDBDataChunk): number[] {
+  /** Writes those rows of a chunk's `[from, to)` that are surely good. @returns the other ones, by their places in it */
+  take({ chunk, rowCount }: DuckDBDataChunk, from: number, to: number): number[] {
     const { sure, bytes } = this.#verdicts;
     sure.fill(1, 0, rowCount);
     // The record's number is a cell too, and a column that the source does not have is a null.
@@ -78,29 +85,34 @@ export class SureVectors {
     bytes.fill(rowHeadBytes + longBytes + absent * nullBytes, 0, rowCount);
     for (const column of this.#columns)
       column?.cells.read(duckdb.data_chunk_get_vector(chunk, column.at), rowCount, this.#verdicts);
-    const numbers = recordNumbers(chunk, rowCount);
+    readLongIntegers(duckdb.vector_get_data(duckdb.data_chunk_get_vector(chunk, 0), rowCount * 8), this.#numbers);
     const left: number[] = [];
     let count = 0;
     let byteCount = 0;
-    for (let row = 0; row < rowCount; row += 1) {
+    for (let row = from; row < to; row += 1) {
       if (sure[row] === 0) {
         left.push(row);
         continue;
       }
       if (byteCount >= writtenBytesMax) {
-        this.#write(count, byteCount, numbers);
+        this.#write(count, byteCount);
         count = 0;
         byteCount = 0;
       }
       this.#chosen[count++] = row;
       byteCount += bytes[row] as number;
     }
-    if (count > 0) this.#write(count, byteCount, numbers);
+    if (count > 0) this.#write(count, byteCount);
     return left;
   }
 
+  /** A value of the chunk that was taken last. undefined: it was not read. @param column of the chunk's */
+  valueAt(column: number, row: number): DuckDBValue | undefined {
+    return column === 0 ? BigInt(this.#numbers[row] as number) : this.#cellsAt[column]?.valueAt(row);
+  }
+
   /** Writes the first of the chosen rows: column by column, which takes half the time of cell by cell. */
-  #write(count: number, byteCount: number, numbers: Float64Array): void {
+  #write(count: number, byteCount: number): void {
     const rows = this.#chosen.subarray(0, count);
     const [cursors, sizes] = [this.#cursors, this.#verdicts.bytes];
     const { view, bytes, start } = this.rows.reserve(count, byteCount);
@@ -118,14 +130,8 @@ export class SureVectors {
     next = start;
     for (const row of rows) {
       view.setInt16(next, this.#columns.length + 1);
-      putInteger(view, next + rowHeadBytes, numbers[row] as number);
+      putInteger(view, next + rowHeadBytes, this.#numbers[row] as number);
       next += sizes[row] as number;
     }
   }
-}
-
-function recordNumbers(chunk: duckdb.DataChunk, rowCount: number): Float64Array {
-  const numbers = new Float64Array(rowCount);
-  readLongIntegers(duckdb.vector_get_data(duckdb.data_chunk_get_vector(chunk, 0), rowCount * 8), numbers);
-  return numbers;
 }

@@ -1,3 +1,4 @@
+import type { DuckDBValue } from '@duckdb/node-api';
 import type duckdb from '@duckdb/node-bindings';
 import { inlineBytesMax, nullText, TextVector, vectorRowCountMax } from '../duckdb/text-vector.ts';
 import { momentAt } from './calendar.ts';
@@ -47,6 +48,14 @@ export class TextCells implements VectorCells {
       }
       bytes[row] = (bytes[row] as number) + (fixedBytes ?? textHeadBytes + end - start);
     }
+  }
+
+  valueAt(row: number): DuckDBValue | undefined {
+    const { sources, sourceOf, starts, ends } = this.#texts;
+    const start = starts[row] as number;
+    if (start < 0) return start === nullText ? null : undefined;
+    const { buffer, byteOffset } = sources[sourceOf[row] as number] as Uint8Array;
+    return Buffer.from(buffer, byteOffset + start, (ends[row] as number) - start).toString('utf8');
   }
 
   write(target: RowTarget): void {

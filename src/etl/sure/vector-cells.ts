@@ -1,3 +1,4 @@
+import { DuckDBDateValue, DuckDBTimestampTZValue, DuckDBTimestampValue, type DuckDBValue } from '@duckdb/node-api';
 import duckdb from '@duckdb/node-bindings';
 import { readValidity, vectorRowCountMax } from '../duckdb/text-vector.ts';
 import type { OutputType } from '../engine-types.ts';
@@ -40,6 +41,8 @@ export interface RowTarget {
 export interface VectorCells {
   /** Takes the first rows of a vector, in place of those before. */
   read(vector: duckdb.Vector, rowCount: number, verdicts: RowVerdicts): void;
+  /** A row's value as DuckDB's interface has it. undefined: the vector itself is to be asked. */
+  valueAt(row: number): DuckDBValue | undefined;
   /** Writes a cell of each row, and puts its cursor behind it. Bytes behind that may be overwritten, as many as a long cell takes. */
   write(target: RowTarget): void;
 }
@@ -58,7 +61,9 @@ export function vectorCells({ field, type, output }: VectorColumn): VectorCells 
   const time = timeTypes[type];
   if (time !== undefined) {
     if (time.output !== output || !asksOnly(field, time.format)) return null;
-    return type === 'DATE' ? new NumberCells(days, () => true, mayBeNull) : new MomentCells(mayBeNull);
+    return type === 'DATE'
+      ? new NumberCells(days, () => true, mayBeNull)
+      : new MomentCells(output === 'timestamptz', mayBeNull);
   }
   const plain = plainTypes[type];
   if (plain === undefined) return null;
@@ -82,6 +87,8 @@ interface NumberVector {
   output: 'bigint' | 'double precision' | 'date';
   bytes: number;
   read: ReadNumbers;
+  /** One of them as it is. Absent: as it was read. */
+  exact?(data: Uint8Array, row: number): DuckDBValue;
 }
 
 interface FixedArray extends ArrayLike<number> {
@@ -116,7 +123,15 @@ const plainTypes: Readonly<Record<string, { kind: FieldKind; numbers?: NumberVec
   TINYINT: integers(Int8Array),
   SMALLINT: integers(Int16Array),
   INTEGER: integers(Int32Array),
-  BIGINT: { kind: 'integer', numbers: { output: 'bigint', bytes: 8, read: readLongIntegers } },
+  BIGINT: {
+    kind: 'integer',
+    numbers: {
+      output: 'bigint',
+      bytes: 8,
+      read: readLongIntegers,
+      exact: (data, row) => viewOf(data).getBigInt64(row * 8, true),
+    },
+  },
   UTINYINT: integers(Uint8Array),
   USMALLINT: integers(Uint16Array),
   UINTEGER: integers(Uint32Array),
@@ -148,6 +163,8 @@ function asksOnly(field: ContractField | null, format: string): boolean {
 /** In days since 1970-01-01: the years 1 to 9999, and the day that PostgreSQL counts from. */
 const [dayMin, dayEnd, dayZero] = [-719_162, 2_932_897, 10_957];
 
+const viewOf = ({ buffer, byteOffset, length }: Uint8Array): DataView => new DataView(buffer, byteOffset, length);
+
 const days: NumberVector = {
   output: 'date',
   bytes: 4,
@@ -158,6 +175,7 @@ const days: NumberVector = {
       into[at] = day >= dayMin && day < dayEnd ? day - dayZero : NaN;
     }
   },
+  exact: (data, row) => new DuckDBDateValue(viewOf(data).getInt32(row * 4, true)),
 };
 
 class NumberCells implements VectorCells {
@@ -166,6 +184,7 @@ class NumberCells implements VectorCells {
   readonly #mayBeNull: boolean;
   readonly #there = new Uint8Array(vectorRowCountMax);
   readonly #values = new Float64Array(vectorRowCountMax);
+  #data = new Uint8Array(0);
 
   constructor(vector: NumberVector, isGood: (value: number) => boolean, mayBeNull: boolean) {
     this.#vector = vector;
@@ -177,7 +196,8 @@ class NumberCells implements VectorCells {
     const [there, values, isGood] = [this.#there, this.#values, this.#isGood];
     const cellBytes = this.#vector.output === 'date' ? dayBytes : longBytes;
     readValidity(vector, rowCount, there);
-    this.#vector.read(duckdb.vector_get_data(vector, rowCount * this.#vector.bytes), values);
+    this.#data = duckdb.vector_get_data(vector, rowCount * this.#vector.bytes) as Uint8Array<ArrayBuffer>;
+    this.#vector.read(this.#data, values);
     for (let row = 0; row < rowCount; row += 1) {
       const isThere = there[row] === 1;
       const value = values[row] as number;
@@ -185,6 +205,11 @@ class NumberCells implements VectorCells {
       if (isThere ? !(Number.isFinite(value) && isGood(value)) : !this.#mayBeNull) sure[row] = 0;
       bytes[row] = (bytes[row] as number) + (isThere ? cellBytes : nullBytes);
     }
+  }
+
+  valueAt(row: number): DuckDBValue {
+    if (this.#there[row] === 0) return null;
+    return this.#vector.exact?.(this.#data, row) ?? (this.#values[row] as number);
   }
 
   write({ rows, cursors, view }: RowTarget): void {
@@ -219,6 +244,10 @@ class BooleanCells implements VectorCells {
     }
   }
 
+  valueAt(row: number): DuckDBValue {
+    return this.#there[row] === 0 ? null : this.#values[row] !== 0;
+  }
+
   write({ rows, cursors, view }: RowTarget): void {
     for (const row of rows) {
       const at = cursors[row] as number;
@@ -233,11 +262,13 @@ const momentZero = BigInt(dayZero) * microsecondsADay;
 
 /** Microseconds since 1970-01-01. */
 class MomentCells implements VectorCells {
+  readonly #hasZone: boolean;
   readonly #mayBeNull: boolean;
   readonly #there = new Uint8Array(vectorRowCountMax);
   #values = new BigInt64Array(0);
 
-  constructor(mayBeNull: boolean) {
+  constructor(hasZone: boolean, mayBeNull: boolean) {
+    this.#hasZone = hasZone;
     this.#mayBeNull = mayBeNull;
   }
 
@@ -251,6 +282,12 @@ class MomentCells implements VectorCells {
       if (isThere ? value < momentMin || value >= momentEnd : !this.#mayBeNull) sure[row] = 0;
       bytes[row] = (bytes[row] as number) + (isThere ? longBytes : nullBytes);
     }
+  }
+
+  valueAt(row: number): DuckDBValue {
+    if (this.#there[row] === 0) return null;
+    const value = this.#values[row] as bigint;
+    return this.#hasZone ? new DuckDBTimestampTZValue(value) : new DuckDBTimestampValue(value);
   }
 
   write({ rows, cursors, view }: RowTarget): void {

@@ -12,8 +12,9 @@ export async function bothWays(
   content: string | Uint8Array,
   format: Format,
   contract: Record<string, unknown> | null,
+  { batchRecords }: { batchRecords?: number } = {},
 ): Promise<{ sure: SessionResult; long: SessionResult }> {
-  const definition = definitionOf('a', format);
+  const definition = { ...definitionOf('a', format), ...(batchRecords && { batch: { records: batchRecords } }) };
   const sure = await runSession(content, definition, contract);
   const long = await runSession(content, { ...definition, transforms: [...through] }, contract);
   expect(sure.rows.map(valuesOf(sure))).toEqual(long.rows.map(valuesOf(long)));

@@ -1,10 +1,13 @@
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { BatchSession } from '../../../src/etl/batch-session.ts';
+import type { Range } from '../../../src/etl/protocol.ts';
+import { goodRows } from '../../support/copy-file.ts';
 import { contractOf, definitionOf } from '../../support/etl.ts';
 import { parquetOf } from '../../support/parquet.ts';
 import { bothWays } from './both-ways.ts';
-import { runSession } from './session.ts';
+import { runSession, withSession } from './session.ts';
 
 const parquet = { type: 'parquet' } as const;
 const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
@@ -170,6 +173,43 @@ describe('records of a Parquet file that are surely good', () => {
     const contract = contractOf({ i: { type: 'number' }, name: { type: 'string', enum: ['new', 'old'] } }, {});
     const { sure } = await bothWays(await parquetOf(`${select} from range(0, 3000) r (i)`), parquet, contract);
     expect(sure.made.length).toBe(made);
+  });
+
+  test.each([1000, 2048, 3000, 5000])(
+    'are the same in batches of %i records, which end within a chunk',
+    async (batchRecords) => {
+      const query = `select i, 'long enough ' || i as name, i % 7 = 0 as flag, case when i % 100 = 17 then -1 else i / 3.0::double end as size
+      from range(1, 12001) r (i)`;
+      const contract = contractOf(
+        { i: {}, name: {}, flag: { type: 'boolean' }, size: { type: 'number', minimum: 0 } },
+        {},
+      );
+      const { sure } = await bothWays(await parquetOf(query, 4_096), parquet, contract, { batchRecords });
+      expect(sure.batches.length).toBeGreaterThanOrEqual(12_000 / batchRecords);
+      expect([sure.made.length, sure.rejected.length]).toEqual([11_880, 120]);
+      expect(sure.made.map(Number)).toEqual([...sure.made].map(Number).sort((one, other) => one - other));
+    },
+  );
+
+  test('are taken from where an earlier reading has ended', async () => {
+    const bytes = await parquetOf(`select i, 'long enough ' || i as name from range(1, 20001) r (i)`);
+    const definition = { ...definitionOf('a', parquet), batch: { records: 3_000 } };
+    const read = async (session: BatchSession, range: Range, cursor: string | null): Promise<[string, string[]]> => {
+      await session.start(range, cursor);
+      const batch = await session.next();
+      const { columns } = session.describe();
+      return [batch.cursor, goodRows(batch, columns).map((row) => row.join(' '))];
+    };
+    await withSession(bytes, definition, null, async (session) => {
+      const [range] = (await session.survey()).ranges;
+      const [first, rows] = await read(session, range as Range, null);
+      const [second, others] = await read(session, range as Range, first);
+      expect([rows[0], rows.at(-1)]).toEqual(['1 1 long enough 1', '3000 3000 long enough 3000']);
+      expect([others[0], others.at(-1)]).toEqual(['3001 3001 long enough 3001', '6000 6000 long enough 6000']);
+      // Somebody else has taken it over, and it is read again, from before the place that was reached.
+      expect((await read(session, range as Range, second))[1][0]).toBe('6001 6001 long enough 6001');
+      expect((await read(session, range as Range, first))[1]).toEqual(others);
+    });
   });
 
   test('are none of a range in which many records need SQL', async () => {
