@@ -7,6 +7,8 @@ import { longBytes, nullBytes, putInteger, putNull, rowHeadBytes } from './copy-
 import type { CopyRows } from './copy-rows.ts';
 import { readLongIntegers, type RowVerdicts, type VectorCells, vectorCells } from './vector-cells.ts';
 
+/** Of each there are some 60 KB of arrays, and as much of its vector. */
+const columnCountMax = 200;
 /** Rows are written in groups that are not much larger. */
 const writtenBytesMax = 1 << 17;
 
@@ -57,7 +59,7 @@ export class SureVectors {
     source: readonly { name: string; type: string }[],
     to: { types: readonly OutputType[]; rows: CopyRows },
   ): SureVectors | null {
-    if (checkRecords) return null;
+    if (checkRecords || columns.length > columnCountMax) return null;
     const places: number[] = [];
     const found: (SureColumn | null)[] = [];
     for (const [index, { field }] of columns.entries()) {

@@ -244,6 +244,15 @@ describe('records of a Parquet file that are surely good', () => {
     );
   });
 
+  test.each([
+    [200, 50],
+    [201, 0],
+  ])('of %i columns: %i', async (count, made) => {
+    const columns = Array.from({ length: count }, (_each, at) => `i + ${String(at)} as c${String(at)}`);
+    const bytes = await parquetOf(`select ${columns.join(', ')} from range(0, 50) r (i)`);
+    expect((await runSession(bytes, definitionOf('a', parquet), null)).made.length).toBe(made);
+  });
+
   test('are told from a file that is damaged in the middle as SQL tells it', async () => {
     const bytes = await parquetOf(`select i, 'text ' || i as name from range(0, 100000) r (i)`, 10_000);
     bytes.fill(0xff, bytes.length / 2, bytes.length / 2 + 2_000);
