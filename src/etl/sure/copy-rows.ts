@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import { writeAll } from '../write-bytes.ts';
 import { momentAt } from './calendar.ts';
 import {
@@ -146,12 +146,17 @@ export class CopyRows {
     this.#view.setInt16(this.#used, -1);
     this.#used += rowHeadBytes;
     this.#flush(file.fd);
-    this.close();
+    this.#leave();
     return { path: file.path, count };
   }
 
-  /** Lets go of the file as it is. */
+  /** Throws away the rows that are no file yet. */
   close(): void {
+    if (this.#file !== null) rmSync(this.#file.path, { force: true });
+    this.#leave();
+  }
+
+  #leave(): void {
     if (this.#file !== null) closeSync(this.#file.fd);
     this.#file = null;
     this.#count = 0;

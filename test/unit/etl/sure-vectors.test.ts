@@ -1,4 +1,7 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { BatchSession } from '../../../src/etl/batch-session.ts';
@@ -223,6 +226,20 @@ describe('records of a Parquet file that are surely good', () => {
     expect(few.made.length).toBe(4750);
     const { sure: many } = await bothWays(await parquetOf(query(50)), parquet, contract);
     expect([many.made.length, many.rows.length, many.rejected.length]).toEqual([0, 2500, 2500]);
+    const folder = mkdtempSync(join(tmpdir(), 'flux-left-'));
+    try {
+      const files = (session: BatchSession): Promise<string[]> =>
+        session
+          .survey()
+          .then(({ ranges }) => session.start(ranges[0] as Range, null))
+          .then(() => session.next())
+          .then(() => readdirSync(folder));
+      const bytes = await parquetOf(query(50));
+      const found = await withSession(bytes, definitionOf('a', parquet), contract, files, { workFolder: folder });
+      expect(found).toEqual(['good-1.csv']);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test('hold long texts wherever DuckDB keeps them', async () => {
