@@ -261,6 +261,14 @@ describe('records of a Parquet file that are surely good', () => {
     );
   });
 
+  test('hold no NUL, which a pattern would let pass', async () => {
+    const query = `select case when i % 100 = 3 then 'text' || chr(0) when i % 100 = 4 then 'thirteen bytes' || chr(0) else 'text' end as name
+      from range(0, 1000) r (i)`;
+    const contract = contractOf({ name: { type: 'string', pattern: '^t' } }, {});
+    const { sure } = await bothWays(await parquetOf(query), parquet, contract);
+    expect([sure.made.length, sure.rejected.length]).toEqual([980, 20]);
+  });
+
   test.each([
     [200, 50],
     [201, 0],
