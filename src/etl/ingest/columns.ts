@@ -225,16 +225,14 @@ function nativeValue(field: ContractField, source: string, type: string): Native
   const plain: NativeValue = { read: null, text: source, json: source, quoted: false, rules: () => [] };
   const { format } = field.keywords;
   const kind = field.kind;
-  if (kind === 'json') return { ...plain, json: jsonOf(source, type) };
+  const finite: SqlRule = { keyword: 'type', broken: `not isfinite(${source}::double)`, expected: 'a number' };
+  const isFraction = fractionTypes.test(type);
+  // Ajv reads JSON, which has no other numbers.
+  if (kind === 'json') return { ...plain, json: jsonOf(source, type), rules: () => (isFraction ? [finite] : []) };
   if (kind === 'boolean' && type === 'BOOLEAN') return plain;
   if ((kind === 'integer' || kind === 'number') && integerTypes.test(type)) return plain;
-  if (kind === 'number' && fractionTypes.test(type)) {
-    return {
-      ...plain,
-      rules: () => [{ keyword: 'type', broken: `not isfinite(${source}::double)`, expected: 'a number' }],
-    };
-  }
-  if (kind === 'integer' && fractionTypes.test(type)) {
+  if (kind === 'number' && isFraction) return { ...plain, rules: () => [finite] };
+  if (kind === 'integer' && isFraction) {
     // Read as an integer, so that the dataset's column is one; what is none is broken.
     const read = `case when ${source} = trunc(${source}) then try_cast(${source} as bigint) end`;
     const rules = (value: string): SqlRule[] => [

@@ -36,8 +36,7 @@ const known = new Set([
 /** @returns null: the field has a rule, or a kind of value, that nothing here can be sure of */
 export function sureValue({ kind, keywords }: Pick<ContractField, 'kind' | 'keywords'>): SureValue | null {
   if (Object.keys(keywords).some((keyword) => !known.has(keyword) && !annotations.has(keyword))) return null;
-  const types = [keywords.type ?? []].flat();
-  if (types.length > 0 && types.every((type) => type === 'null')) return null;
+  if (allowsOnlyNull(keywords)) return null;
   if (kind === 'boolean')
     return choicesOf(keywords) === null ? { type: 'boolean', states: booleans, read: null, mayDouble: false } : null;
   if (kind === 'integer' || kind === 'number') {
@@ -46,6 +45,12 @@ export function sureValue({ kind, keywords }: Pick<ContractField, 'kind' | 'keyw
     return read && { type, states: anyText(0), read, mayDouble: false };
   }
   return kind === 'string' ? stringValue(keywords) : null;
+}
+
+/** Whether the type says that nothing may be there. */
+export function allowsOnlyNull({ type = [] }: ContractKeywords): boolean {
+  const types = [type].flat();
+  return types.length > 0 && types.every((each) => each === 'null');
 }
 
 /** The values of `enum` and `const` that a text can be; null: there is no such rule. */

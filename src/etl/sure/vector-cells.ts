@@ -15,7 +15,7 @@ import {
   putMoment,
   putNull,
 } from './copy-format.ts';
-import { annotations, numberRule, sureValue } from './sure-value.ts';
+import { allowsOnlyNull, annotations, numberRule, sureValue } from './sure-value.ts';
 import { TextCells } from './text-cells.ts';
 
 /** What is known of a chunk's rows while its columns are looked at one after the other. */
@@ -156,6 +156,8 @@ const timeTypes: Readonly<Record<string, { output: OutputType; format: string }>
 function asksOnly(field: ContractField | null, format: string): boolean {
   if (field === null) return true;
   if (field.kind !== 'string' && field.kind !== 'any') return false;
+  // Of `type: null` nothing that is there is good, and its kind is any.
+  if (allowsOnlyNull(field.keywords)) return false;
   const others = Object.keys(field.keywords).filter((keyword) => keyword !== 'type' && !annotations.has(keyword));
   return others.every((keyword) => keyword === 'format' && field.keywords.format === format);
 }

@@ -261,6 +261,38 @@ describe('records of a Parquet file that are surely good', () => {
     );
   });
 
+  const asked: readonly object[] = [
+    ...[{}, { type: 'null' }, { enum: [null] }, { type: ['integer', 'string'] }, { minimum: 1 }, { pattern: '^[a-z]' }],
+    ...['integer', 'number', 'string', 'boolean'].map((type) => ({ type: [type, 'null'] })),
+    ...['date', 'date-time', 'local-date-time'].map((format) => ({ type: 'string', format })),
+    ...[{ type: ['integer', 'null'], enum: [7] }, { const: 'a' }, { const: true }, { type: 'number', const: 0.5 }],
+    { type: 'string', format: 'date', minLength: 11 },
+  ];
+  test.each([
+    ['bigint', ['7', '0', '9007199254740993']],
+    ['double', ['0.5', "'nan'", "'inf'", '7']],
+    ['boolean', ['true', 'false']],
+    ['date', ["'2020-01-01'", "'infinity'"]],
+    ['timestamp', ["'2020-01-01 00:00:00.5'", "'infinity'"]],
+    ['varchar', ["'a'", "'7'", "'2020-01-01'", "'2020-01-01T00:00:00'", "'2020-01-01T00:00:00Z'", "'true'"]],
+  ])('are those that SQL accepts, whatever a contract asks of a column of %s', async (type, values) => {
+    const usual = `select ${values[0] ?? ''}::${type} as v from range(0, 100)`;
+    const bytes = await parquetOf(
+      [usual, ...[...values, 'null'].map((value) => `select ${value}::${type}`)].join(' union all '),
+    );
+    let agreed = 0;
+    for (const schema of asked) {
+      // Of a column that can never fit the whole source is refused, by either way.
+      const refused = (cause: unknown): null => {
+        expect(cause, JSON.stringify(schema)).toMatchObject({ code: 'SOURCE_INVALID' });
+        return null;
+      };
+      const both = await bothWays(bytes, parquet, contractOf({ v: schema }, {})).catch(refused);
+      if (both !== null) agreed += 1;
+    }
+    expect(agreed).toBeGreaterThan(5);
+  });
+
   test('hold no NUL, which a pattern would let pass', async () => {
     const query = `select case when i % 100 = 3 then 'text' || chr(0) when i % 100 = 4 then 'thirteen bytes' || chr(0) else 'text' end as name
       from range(0, 1000) r (i)`;
