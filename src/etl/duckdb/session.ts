@@ -74,17 +74,23 @@ export class DuckDbSession {
   }
 
   /**
-   * Rows as DuckDB keeps them, some thousand at a time. They are read as they are asked for, beside the session's other queries, until chunks are
-   * asked for by another query.
+   * Rows as DuckDB keeps them, some thousand at a time. They are read as they are asked for, beside the session's other queries. Until the last of
+   * them was asked for, or the generator is told to return, what the query has read ahead counts towards the session's memory.
    */
   async *chunks(sql: string): AsyncGenerator<DuckDBDataChunk, void> {
     // A connection has one query at a time.
     this.#streaming ??= await this.#instance.connect();
-    const result = await this.#streaming.stream(sql);
-    for (;;) {
-      const chunk = await result.fetchChunk();
-      if (chunk === null || chunk.rowCount === 0) return;
-      yield chunk;
+    const connection = this.#streaming;
+    const result = await connection.stream(sql);
+    try {
+      for (;;) {
+        const chunk = await result.fetchChunk();
+        if (chunk === null || chunk.rowCount === 0) return;
+        yield chunk;
+      }
+    } finally {
+      // Only another query ends one that has rows left; its result would keep them until it is collected.
+      await connection.run('select 1');
     }
   }
 

@@ -86,11 +86,16 @@ export class ParquetReader implements SourceReader {
     };
   }
 
-  start({ from, records }: RangeRequest): Promise<void> {
+  async start({ from, records }: RangeRequest): Promise<void> {
+    await this.#leaveRange();
     this.#row = from['row'] ?? 0;
     this.#endRow = this.#row + records;
     this.#range = this.#sure && this.#sureRange(this.#sure);
-    return Promise.resolve();
+  }
+
+  async #leaveRange(): Promise<void> {
+    await this.#range?.close();
+    this.#range = null;
   }
 
   #sureRange(sure: SureVectors): SureRange {
@@ -107,7 +112,7 @@ export class ParquetReader implements SourceReader {
     const to = Math.min(from + records, this.#endRow);
     this.#row = to;
     const sure = (await this.#range?.next(to - from)) ?? null;
-    if (sure === null) this.#range = null;
+    if (sure === null || to >= this.#endRow) await this.#leaveRange();
     return {
       relation: sure?.relation ?? `${this.#select()} where ${rowsBetween(from, to)}`,
       rowCount: sure?.leftCount ?? to - from,

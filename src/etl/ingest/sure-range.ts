@@ -41,6 +41,12 @@ export class SureRange {
     this.#chunks = session.chunks(query);
   }
 
+  /** Lets go of the query, which holds memory that SQL may need. */
+  async close(): Promise<void> {
+    this.#chunk = null;
+    await this.#chunks.return();
+  }
+
   /** The next so many records. @returns null: they are all SQL's, and those behind them as well */
   async next(recordCount: number): Promise<SureBatch | null> {
     const left = new LeftRows(this.#session, this.#columns, recordCount * leftShareMax);

@@ -242,6 +242,17 @@ describe('records of a Parquet file that are surely good', () => {
     }
   });
 
+  test('leave SQL the memory that they took, once many records need it', async () => {
+    const contract = contractOf({ name: { type: 'string', pattern: '^good' }, one: {}, two: {} }, {});
+    const query = `select case when i % 5 = 0 then 'bad' else 'good' end || md5(i::varchar) || md5((i + 7)::varchar) as name,
+      md5((i * 3)::varchar) as one, md5((i * 5)::varchar) as two from range(0, 200000) r (i)`;
+    const bytes = await parquetOf(query, 200_000);
+    const definition = { ...definitionOf('a', parquet), batch: { records: 50_000 } };
+    // A row group is read once in so much, not twice.
+    const { batches } = await runSession(bytes, definition, contract, { memoryMegabytes: 56, keepRows: false });
+    expect(batches.map(({ goodCount, binaryFile }) => [goodCount, binaryFile])).toEqual(Array(4).fill([40_000, null]));
+  });
+
   test('hold long texts wherever DuckDB keeps them', async () => {
     const long = fc.stringMatching(/^[a-zé"\n]{0,60}$/);
     await fc.assert(
