@@ -301,6 +301,8 @@ export async function startWorkerService(config: Config, databaseUrl: string): P
     metricsUrl: metricsServer.url,
     async stop() {
       await Promise.all([worker.stop({ graceMs: workerDrainMs }), retention.stop(), webhooks.stop()]);
+      // One that is left would write what it has compiled when it ends, into a folder that is nobody's by then.
+      await engine.close?.();
       await work.remove();
       await redis?.stop();
       await metricsServer.stop();

@@ -120,6 +120,8 @@ export class EtlChild {
     this.#signal.removeEventListener('abort', this.#onAbort);
     this.#end(unavailable('was stopped'));
     if (this.#process.pid === undefined) return;
+    // Whoever waits for its end must not end before, also where nothing else keeps this process.
+    this.#process.ref();
     // Nothing that it holds is worth a polite end: what counts is committed by the parent.
     this.#process.kill('SIGKILL');
     await this.#exited;

@@ -18,6 +18,8 @@ export interface EtlEngine {
    * started goes half a minute after it was said last.
    */
   expectWork?(): void;
+  /** Ends the processes that wait for work. Resolves when they are gone: nothing is written any more to the folders that the engine was given. */
+  close?(): Promise<void>;
 
   /**
    * Copies the source's exact bytes into the object store.

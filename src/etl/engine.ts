@@ -47,6 +47,9 @@ export function createEtlEngine(given: EtlDeps): EtlEngine {
       // One that waits for its run's next range is what will be wanted.
       if (!deps.kept.waits) deps.spare.begin();
     },
+    async close() {
+      await Promise.all([deps.kept.end(), deps.spare.end()]);
+    },
     pinSource: (request) => ahead.pin(pins, request),
     planSource: (request) => planSource(deps, ahead, request),
     openBatches: (request) => openBatches(deps, request),

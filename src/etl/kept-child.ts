@@ -46,6 +46,15 @@ export class KeptChild {
     return null;
   }
 
+  /** Ends the one that waits. Resolves when it is gone. */
+  async end(): Promise<void> {
+    const kept = this.#kept;
+    this.#kept = null;
+    if (kept === null) return;
+    clearTimeout(kept.timer);
+    await endChild(kept.opened);
+  }
+
   /** @param opened is asked nothing any more */
   keep(key: string, opened: OpenedChild): void {
     const before = this.#kept;

@@ -32,6 +32,15 @@ export class SpareChild {
     this.#spare = { child, timer };
   }
 
+  /** Ends the one that waits. Resolves when it is gone, and writes nothing any more. */
+  async end(): Promise<void> {
+    const spare = this.#spare;
+    this.#spare = null;
+    if (spare === null) return;
+    clearTimeout(spare.timer);
+    await spare.child.stop();
+  }
+
   /** @returns a child that works under the signal: the one that has been begun, or a new one */
   take(signal: AbortSignal): EtlChild {
     const spare = this.#spare;

@@ -88,9 +88,10 @@ test(
     load = startLoad(installation, options);
     await letWork([...workers, ...apis]);
 
-    const { stdout } = await installation.operate(['migrate', '--json'], next.checkout);
+    const migrated = await installation.operate(['migrate', '--json'], next.checkout);
+    expect(migrated.code, migrated.stderr).toBe(0);
     const { version, name } = next.migration;
-    expect(JSON.parse(stdout)).toEqual({ applied: [`${String(version).padStart(4, '0')}_${name}`] });
+    expect(JSON.parse(migrated.stdout)).toEqual({ applied: [`${String(version).padStart(4, '0')}_${name}`] });
     // The older processes go on beside it.
     await letWork([...workers, ...apis]);
     for (const running of [sealer, ...workers, ...apis]) expect(await isReady(running)).toBe(true);

@@ -1,6 +1,6 @@
 /** The same commands elsewhere: another OS user, closed folders, a checkout with a space, a server that is not ours. */
 import { randomBytes } from 'node:crypto';
-import { chmod, cp, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -122,10 +122,13 @@ describe('flux up', () => {
       try {
         const asOwner = { home, user: nobody, env: { HOME: own.folder } };
         await withUp(asOwner, () => Promise.resolve());
+        expect(await readdir(path.join(home, 'work'))).toEqual([]);
         await withUp({ home }, async () => {
           const status = await readFile(`/proc/${String(await postmasterPid(home))}/status`, 'utf8');
           expect(status).toMatch(/^Uid:\s+65534/m);
         });
+        // What root's processes left would be in the owner's way.
+        expect(await readdir(path.join(home, 'work'))).toEqual([]);
         expect((await withUp(asOwner, () => Promise.resolve())).code).toBe(0);
       } finally {
         await own.remove();

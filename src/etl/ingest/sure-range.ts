@@ -52,8 +52,8 @@ export class SureRange {
     const left = new LeftRows(this.#session, this.#columns, recordCount * leftShareMax);
     try {
       if (await this.#take(recordCount, left)) {
-        const rows = this.#sure.rows.finish();
-        return { rows, relation: await left.relation(), leftCount: left.count };
+        const relation = await left.relation();
+        return { rows: this.#sure.rows.finish(), relation, leftCount: left.count };
       }
     } catch {
       // Whatever it is, SQL meets it too, and names it.

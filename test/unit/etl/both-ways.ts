@@ -30,7 +30,8 @@ const valuesOf =
     ...cells.map((cell, at) => {
       const type = survey.columns[at]?.type;
       if (cell === null) return null;
-      if (type === 'double precision' || type === 'bigint') return Number(cell);
+      if (type === 'double precision') return Number(cell);
+      if (type === 'bigint') return BigInt(cell);
       return type === 'timestamp' || type === 'timestamptz' ? cell.replace('T', ' ').replace('Z', '+00') : cell;
     }),
   ];

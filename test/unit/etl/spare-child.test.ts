@@ -33,6 +33,13 @@ test('a child that was begun when work was expected is the one that works, once'
   expect(childrenOf()).toEqual([]);
 });
 
+test('a child that was begun ends with its engine', async () => {
+  bench.engine.expectWork?.();
+  expect(childrenOf()).toHaveLength(1);
+  await bench.engine.close?.();
+  expect(childrenOf()).toEqual([]);
+});
+
 test('a child that was begun ends with the work that took it', async () => {
   const spare = new SpareChild(undefined);
   spare.begin();
