@@ -47,6 +47,22 @@ export function maskValue<T>(value: T, options: MaskOptions = {}): T {
   return masked(value, options) as T;
 }
 
+/**
+ * Whether JSON is surely left as it is by `maskValue`, and its text by `maskText`: one look at the whole, where they look at each part.
+ *
+ * @param text the value's, by JSON.stringify
+ */
+export function isLeftAlone(value: unknown, text: string): boolean {
+  // A text in the value stands in this one as it is unless something of it is escaped, and what a pattern needs is then in both.
+  return !text.includes('\\') && patterns.every(({ worth }) => !worth.test(text)) && !namesPersonalField(value);
+}
+
+function namesPersonalField(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (Array.isArray(value)) return value.some(namesPersonalField);
+  return Object.entries(value).some(([name, item]) => kindOfField(name) !== null || namesPersonalField(item));
+}
+
 function masked(value: unknown, options: MaskOptions): unknown {
   if (typeof value === 'string') return maskText(value, options);
   if (Array.isArray(value)) return value.map((item) => masked(item, options));

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { FluxError } from '../../src/errors.ts';
 import { rejectedMask } from '../../src/etl/ingest/mask-rejected.ts';
 import type { PipelineDefinition } from '../../src/etl/engine-types.ts';
-import { findInDocument, findPersonalData, maskText, maskValue } from '../../src/personal-data/mask.ts';
+import { findInDocument, findPersonalData, isLeftAlone, maskText, maskValue } from '../../src/personal-data/mask.ts';
 import { kindOfField, patterns } from '../../src/personal-data/patterns.ts';
 import { pipelineDocument } from '../support/api.ts';
 
@@ -185,6 +185,78 @@ it('a failure holds none, however it was made', () => {
   });
   expect(error.message).toBe('found "[ssn]"');
   expect(error.details.issues).toEqual([{ path: '/[ssn]', rule: 'x', message: 'found [email]' }]);
+});
+
+describe('JSON that is surely left alone', () => {
+  const part = fc.oneof(
+    { weight: 3, arbitrary: fc.string({ unit: 'grapheme', maxLength: 6 }) },
+    fc.constantFrom(
+      'ssn',
+      'SSN ',
+      'dob: ',
+      'born on ',
+      'routing number ',
+      'npi ',
+      'a@b.gov',
+      '219-09-9999',
+      '219099999',
+    ),
+    fc.constantFrom(
+      '1234567893',
+      '+1 202 555 0143',
+      '2001-02-03',
+      '4111 1111 ',
+      '1111 1111',
+      '"',
+      '\\',
+      '\n',
+      '-',
+      '12',
+      '3456',
+    ),
+  );
+  const text = fc.array(part, { maxLength: 4 }).map((parts) => parts.join(''));
+  const name = fc.oneof(
+    text,
+    fc.constantFrom('amount', 'note', 'email', 'first_name', 'SSN', 'issued_on', '__proto__'),
+  );
+  const { json } = fc.letrec((tie) => ({
+    json: fc.oneof(
+      { depthSize: 'small' },
+      text,
+      fc.integer(),
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.constantFrom(null, true, 219_099_999),
+      fc.array(tie('json'), { maxLength: 3 }),
+      fc.dictionary(name, tie('json'), { maxKeys: 4 }),
+    ),
+  }));
+
+  it('comes out of every mask as it was', () => {
+    let alone = 0;
+    fc.assert(
+      fc.property(json, (given) => {
+        const written = JSON.stringify(given);
+        const value: unknown = JSON.parse(written);
+        if (!isLeftAlone(value, written)) return;
+        alone += 1;
+        expect(JSON.stringify(maskValue(value))).toBe(written);
+        expect(maskText(written)).toBe(written);
+      }),
+      { numRuns: 3_000 },
+    );
+    expect(alone).toBeGreaterThan(300);
+  });
+
+  it('is what most records are, and none with something to mask', () => {
+    const left = (value: unknown): boolean => isLeftAlone(value, JSON.stringify(value));
+    expect(
+      left({ id: 7, issued_on: '2016-03-02', amount: 345_678.91, code: 'AB-123456', note: 'permit no 4711' }),
+    ).toBe(true);
+    expect(left({ note: 'call 202-555-0143' })).toBe(false);
+    expect(left({ holder: { first_name: 'Jo' } })).toBe(false);
+    expect(left([{ note: 'is\nborn 2001-02-03' }])).toBe(false);
+  });
 });
 
 describe('a rejected record', () => {

@@ -1,5 +1,5 @@
 import { kindOfField } from '../../personal-data/patterns.ts';
-import { maskText, maskValue } from '../../personal-data/mask.ts';
+import { isLeftAlone, maskText, maskValue } from '../../personal-data/mask.ts';
 import type { PipelineDefinition, RejectedRecord } from '../engine-types.ts';
 import { columnName } from './column-names.ts';
 import type { CsvDialect } from './csv-splitter.ts';
@@ -77,9 +77,11 @@ function rawMask(
     };
   }
   return (raw) => {
-    const value = depthOf(Buffer.from(raw)) > jsonDepthMax ? undefined : parsed(raw);
+    const value = isTooDeep(raw) ? undefined : parsed(raw);
     // Masked as a text too: numbers in JSON are left by value, and a text may be cut where a value is not.
     if (value === undefined) return somePersonal ? withheld : maskText(raw);
+    const text = JSON.stringify(value);
+    if (!somePersonal && isLeftAlone(value, text)) return text;
     const shown = maskValue(value);
     return maskText(JSON.stringify(somePersonal ? maskDeclared(shown, personal) : shown));
   };
@@ -100,6 +102,11 @@ function cutCells(raw: string, { delimiter, quote, escape }: CsvDialect): string
   if (quoted) return undefined;
   cells.push(raw.slice(start));
   return cells;
+}
+
+function isTooDeep(raw: string): boolean {
+  const nests = raw.includes('{', 1) || raw.includes('[', 1);
+  return nests && depthOf(Buffer.from(raw)) > jsonDepthMax;
 }
 
 function parsed(raw: string): object | undefined {
