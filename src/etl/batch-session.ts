@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { RecordCheck } from '../contracts/contract.ts';
 import { requireAgreement } from './agreeing-counts.ts';
+import { firstBatchRecords, recordsPerBatch } from './batch-size.ts';
 import { checkRecords } from './check-records.ts';
 import { DirectWrite, type RefusedRow } from './direct-write.ts';
 import { DuckDbSession } from './duckdb/session.ts';
@@ -33,8 +34,6 @@ import { ExpressionRules } from './transform/expression.ts';
 import { functionsOf } from './transform/own-functions.ts';
 import { compileTransforms, type TransformChain } from './transform/transforms.ts';
 
-const recordsPerBatchDefault = 100_000;
-
 const namesOf = ({ columns }: SourceReader): string[] => columns.columns.map(({ name }) => name);
 
 /** A batch whose good records stand in their file. */
@@ -64,6 +63,8 @@ export class BatchSession {
   /** null: something has to see the records between the verdict and the file. */
   readonly #direct: DirectWrite | null;
   #batchNo = 0;
+  /** The next batch is the run's first. */
+  #isFirst = false;
   readonly #rows: CopyRows;
   #sampling = false;
   /** That rows may be taken as they are written; a sample looks at what was read of all of them, so it takes none. */
@@ -153,7 +154,7 @@ export class BatchSession {
   }
 
   get #recordsPerBatch(): number {
-    return this.#job.definition.batch?.records ?? recordsPerBatchDefault;
+    return recordsPerBatch(this.#job.definition);
   }
 
   describe(): OutputShape {
@@ -194,6 +195,7 @@ export class BatchSession {
       const types = this.#shape.columns.map(({ type }) => type);
       this.#reader.beSure?.(types, this.#rows);
     }
+    this.#isFirst = cursor === null && range.record === 0;
     const from = cursor === null ? range.from : readCursor(cursor, range.from);
     if (this.#reader instanceof WantedReader) {
       this.#reader.choose(range.clusters ?? []);
@@ -204,7 +206,9 @@ export class BatchSession {
 
   /** Prepares the next batch. The file of the batch before stays until the parent removes it. */
   async next(): Promise<PreparedBatch> {
-    return this.#prepare(await this.#reader.next(this.#recordsPerBatch));
+    const records = this.#isFirst ? firstBatchRecords(this.#recordsPerBatch) : this.#recordsPerBatch;
+    this.#isFirst = false;
+    return this.#prepare(await this.#reader.next(records));
   }
 
   async #prepare(chunk: Chunk): Promise<PreparedBatch> {
@@ -237,6 +241,8 @@ export class BatchSession {
         format: this.#job.definition.source.format.type,
         transforms: this.#chain.steps.length > 0,
       });
+    } finally {
+      await chunk.left?.release();
     }
   }
 
@@ -290,6 +296,7 @@ export class BatchSession {
     const written = await this.#direct.write(this.#session, records, {
       columns: goodCells(this.#goodColumns),
       target: goodFileTarget(this.#job, goodFile),
+      areLeft: chunk.left !== undefined,
     });
     await this.#countDropped(chunk);
     requireAgreement(chunk, written.states);

@@ -20,6 +20,9 @@ export interface Written {
 const refuse = '_flux_refuse';
 /** JSON escapes it; what is no JSON comes last. */
 const separator = '\x1f';
+/** What there is to tell of a record, in one text: each that a function is given, and each column of a row, costs a call of its own. */
+const told = `concat_ws(${literal(separator)}, _flux_state, _flux_record, coalesce(_flux_broken::varchar, '[]'),
+  coalesce(to_json(_flux_found)::varchar, '[]'), coalesce(_flux_raw, ''))`;
 /** A limit that is never reached keeps the filter above the verdict; pushed below it, every expression would be computed twice. */
 const everything = '9223372036854775807';
 
@@ -35,31 +38,34 @@ export class DirectWrite {
   readonly function: ScalarFunction = {
     name: refuse,
     parameters: 1,
-    call: ([told = '']) => {
-      const [state = '', record, broken = '', found = '', ...raw] = told.split(separator);
-      this.#states.set(Number(state), (this.#states.get(Number(state)) ?? 0) + 1);
-      if (state === '1') {
-        this.#refused.push([
-          Number(record),
-          JSON.parse(broken) as boolean[],
-          JSON.parse(found) as (string | null)[],
-          raw.join(separator) || null,
-        ]);
-      }
+    call: ([text = '']) => {
+      this.#take(text);
       return '';
     },
   };
 
   /**
    * @param records a query that gives `_flux_record _flux_state _flux_broken _flux_found _flux_raw` and the columns
-   * @param to the columns to write, and COPY's target with its options
+   * @param to the columns to write, COPY's target with its options, and whether these are the records that others have left, of which hardly one
+   *   is good
    */
-  async write(session: DuckDbSession, records: string, to: { columns: string; target: string }): Promise<Written> {
-    this.#states = new Map();
-    this.#refused = [];
-    // In one text: each that a function is given costs it a call of its own.
-    const told = `concat_ws(${literal(separator)}, _flux_state, _flux_record, coalesce(_flux_broken::varchar, '[]'),
-      coalesce(to_json(_flux_found)::varchar, '[]'), coalesce(_flux_raw, ''))`;
+  async write(
+    session: DuckDbSession,
+    records: string,
+    to: { columns: string; target: string; areLeft: boolean },
+  ): Promise<Written> {
+    return (to.areLeft ? await this.#refuseAll(session, records) : null) ?? this.#writeGood(session, records, to);
+  }
+
+  /** @returns null: one of them is good, and has to be written */
+  async #refuseAll(session: DuckDbSession, records: string): Promise<Written | null> {
+    this.#begin();
+    for (const [text] of await session.rowsAgain(`select ${told} from (${records})`)) this.#take(String(text));
+    return this.#states.has(0) ? null : { states: this.#states, refused: this.#refused };
+  }
+
+  async #writeGood(session: DuckDbSession, records: string, to: { columns: string; target: string }): Promise<Written> {
+    this.#begin();
     const [row] = await session.rows(`
       copy (
         select ${to.columns}
@@ -69,5 +75,22 @@ export class DirectWrite {
     const written = Number(row?.[0] ?? 0);
     if (written > 0) this.#states.set(0, written);
     return { states: this.#states, refused: this.#refused };
+  }
+
+  #begin(): void {
+    this.#states = new Map();
+    this.#refused = [];
+  }
+
+  #take(text: string): void {
+    const [state = '', record, broken = '', found = '', ...raw] = text.split(separator);
+    this.#states.set(Number(state), (this.#states.get(Number(state)) ?? 0) + 1);
+    if (state !== '1') return;
+    this.#refused.push([
+      Number(record),
+      JSON.parse(broken) as boolean[],
+      JSON.parse(found) as (string | null)[],
+      raw.join(separator) || null,
+    ]);
   }
 }

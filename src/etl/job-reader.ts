@@ -1,4 +1,4 @@
-import { compileContract, type Contract } from '../contracts/contract.ts';
+import { compileContract, type Contract, type RecordCheck } from '../contracts/contract.ts';
 import type { DuckDbSession } from './duckdb/session.ts';
 import { modelContract } from './ingest/contract-model.ts';
 import type { ReadContract } from './ingest/judged-reader.ts';
@@ -31,5 +31,10 @@ export function readContract(document: ChildJob['contract']): ReadContract | nul
   if (document === null || typeof document === 'boolean') return null;
   // The worker hands over what `validateContract` accepted at registration.
   const contract = document as unknown as Contract;
-  return { model: modelContract(contract), check: compileContract(contract) };
+  let compiled: RecordCheck | null = null;
+  return {
+    model: modelContract(contract),
+    // To compile it takes as long as to read a third of a batch, and most jobs leave no record to it.
+    check: (record) => (compiled ??= compileContract(contract))(record),
+  };
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { FluxError } from '../errors.ts';
 import { BatchSession } from './batch-session.ts';
+import { recordsPerBatch } from './batch-size.ts';
 import { DuckDbSession } from './duckdb/session.ts';
 import { ident, literal } from './duckdb/sql-text.ts';
 import type { StepCount, StepDeclaration } from './engine-types.ts';
@@ -16,8 +17,6 @@ import { ExpressionRules } from './transform/expression.ts';
 import { functionsOf } from './transform/own-functions.ts';
 import { runApart } from './transform/run-apart.ts';
 import { asGoodRecords, compileSegments, firstWhole, type Segment, stepsOf } from './transform/segments.ts';
-
-const recordsPerBatchDefault = 100_000;
 
 /**
  * A pipeline with a step that needs all records at once: one partition, in two phases. First the records are read, checked and
@@ -174,7 +173,7 @@ export class SetSession {
     // Counts of a taking before are committed with its first batch of this phase.
     const counted = this.#goOnAfter > 0 ? [] : counts;
     const after = this.#emitted ?? this.#goOnAfter;
-    const records = this.#job.definition.batch?.records ?? recordsPerBatchDefault;
+    const records = recordsPerBatch(this.#job.definition);
     const [bounds] = await this.#session.rows(`
       select count(*), max(_flux_record)
       from (select _flux_record from _flux_batch where _flux_record > ${after} order by _flux_record limit ${records})`);

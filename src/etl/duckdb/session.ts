@@ -2,6 +2,7 @@ import {
   type DuckDBConnection,
   DuckDBDataChunk,
   DuckDBInstance,
+  type DuckDBPreparedStatement,
   DuckDBScalarFunction,
   type DuckDBType,
   type DuckDBValue,
@@ -37,6 +38,7 @@ export class DuckDbSession {
   readonly #instance: DuckDBInstance;
   readonly #connection: DuckDBConnection;
   #streaming: DuckDBConnection | null = null;
+  #planned: { sql: string; statement: DuckDBPreparedStatement } | null = null;
 
   private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
     this.#instance = instance;
@@ -70,6 +72,17 @@ export class DuckDbSession {
   /** All rows, each an array in column order: numbers to 53 bits as numbers, larger ones as bigints. */
   async rows(sql: string): Promise<unknown[][]> {
     const reader = await this.#connection.runAndReadAll(sql);
+    return reader.getRowsJS();
+  }
+
+  /** As `rows`, for what is asked again and again: a query is planned once, for as long as its tables stay. */
+  async rowsAgain(sql: string): Promise<unknown[][]> {
+    if (this.#planned?.sql !== sql) {
+      this.#planned?.statement.destroySync();
+      this.#planned = null;
+      this.#planned = { sql, statement: await this.#connection.prepare(sql) };
+    }
+    const reader = await this.#planned.statement.runAndReadAll();
     return reader.getRowsJS();
   }
 
@@ -118,6 +131,7 @@ export class DuckDbSession {
   }
 
   close(): void {
+    this.#planned?.statement.destroySync();
     this.#streaming?.closeSync();
     this.#connection.closeSync();
     this.#instance.closeSync();

@@ -65,14 +65,17 @@ export class TextVector {
 
   #readLong(): void {
     const rows = this.#rows.subarray(0, this.#longCount);
-    if (this.#runs(rows).length > runCountMax) {
+    let runCount = this.#findRuns(rows);
+    if (runCount > runCountMax) {
       const addresses = this.#addresses;
       rows.sort((one, other) => (addresses[one] as number) - (addresses[other] as number));
+      runCount = this.#findRuns(rows);
     }
-    for (const { from, to, first, last } of this.#runs(rows)) {
+    for (let run = 0, at = 0; run < runCount; run += 1) {
+      const [from, to, end] = [runs.from[run] as number, runs.to[run] as number, runs.end[run] as number];
       new DataView(this.#pointer).setBigUint64(0, BigInt(from), true);
       const source = this.sources.push(duckdb.get_data_from_pointer(this.#pointer, 0, to - from)) - 1;
-      for (let at = first; at < last; at += 1) {
+      for (; at < end; at += 1) {
         const row = rows[at] as number;
         const start = (this.#addresses[row] as number) - from;
         this.sourceOf[row] = source;
@@ -83,27 +86,40 @@ export class TextVector {
   }
 
   /**
-   * Rows whose texts lie beside each other, by their places in `rows`. Between two texts of a run there is less than a page, so that
-   * each of its bytes is in a page that one of its texts is in.
+   * Finds rows whose texts lie beside each other. Between two texts of a run there is less than a page, so that each of its bytes is in a page
+   * that one of its texts is in.
+   *
+   * @returns how many runs there are
    */
-  #runs(rows: Uint16Array): { from: number; to: number; first: number; last: number }[] {
-    const runs: { from: number; to: number; first: number; last: number }[] = [];
-    let run = { from: 0, to: -pageBytes, first: 0, last: 0 };
+  #findRuns(rows: Uint16Array): number {
+    let runCount = 0;
+    let runFrom = 0;
+    let runTo = -pageBytes;
     for (let at = 0; at < rows.length; at += 1) {
       const row = rows[at] as number;
       const from = this.#addresses[row] as number;
       const to = from + (this.ends[row] as number);
-      if (from >= run.to + pageBytes || to <= run.from - pageBytes) {
-        run = { from, to, first: at, last: at };
-        runs.push(run);
+      if (from >= runTo + pageBytes || to <= runFrom - pageBytes) {
+        runCount += 1;
+        runFrom = from;
+        runTo = to;
       }
-      run.from = Math.min(run.from, from);
-      run.to = Math.max(run.to, to);
-      run.last = at + 1;
+      if (from < runFrom) runFrom = from;
+      if (to > runTo) runTo = to;
+      runs.from[runCount - 1] = runFrom;
+      runs.to[runCount - 1] = runTo;
+      runs.end[runCount - 1] = at + 1;
     }
-    return runs;
+    return runCount;
   }
 }
+
+/** Of the vector that is being read: where the bytes of each run begin and end, and the place in `rows` behind its last row. */
+const runs = {
+  from: new Float64Array(vectorRowCountMax),
+  to: new Float64Array(vectorRowCountMax),
+  end: new Uint16Array(vectorRowCountMax),
+};
 
 /** Says of each of a vector's first rows whether it is there (1) or null (0). */
 export function readValidity(vector: duckdb.Vector, rowCount: number, into: Uint8Array): void {

@@ -24,6 +24,7 @@ export class LeftRows {
   readonly #values: DuckDBValue[][];
   #types: DuckDBType[] = [];
   #textLength = 0;
+  #isOpen = false;
 
   /** @param countMax rows beyond which it would have been better to look at none of them twice */
   constructor(session: DuckDbSession, columns: readonly LeftColumn[], countMax: number) {
@@ -64,11 +65,25 @@ export class LeftRows {
     }
   }
 
-  /** Puts them into their table, in place of those before. @returns a query that gives them */
+  /**
+   * Puts them into their table, in a transaction that `release` takes back: the table stays as it is, so that a query over it needs no new plan,
+   * and what was in it leaves nothing behind.
+   *
+   * @returns a query that gives them
+   */
   async relation(): Promise<string> {
     const columns = this.#columns.map(({ name, type }) => `${name} ${type}`);
-    await this.#session.run(`create or replace temp table ${table} (${columns.join(', ')})`);
-    if (this.count > 0) await this.#session.append(table, this.#types, this.#values);
+    await this.#session.run(`create temp table if not exists ${table} (${columns.join(', ')})`);
+    if (this.count > 0) {
+      await this.#session.run('begin transaction');
+      this.#isOpen = true;
+      await this.#session.append(table, this.#types, this.#values);
+    }
     return `select * from ${table}`;
+  }
+
+  async release(): Promise<void> {
+    if (this.#isOpen) await this.#session.run('rollback');
+    this.#isOpen = false;
   }
 }

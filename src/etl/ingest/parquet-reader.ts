@@ -115,7 +115,7 @@ export class ParquetReader implements SourceReader {
     if (sure === null || to >= this.#endRow) await this.#leaveRange();
     return {
       relation: sure?.relation ?? `${this.#select()} where ${rowsBetween(from, to)}`,
-      rowCount: sure?.leftCount ?? to - from,
+      rowCount: sure?.left.count ?? to - from,
       sure: sure?.rows ?? null,
       recordsRead: to - from,
       bytesRead: this.#bytesBefore(to) - this.#bytesBefore(from),
@@ -126,6 +126,7 @@ export class ParquetReader implements SourceReader {
       next: { row: to },
       last: to >= this.#endRow,
       rawOf: () => ({ raw: null, byteOffset: null }),
+      ...(sure && { left: sure.left }),
     };
   }
 

@@ -49,6 +49,8 @@ export interface Chunk {
   last: boolean;
   /** The record's own text and place, while the chunk is the newest; null when SQL makes the text. */
   rawOf(recordNo: number): { raw: string | null; byteOffset: number | null };
+  /** The query is the same for each chunk, over a table of those records that were left of many, so that hardly one is good. `release` empties it. */
+  left?: { release(): Promise<void> };
 }
 
 export interface RangeRequest {

@@ -13,7 +13,7 @@ export interface SureBatch {
   rows: RowFile | null;
   /** A query that gives the other records. */
   relation: string;
-  leftCount: number;
+  left: LeftRows;
 }
 
 /**
@@ -53,10 +53,11 @@ export class SureRange {
     try {
       if (await this.#take(recordCount, left)) {
         const relation = await left.relation();
-        return { rows: this.#sure.rows.finish(), relation, leftCount: left.count };
+        return { rows: this.#sure.rows.finish(), relation, left };
       }
     } catch {
       // Whatever it is, SQL meets it too, and names it.
+      await left.release();
     }
     this.#sure.rows.close();
     return null;

@@ -121,7 +121,8 @@ export class SureVectors {
     const [cursors, sizes] = [this.#cursors, this.#verdicts.bytes];
     const { view, bytes, start } = this.rows.reserve(count, byteCount);
     let next = start;
-    for (const row of rows) {
+    for (let at = 0; at < count; at += 1) {
+      const row = rows[at] as number;
       cursors[row] = next + rowHeadBytes + longBytes;
       next += sizes[row] as number;
     }
@@ -132,7 +133,8 @@ export class SureVectors {
     }
     // Last, for what stands behind a row's last cell.
     next = start;
-    for (const row of rows) {
+    for (let at = 0; at < count; at += 1) {
+      const row = rows[at] as number;
       view.setInt16(next, this.#columns.length + 1);
       putInteger(view, next + rowHeadBytes, this.#numbers[row] as number);
       next += sizes[row] as number;

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { INTEGER } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DuckDbSession } from '../../../src/etl/duckdb/session.ts';
 import { ident, literal, numberLiteral } from '../../../src/etl/duckdb/sql-text.ts';
@@ -43,6 +44,25 @@ describe('a DuckDB session', () => {
     ['a file to write', (): string => `copy (select 1) to ${literal(join(folder, 'written'))}`],
   ] as const)('does not reach %s', async ([, sql]) => {
     await expect(session.rows(sql())).rejects.toThrow();
+  });
+
+  test('asks a query again of what its table holds now, and of another table with its name', async () => {
+    const query = 'select sum(n)::integer, count(*)::integer from numbers';
+    await session.run('create temp table numbers (n integer)');
+    for (const rows of [3, 1, 5000]) {
+      await session.run('begin transaction');
+      await session.append('numbers', [INTEGER], [Array.from({ length: rows }, () => 2)]);
+      expect(await session.rowsAgain(query)).toEqual([[2 * rows, rows]]);
+      await session.run('rollback');
+      expect(await session.rowsAgain(query)).toEqual([[null, 0]]);
+    }
+    expect(await session.rowsAgain('select 1')).toEqual([[1]]);
+    await session.run('create or replace temp table numbers as select 7::double as n');
+    expect(await session.rowsAgain(query)).toEqual([[7, 1]]);
+    await session.run('create or replace temp table numbers as select 8::double as n');
+    expect(await session.rowsAgain(query)).toEqual([[8, 1]]);
+    await expect(session.rowsAgain('select x from numbers')).rejects.toThrow();
+    expect(await session.rowsAgain(query)).toEqual([[8, 1]]);
   });
 
   test('keeps names and values apart from syntax', async () => {

@@ -73,3 +73,14 @@ export async function withSession<T>(
     rmSync(workFolder, { recursive: true });
   }
 }
+
+/** The records of each batch that is left of a range. */
+export async function readCounts(session: BatchSession): Promise<number[]> {
+  const counts: number[] = [];
+  for (let last = false; !last;) {
+    const batch = await session.next();
+    ({ last } = batch);
+    counts.push(batch.recordsRead);
+  }
+  return counts;
+}

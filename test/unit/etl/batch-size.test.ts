@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { firstBatchRecords } from '../../../src/etl/batch-size.ts';
+import { definitionOf } from '../../support/etl.ts';
+import { readCounts, withSession } from './session.ts';
+
+test('a run begins with a small batch, unless all of them are small', () => {
+  expect([1, 100, 10_000, 20_000, 100_000, 1_000_000].map(firstBatchRecords)).toEqual([
+    1, 100, 10_000, 10_000, 25_000, 250_000,
+  ]);
+});
+
+test('the other batches, ranges and takings of a run are whole', async () => {
+  const csv = `n\n${Array.from({ length: 130_000 }, (_each, at) => String(at)).join('\n')}\n`;
+  const definition = { ...definitionOf('a', { type: 'csv' }), batch: { records: 20_000 } };
+  await withSession(csv, definition, null, async (session) => {
+    const { ranges } = await session.survey();
+    const [first, second] = ranges as [(typeof ranges)[0], (typeof ranges)[0]];
+    expect(ranges.map(({ records }) => records)).toEqual([100_000, 30_000]);
+
+    await session.start(first, null);
+    const { cursor, recordsRead } = await session.next();
+    expect(recordsRead).toBe(10_000);
+    expect((await session.next()).recordsRead).toBe(20_000);
+
+    await session.start(first, cursor);
+    expect(await readCounts(session)).toEqual([20_000, 20_000, 20_000, 20_000, 10_000]);
+    await session.start(second, null);
+    expect(await readCounts(session)).toEqual([20_000, 10_000]);
+    // Made again, a range is cut at the same places.
+    await session.start(first, null);
+    expect(await readCounts(session)).toEqual([10_000, 20_000, 20_000, 20_000, 20_000, 10_000]);
+  });
+});
