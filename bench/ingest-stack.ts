@@ -13,7 +13,7 @@ import { addAgency } from '../src/domain/provision-agency.ts';
 import { localKeyEncryption } from '../src/keys/key-encryption.ts';
 import { startStack } from '../src/supervisor/stack.ts';
 import { ingestContract, type IngestFiles } from './ingest-data.ts';
-import { cpuSecondsOfTree } from './process-cpu.ts';
+import { cpuSecondsOfTree, machineAtRest } from './process-cpu.ts';
 import { watchMemory } from './process-memory.ts';
 
 const agency = 'bench';
@@ -93,6 +93,7 @@ async function measure(
 ): Promise<IngestResult> {
   const { operator, admin, postmaster, workerPid } = deps;
   await admin.query(sql`checkpoint`);
+  await machineAtRest();
   const memory = watchMemory(() => [workerPid() ?? 0]);
   const cpu = (): readonly [number, number] => [cpuSecondsOfTree(workerPid() ?? 0), cpuSecondsOfTree(postmaster)];
   const before = cpu();

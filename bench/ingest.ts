@@ -1,6 +1,6 @@
 /**
  * Ingest against `psql \copy` of the same rows, already clean and typed, on the same Postgres, in turns of one run: CSV, Parquet and NDJSON
- * through the whole product with one worker (contract, quarantine, a checkpoint every 100,000 rows, events followed by a subscriber),
+ * (each begins when the machine is at rest) through the whole product with one worker (contract, quarantine, a checkpoint every 100,000 rows, events followed by a subscriber),
  * what is usually written by hand (csv-parse, Ajv, COPY), the price of encryption at rest, a resume at 99 %, and memory at several sizes.
  *
  *   node bench/ingest.ts [--rows=3000000] [--rounds=3] [--more=300000,30000000] [--chart=bench/ingest.svg]
@@ -16,7 +16,7 @@ import { type Bar, barChart } from './bar-chart.ts';
 import { cleanUp } from './child-process.ts';
 import { cleanColumns, type IngestFiles, writeIngestFiles } from './ingest-data.ts';
 import { type IngestResult, type IngestStack, pipelineName, startIngestStack } from './ingest-stack.ts';
-import { cpuSecondsOfTree, cpuSecondsOfWaited } from './process-cpu.ts';
+import { cpuSecondsOfTree, cpuSecondsOfWaited, machineAtRest } from './process-cpu.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -117,6 +117,7 @@ async function copyByPsql(current: IngestStack, { clean, cleanRows }: IngestFile
     `drop table if exists bench_clean; create table bench_clean (${cleanColumns})`,
   ]);
   await admin.query(sql`checkpoint`);
+  await machineAtRest();
   const turn = await timed(current, cleanRows, 'psql', [
     adminUrl,
     '-qc',
@@ -133,6 +134,7 @@ async function byHand(current: IngestStack, { csv, rows, cleanRows }: IngestFile
     create table bench_hand_refused (record bigint, raw text, reasons text)`;
   await execute('psql', [adminUrl, '-qc', tables]);
   await admin.query(sql`checkpoint`);
+  await machineAtRest();
   const program = path.join(import.meta.dirname, 'csv-parse-ajv.ts');
   const turn = await timed(current, rows, process.execPath, [program, adminUrl, csv, 'bench_hand']);
   const { good } = JSON.parse(turn.output) as { good: number };

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** The kernel's unit of process times (sysconf(_SC_CLK_TCK)), which is 100 on every Linux that Node runs on. */
 const ticksPerSecond = 100;
@@ -19,6 +20,30 @@ export function cpuSecondsOfTree(pid: number): number {
 export function cpuSecondsOfWaited(): number {
   const [, , user = 0, system = 0] = cpuTimes(process.pid);
   return user + system;
+}
+
+const restMs = 500;
+const restShareMin = 0.9;
+const restDeadlineMs = 20_000;
+
+/**
+ * Resolves when the machine's processors were idle for half a second, but for a tenth; after 20 s in any case. What was measured before leaves work
+ * behind (pages to write, tables to vacuum, a child to start), which would count against what is measured next.
+ */
+export async function machineAtRest(): Promise<void> {
+  const deadline = performance.now() + restDeadlineMs;
+  for (let before = machineTimes(); performance.now() < deadline;) {
+    await delay(restMs);
+    const now = machineTimes();
+    if (now.idle - before.idle >= restShareMin * (now.all - before.all)) return;
+    before = now;
+  }
+}
+
+/** Ticks of all processors together (proc_stat(5)). */
+function machineTimes(): { idle: number; all: number } {
+  const ticks = read('/proc/stat').split('\n', 1)[0]?.trim().split(/\s+/).slice(1, 9).map(Number) ?? [];
+  return { idle: ticks[3] ?? 0, all: ticks.reduce((sum, each) => sum + each, 0) };
 }
 
 /** User and system time, and both of the children that were waited for. */

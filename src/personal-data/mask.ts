@@ -60,7 +60,8 @@ export function isLeftAlone(value: unknown, text: string): boolean {
 function namesPersonalField(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (Array.isArray(value)) return value.some(namesPersonalField);
-  return Object.entries(value).some(([name, item]) => kindOfField(name) !== null || namesPersonalField(item));
+  const fields = value as Record<string, unknown>;
+  return Object.keys(fields).some((name) => kindOfField(name) !== null || namesPersonalField(fields[name]));
 }
 
 function masked(value: unknown, options: MaskOptions): unknown {

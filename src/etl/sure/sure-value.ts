@@ -130,34 +130,45 @@ function choiceAutomaton(choices: readonly unknown[]): ByteAutomaton | null {
 const digitCountMax = 15;
 
 function numberRead(kind: 'integer' | 'number', keywords: ContractKeywords): SureRead | null {
-  const isGood = numberRule(kind, keywords);
-  if (isGood === null) return null;
+  const rule = numberRule(kind, keywords);
+  if (rule === null) return null;
+  const { least, most, others } = rule;
   const fractions = kind === 'number';
   return (bytes, start, end) => {
     const value = plainNumber(bytes, start, end, fractions);
-    return isGood(value) ? value : NaN;
+    return value >= least && value <= most && (others === null || others(value)) ? value : NaN;
   };
 }
 
-/** Whether a number surely meets its field's rules; NaN never does. null: there is a rule that nothing here can be sure of. */
-export function numberRule(
-  kind: 'integer' | 'number',
-  keywords: ContractKeywords,
-): ((value: number) => boolean) | null {
-  const { minimum = -Infinity, maximum = Infinity, multipleOf } = keywords;
+/** Of numbers that surely meet their field's rules: between which they lie, neither NaN nor infinite, and what else holds of them. */
+export interface NumberRule {
+  least: number;
+  most: number;
+  /** null: nothing. */
+  others: ((value: number) => boolean) | null;
+}
+
+/** Every number that is one. */
+export const anyNumber: NumberRule = { least: -Number.MAX_VALUE, most: Number.MAX_VALUE, others: null };
+
+/** @returns null: there is a rule that nothing here can be sure of */
+export function numberRule(kind: 'integer' | 'number', keywords: ContractKeywords): NumberRule | null {
+  const { minimum = anyNumber.least, maximum = anyNumber.most, multipleOf } = keywords;
   const { exclusiveMinimum: above = -Infinity, exclusiveMaximum: below = Infinity } = keywords;
   if (multipleOf !== undefined && !(kind === 'integer' && Number.isSafeInteger(multipleOf))) return null;
   const choices = choicesOf(keywords);
   if (choices?.some((each) => typeof each !== 'number' || (kind === 'integer' && !Number.isSafeInteger(each))))
     return null;
   const chosen = choices && new Set(choices);
-  return (value) =>
-    value >= minimum &&
-    value <= maximum &&
+  const within = { least: minimum, most: maximum };
+  if (above === -Infinity && below === Infinity && multipleOf === undefined && chosen === null)
+    return { ...within, others: null };
+  const others = (value: number): boolean =>
     value > above &&
     value < below &&
     (multipleOf === undefined || value % multipleOf === 0) &&
     (chosen === null || chosen.has(value));
+  return { ...within, others };
 }
 
 /** The number that stands there without a sign but a minus, without needless zeros before it, and with few enough digits; else NaN. */

@@ -15,7 +15,7 @@ import {
   putMoment,
   putNull,
 } from './copy-format.ts';
-import { allowsOnlyNull, annotations, numberRule, sureValue } from './sure-value.ts';
+import { allowsOnlyNull, annotations, anyNumber, type NumberRule, numberRule, sureValue } from './sure-value.ts';
 import { TextCells } from './text-cells.ts';
 
 /** What is known of a chunk's rows while its columns are looked at one after the other. */
@@ -62,7 +62,7 @@ export function vectorCells({ field, type, output }: VectorColumn): VectorCells 
   if (time !== undefined) {
     if (time.output !== output || !asksOnly(field, time.format)) return null;
     return type === 'DATE'
-      ? new NumberCells(days, () => true, mayBeNull)
+      ? new NumberCells(days, anyNumber, mayBeNull)
       : new MomentCells(output === 'timestamptz', mayBeNull);
   }
   const plain = plainTypes[type];
@@ -74,8 +74,8 @@ export function vectorCells({ field, type, output }: VectorColumn): VectorCells 
   const { numbers } = plain;
   if (value === null || (numbers?.output ?? value.type) !== output) return null;
   if (numbers !== undefined) {
-    const isGood = numberRule(kind as 'integer' | 'number', keywords);
-    return isGood && new NumberCells(numbers, isGood, mayBeNull);
+    const rule = numberRule(kind as 'integer' | 'number', keywords);
+    return rule && new NumberCells(numbers, rule, mayBeNull);
   }
   return value.type === 'boolean' ? new BooleanCells(mayBeNull) : new TextCells(value, mayBeNull);
 }
@@ -182,20 +182,21 @@ const days: NumberVector = {
 
 class NumberCells implements VectorCells {
   readonly #vector: NumberVector;
-  readonly #isGood: (value: number) => boolean;
+  readonly #rule: NumberRule;
   readonly #mayBeNull: boolean;
   readonly #there = new Uint8Array(vectorRowCountMax);
   readonly #values = new Float64Array(vectorRowCountMax);
   #data = new Uint8Array(0);
 
-  constructor(vector: NumberVector, isGood: (value: number) => boolean, mayBeNull: boolean) {
+  constructor(vector: NumberVector, rule: NumberRule, mayBeNull: boolean) {
     this.#vector = vector;
-    this.#isGood = isGood;
+    this.#rule = rule;
     this.#mayBeNull = mayBeNull;
   }
 
   read(vector: duckdb.Vector, rowCount: number, { sure, bytes }: RowVerdicts): void {
-    const [there, values, isGood] = [this.#there, this.#values, this.#isGood];
+    const [there, values] = [this.#there, this.#values];
+    const { least, most, others } = this.#rule;
     const cellBytes = this.#vector.output === 'date' ? dayBytes : longBytes;
     readValidity(vector, rowCount, there);
     this.#data = duckdb.vector_get_data(vector, rowCount * this.#vector.bytes) as Uint8Array<ArrayBuffer>;
@@ -203,8 +204,8 @@ class NumberCells implements VectorCells {
     for (let row = 0; row < rowCount; row += 1) {
       const isThere = there[row] === 1;
       const value = values[row] as number;
-      // A double that is none passes no rule, and an endless one passes those without bounds.
-      if (isThere ? !(Number.isFinite(value) && isGood(value)) : !this.#mayBeNull) sure[row] = 0;
+      const isGood = value >= least && value <= most && (others === null || others(value));
+      if (isThere ? !isGood : !this.#mayBeNull) sure[row] = 0;
       bytes[row] = (bytes[row] as number) + (isThere ? cellBytes : nullBytes);
     }
   }
