@@ -68,7 +68,7 @@ export type RecordCheck = (record: unknown) => Issue[];
 
 let compiledProfile: ValidateFunction<Contract> | undefined;
 
-/** Compiled when it is first asked for: children, which compile contracts and judge none, are started by the thousand. */
+/** Compiled when it is first asked for: children, which validate no contract, are started by the thousand. */
 function profile(): ValidateFunction<Contract> {
   compiledProfile ??= new Ajv2020({
     strict: true,

@@ -354,7 +354,7 @@ export interface PipelineDefinition {
   };
   batch?: {
     /**
-     * Records between two checkpoints of a partition.
+     * Records between two checkpoints of a partition, at most; of a run's first batch a quarter.
      */
     records: number;
   };

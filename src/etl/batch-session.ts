@@ -195,7 +195,8 @@ export class BatchSession {
       const types = this.#shape.columns.map(({ type }) => type);
       this.#reader.beSure?.(types, this.#rows);
     }
-    this.#isFirst = cursor === null && range.record === 0;
+    // Who gathers batches makes them anew to resume, and knows them by where they end: as they always did.
+    this.#isFirst = cursor === null && range.record === 0 && this.#job.gathers === undefined;
     const from = cursor === null ? range.from : readCursor(cursor, range.from);
     if (this.#reader instanceof WantedReader) {
       this.#reader.choose(range.clusters ?? []);
@@ -296,7 +297,7 @@ export class BatchSession {
     const written = await this.#direct.write(this.#session, records, {
       columns: goodCells(this.#goodColumns),
       target: goodFileTarget(this.#job, goodFile),
-      areLeft: chunk.left !== undefined,
+      areLeft: chunk.left !== undefined && chunk.rowCount > 0,
     });
     await this.#countDropped(chunk);
     requireAgreement(chunk, written.states);

@@ -34,6 +34,7 @@ const everything = '9223372036854775807';
 export class DirectWrite {
   #states = new Map<number, number>();
   #refused: RefusedRow[] = [];
+  #someLeftAreGood = false;
   /** To be known to the session. */
   readonly function: ScalarFunction = {
     name: refuse,
@@ -54,14 +55,17 @@ export class DirectWrite {
     records: string,
     to: { columns: string; target: string; areLeft: boolean },
   ): Promise<Written> {
-    return (to.areLeft ? await this.#refuseAll(session, records) : null) ?? this.#writeGood(session, records, to);
+    const refused = to.areLeft && !this.#someLeftAreGood ? await this.#refuseAll(session, records) : null;
+    return refused ?? this.#writeGood(session, records, to);
   }
 
   /** @returns null: one of them is good, and has to be written */
   async #refuseAll(session: DuckDbSession, records: string): Promise<Written | null> {
     this.#begin();
     for (const [text] of await session.rowsAgain(`select ${told} from (${records})`)) this.#take(String(text));
-    return this.#states.has(0) ? null : { states: this.#states, refused: this.#refused };
+    // Where one is, others will be: they are not judged twice again.
+    this.#someLeftAreGood = this.#states.has(0);
+    return this.#someLeftAreGood ? null : { states: this.#states, refused: this.#refused };
   }
 
   async #writeGood(session: DuckDbSession, records: string, to: { columns: string; target: string }): Promise<Written> {

@@ -75,7 +75,10 @@ export class DuckDbSession {
     return reader.getRowsJS();
   }
 
-  /** As `rows`, for what is asked again and again: a query is planned once, for as long as its tables stay. */
+  /**
+   * As `rows`, for what is asked again and again: a query is planned once, for as long as its tables stay. A plan rests on what a table holds when
+   * it is made, but for rows that are not committed; so a table of such a query has to hold none but those, and some of them at the first time.
+   */
   async rowsAgain(sql: string): Promise<unknown[][]> {
     if (this.#planned?.sql !== sql) {
       this.#planned?.statement.destroySync();
@@ -115,13 +118,17 @@ export class DuckDbSession {
   ): Promise<void> {
     const appender = await this.#connection.createAppender(table, null, 'temp');
     const rowCount = values[0]?.length ?? 0;
-    for (let from = 0; from < rowCount; from += vectorRowCountMax) {
-      const to = Math.min(from + vectorRowCountMax, rowCount);
-      const chunk = DuckDBDataChunk.create(types, to - from);
-      for (const [at, column] of values.entries()) chunk.setColumnValues(at, column.slice(from, to));
-      appender.appendDataChunk(chunk);
+    try {
+      for (let from = 0; from < rowCount; from += vectorRowCountMax) {
+        const to = Math.min(from + vectorRowCountMax, rowCount);
+        const chunk = DuckDBDataChunk.create(types, to - from);
+        for (const [at, column] of values.entries()) chunk.setColumnValues(at, column.slice(from, to));
+        appender.appendDataChunk(chunk);
+      }
+    } finally {
+      // One that is left open writes its rows when it is collected, whatever has become of the transaction.
+      appender.closeSync();
     }
-    appender.closeSync();
   }
 
   /** Names and DuckDB types of the columns that a query would give. */

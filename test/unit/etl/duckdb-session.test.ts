@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { INTEGER } from '@duckdb/node-api';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { INTEGER, VARCHAR } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DuckDbSession } from '../../../src/etl/duckdb/session.ts';
 import { ident, literal, numberLiteral } from '../../../src/etl/duckdb/sql-text.ts';
@@ -63,6 +65,38 @@ describe('a DuckDB session', () => {
     expect(await session.rowsAgain(query)).toEqual([[8, 1]]);
     await expect(session.rowsAgain('select x from numbers')).rejects.toThrow();
     expect(await session.rowsAgain(query)).toEqual([[8, 1]]);
+  });
+
+  test('asks a query again of rows that it was not planned for', async () => {
+    await session.run('create temp table left_rows (n integer, t varchar)');
+    const ask = async (rows: readonly (readonly [number | null, string | null])[]): Promise<unknown[][]> => {
+      await session.run('begin transaction');
+      await session.append('left_rows', [INTEGER, VARCHAR], [rows.map(([n]) => n), rows.map(([, t]) => t)]);
+      const found = await session.rowsAgain(
+        "select n is null, t is null, n > 5, t like 'a%', length(t) > 2 from left_rows",
+      );
+      await session.run('rollback');
+      return found;
+    };
+    expect(await ask([[1, 'a']])).toEqual([[false, false, false, true, false]]);
+    expect(await ask([[null, null]])).toEqual([[true, true, null, null, null]]);
+    expect(await ask([[9, 'bcd']])).toEqual([[false, false, true, false, true]]);
+  });
+
+  test('takes back rows of which one could not be put into its table', async () => {
+    await session.run('create temp table halves (n integer)');
+    await session.run('begin transaction');
+    const values = [...Array.from({ length: 3000 }, () => 1), 'none'];
+    await expect(session.append('halves', [INTEGER], [values])).rejects.toThrow();
+    await session.run('rollback');
+    setFlagsFromString('--expose-gc');
+    (runInNewContext('gc') as () => void)();
+    await new Promise(setImmediate);
+    expect(await session.rows('select count(*)::integer from halves')).toEqual([[0]]);
+    await session.run('begin transaction');
+    await session.append('halves', [INTEGER], [[7]]);
+    expect(await session.rows('select sum(n)::integer, count(*)::integer from halves')).toEqual([[7, 1]]);
+    await session.run('rollback');
   });
 
   test('keeps names and values apart from syntax', async () => {
