@@ -63,8 +63,7 @@ export class BatchSession {
   /** null: something has to see the records between the verdict and the file. */
   readonly #direct: DirectWrite | null;
   #batchNo = 0;
-  /** The next batch is the run's first. */
-  #isFirst = false;
+  #isFirstOfRun = false;
   readonly #rows: CopyRows;
   #sampling = false;
   /** That rows may be taken as they are written; a sample looks at what was read of all of them, so it takes none. */
@@ -196,7 +195,7 @@ export class BatchSession {
       this.#reader.beSure?.(types, this.#rows);
     }
     // Who gathers batches makes them anew to resume, and knows them by where they end: as they always did.
-    this.#isFirst = cursor === null && range.record === 0 && this.#job.gathers === undefined;
+    this.#isFirstOfRun = cursor === null && range.record === 0 && this.#job.gathers === undefined;
     const from = cursor === null ? range.from : readCursor(cursor, range.from);
     if (this.#reader instanceof WantedReader) {
       this.#reader.choose(range.clusters ?? []);
@@ -207,8 +206,8 @@ export class BatchSession {
 
   /** Prepares the next batch. The file of the batch before stays until the parent removes it. */
   async next(): Promise<PreparedBatch> {
-    const records = this.#isFirst ? firstBatchRecords(this.#recordsPerBatch) : this.#recordsPerBatch;
-    this.#isFirst = false;
+    const records = this.#isFirstOfRun ? firstBatchRecords(this.#recordsPerBatch) : this.#recordsPerBatch;
+    this.#isFirstOfRun = false;
     return this.#prepare(await this.#reader.next(records));
   }
 
