@@ -1,7 +1,8 @@
 /**
  * Ingest against `psql \copy` of the same rows, already clean and typed, on the same Postgres, in turns of one run: CSV, Parquet and NDJSON
- * (each begins when the machine is at rest) through the whole product with one worker (contract, quarantine, a checkpoint every 100,000 rows, events followed by a subscriber),
- * what is usually written by hand (csv-parse, Ajv, COPY), the price of encryption at rest, a resume at 99 %, and memory at several sizes.
+ * through the whole product with one worker (contract, quarantine, a checkpoint every 100,000 rows, events followed by a subscriber),
+ * what is usually written by hand (csv-parse, Ajv, COPY), the price of encryption at rest, a resume at 99 %, and memory at several sizes. A turn begins when the
+ * machine is at rest.
  *
  *   node bench/ingest.ts [--rows=3000000] [--rounds=3] [--more=300000,30000000] [--chart=bench/ingest.svg]
  */

@@ -354,7 +354,7 @@ export interface PipelineDefinition {
   };
   batch?: {
     /**
-     * Records between two checkpoints of a partition, at most; of a run's first batch a quarter.
+     * Records between two checkpoints of a partition, at most; most runs begin with fewer.
      */
     records: number;
   };

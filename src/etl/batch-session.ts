@@ -296,7 +296,7 @@ export class BatchSession {
     const written = await this.#direct.write(this.#session, records, {
       columns: goodCells(this.#goodColumns),
       target: goodFileTarget(this.#job, goodFile),
-      areLeft: chunk.left !== undefined && chunk.rowCount > 0,
+      areLeft: chunk.left !== undefined,
     });
     await this.#countDropped(chunk);
     requireAgreement(chunk, written.states);

@@ -114,7 +114,7 @@ export class TextVector {
   }
 }
 
-/** Of the vector that is being read: where the bytes of each run begin and end, and the place in `rows` behind its last row. */
+/** As arrays, since a number in an object is an object itself. Of the vector that is being read: where the bytes of each run begin and end, and the place in `rows` behind its last row. */
 const runs = {
   from: new Float64Array(vectorRowCountMax),
   to: new Float64Array(vectorRowCountMax),

@@ -126,7 +126,8 @@ export class ParquetReader implements SourceReader {
       next: { row: to },
       last: to >= this.#endRow,
       rawOf: () => ({ raw: null, byteOffset: null }),
-      ...(sure && { left: sure.left }),
+      // A plan that is made over an empty table would be wrong for the rows that come later.
+      ...(sure !== null && sure.left.count > 0 && { left: sure.left }),
     };
   }
 

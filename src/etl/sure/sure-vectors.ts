@@ -121,6 +121,7 @@ export class SureVectors {
     const [cursors, sizes] = [this.#cursors, this.#verdicts.bytes];
     const { view, bytes, start } = this.rows.reserve(count, byteCount);
     let next = start;
+    // Of `for … of` an object for each row would be left behind here, which is most of what a batch leaves.
     for (let at = 0; at < count; at += 1) {
       const row = rows[at] as number;
       cursors[row] = next + rowHeadBytes + longBytes;

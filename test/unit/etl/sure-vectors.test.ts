@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { BatchSession } from '../../../src/etl/batch-session.ts';
-import type { Range } from '../../../src/etl/protocol.ts';
+import type { PreparedBatch, Range } from '../../../src/etl/protocol.ts';
 import { goodRows } from '../../support/copy-file.ts';
 import { contractOf, definitionOf } from '../../support/etl.ts';
 import { parquetOf } from '../../support/parquet.ts';
@@ -264,6 +264,32 @@ describe('records of a Parquet file that are surely good', () => {
     expect(sure.made.length).toBe(1920);
     expect(sure.rows.length).toBe(1960);
     expect(sure.rejected.length).toBe(40);
+  });
+
+  test('are judged behind a batch without records as they are elsewhere', async () => {
+    const query = `select case when i % 20 in (3, 7) then 5000 else i end as n, case when i % 20 = 7 then null else 'x' || i end as name
+      from range(0, 200) r (i)`;
+    const properties = { n: { type: 'integer', maximum: 1000 }, name: { type: 'string' } };
+    const contract = contractOf(properties, { required: ['n', 'name'] });
+    const definition = { ...definitionOf('a', parquet), batch: { records: 20 } };
+    const bytes = await parquetOf(query);
+    const { rejected } = await runSession(bytes, definition, contract);
+    const found = await withSession(bytes, definition, contract, async (session) => {
+      const { ranges } = await session.survey();
+      const [first, second] = ranges as [Range, Range];
+      await session.start(first, JSON.stringify({ row: first.records }));
+      expect((await session.next()).recordsRead).toBe(0);
+      await session.start(second, null);
+      const found: PreparedBatch['rejected'] = [];
+      for (let last = false; !last;) {
+        const batch = await session.next();
+        ({ last } = batch);
+        found.push(...batch.rejected);
+      }
+      return found;
+    });
+    expect(found).toEqual(rejected.filter(({ recordNo }) => recordNo > 100));
+    expect(found.length).toBe(10);
   });
 
   test('hold long texts wherever DuckDB keeps them', async () => {
