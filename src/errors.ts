@@ -133,6 +133,9 @@ const transientSystemCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ET
 /** What a host has run out of: another host may have it, and so may this one once somebody makes room. */
 const exhaustionCodes = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE']);
 
+/** Ends the message of what workers and services repeat. Where nobody repeats it, something else must take its place. */
+export const retryPromise = 'Flux tries again by itself.';
+
 /** Turns what the database or the system threw into a named failure; what is not known becomes INTERNAL. */
 export function toFluxError(cause: unknown): FluxError {
   if (cause instanceof FluxError) return cause;
@@ -152,7 +155,7 @@ export function toFluxError(cause: unknown): FluxError {
   if (typeof code === 'string' && exhaustionCodes.has(code)) {
     return new FluxError(
       'UNAVAILABLE',
-      `This host has run out of room for files (${text}). Make room; Flux tries again by itself.`,
+      `This host has run out of room for files (${text}). Make room; ${retryPromise}`,
       { cause },
     );
   }
@@ -163,11 +166,9 @@ export function toFluxError(cause: unknown): FluxError {
       (transientSystemCodes.has(code) || (/^[0-9A-Z]{5}$/.test(code) && transientSqlStates.test(code)))) ||
     lost.test(text)
   ) {
-    return new FluxError(
-      'UNAVAILABLE',
-      `The database or a service did not answer (${text}). Flux tries again by itself.`,
-      { cause },
-    );
+    return new FluxError('UNAVAILABLE', `The database or a service did not answer (${text}). ${retryPromise}`, {
+      cause,
+    });
   }
   return new FluxError('INTERNAL', text, { cause });
 }

@@ -1,4 +1,4 @@
-import { type ErrorClass, type FluxError, toFluxError } from '../errors.ts';
+import { type ErrorClass, type FluxError, retryPromise, toFluxError } from '../errors.ts';
 
 /** The one place that prints. What a command was asked for goes to standard output, everything else to standard error. */
 export function print(text: string): void {
@@ -40,9 +40,10 @@ const exitCodes: Record<ErrorClass, number> = {
 /** Says what failed and with which code the process should end. */
 export function printFailure(cause: unknown, json: boolean): number {
   const error = toFluxError(cause);
-  if (json)
-    note(JSON.stringify({ error: { class: error.class, code: error.code, message: error.message, ...error.details } }));
-  else note(`${error.code}: ${error.message}${detailLines(error)}`);
+  // A command is not repeated by anybody but who gave it.
+  const message = error.message.replace(retryPromise, 'Give the command again.');
+  if (json) note(JSON.stringify({ error: { class: error.class, code: error.code, message, ...error.details } }));
+  else note(`${error.code}: ${message}${detailLines(error)}`);
   return exitCodes[error.class];
 }
 

@@ -8,6 +8,7 @@ import { connectAdmin } from './connect-admin.ts';
 import type { Connection } from './pool.ts';
 import { ensureRole, type PlatformRoles, platformRoles, rolePassword, rolePrefix } from './roles.ts';
 import { ident, sql } from './sql.ts';
+import { changeStructure } from './structure-change.ts';
 import { inTransaction } from './transaction.ts';
 
 const folder = new URL('../../migrations/', import.meta.url);
@@ -34,6 +35,8 @@ export interface MigrateOptions {
   contextKey: Buffer;
   /** For tests: another history than this version's. */
   migrations?: readonly Migration[];
+  /** How long a migration tries to get tables that others hold. */
+  patienceMs?: number;
 }
 
 export interface MigrationReport {
@@ -59,11 +62,13 @@ export async function readMigrations(): Promise<Migration[]> {
 
 /**
  * Brings a database to this version: roles, then each missing migration in its own transaction, then the grants of the
- * agencies that exist. Safe to run from several processes at once: they take turns under an advisory lock.
+ * agencies that exist. Safe to run from several processes at once: they take turns under an advisory lock. A migration gives way to
+ * whoever works on its tables, and tries again.
  *
  * @param adminUrl a superuser's, or that of a role with CREATEROLE that owns the database
  * @throws MIGRATION_MISMATCH an applied file has changed, or the database is newer than this version
- * @throws UNAVAILABLE the server does not answer, or is too old
+ * @throws UNAVAILABLE the server does not answer, or is too old; or others held a migration's tables for too long, and the
+ *   migrations before it stand
  */
 export async function migrate(adminUrl: string, options: MigrateOptions): Promise<MigrationReport> {
   const admin = await connectAdmin(adminUrl, 'flux migrate');
@@ -93,10 +98,21 @@ async function bringUp(admin: Connection, { contextKey, ...options }: MigrateOpt
   const migrations = options.migrations ?? (await readMigrations());
   requireSameHistory(migrations, applied);
   const missing = migrations.filter((migration) => !applied.has(migration.version));
-  for (const migration of missing) await apply(admin, migration, roles, prefix);
+  for (const migration of missing) {
+    await changeStructure(
+      admin,
+      `Migration ${fullName(migration)}`,
+      (tx) => apply(tx, migration, roles, prefix),
+      options.patienceMs,
+    );
+  }
   const keyChanged = await storeSealKey(admin, roles, contextKey);
   await grantAgencies(admin, keyChanged ? contextKey : null);
-  return { applied: missing.map(({ version, name }) => `${String(version).padStart(4, '0')}_${name}`), roles };
+  return { applied: missing.map(fullName), roles };
+}
+
+function fullName({ version, name }: Pick<Migration, 'version' | 'name'>): string {
+  return `${String(version).padStart(4, '0')}_${name}`;
 }
 
 /** @param number as `server_version_num` has it: 180001 is 18.1 */
@@ -201,23 +217,21 @@ function requireSameHistory(
     if (!file.sha256.equals(sha256)) {
       throw new FluxError(
         'MIGRATION_MISMATCH',
-        `migrations/${String(version).padStart(4, '0')}_${file.name}.sql has changed since it was applied. Restore the file; a change is a new migration.`,
+        `migrations/${fullName(file)}.sql has changed since it was applied. Restore the file; a change is a new migration.`,
       );
     }
   }
 }
 
-async function apply(admin: Connection, migration: Migration, roles: PlatformRoles, prefix: string): Promise<void> {
-  await inTransaction(admin, async (tx) => {
-    await tx.query(sql`select set_config('role', ${roles.owner}, true)`);
-    await tx.client.query(withRoleNames(migration.text, roles));
-    await tx.query(sql`select set_config('role', ${roles.owner}, true)`);
-    await tx.query(sql`
-      insert into flux.migrations (version, name, sha256)
-      values (${migration.version}, ${migration.name}, ${migration.sha256})
-    `);
-    await tx.query(sql`insert into flux.installation (role_prefix) values (${prefix}) on conflict do nothing`);
-  });
+async function apply(tx: Connection, migration: Migration, roles: PlatformRoles, prefix: string): Promise<void> {
+  await tx.query(sql`select set_config('role', ${roles.owner}, true)`);
+  await tx.client.query(withRoleNames(migration.text, roles));
+  await tx.query(sql`select set_config('role', ${roles.owner}, true)`);
+  await tx.query(sql`
+    insert into flux.migrations (version, name, sha256)
+    values (${migration.version}, ${migration.name}, ${migration.sha256})
+  `);
+  await tx.query(sql`insert into flux.installation (role_prefix) values (${prefix}) on conflict do nothing`);
 }
 
 /** The files name the roles of a database called `flux`; elsewhere the installation's own names take their place. */

@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { FluxError } from '../errors.ts';
+import { FluxError, retryPromise } from '../errors.ts';
 import type { ChildReply, ChildRequest } from './protocol.ts';
 
 /** Heap of the child's JavaScript, megabytes; DuckDB's memory comes on top and has its own limit. */
@@ -158,7 +158,7 @@ export class EtlChild {
 function unavailable(what: string, cause?: unknown): FluxError {
   return new FluxError(
     'UNAVAILABLE',
-    `The DuckDB process ${what}. Flux tries again by itself.`,
+    `The DuckDB process ${what}. ${retryPromise}`,
     cause === undefined ? {} : { cause },
   );
 }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { FluxError, toFluxError } from '../errors.ts';
+import { FluxError, retryPromise, toFluxError } from '../errors.ts';
 
 /** A restart of the embedded server takes 0.1 to 0.5 s, and its recovery a few seconds more. */
 const triesMax = 3;
@@ -32,7 +32,7 @@ export function startPatiently(signal: AbortSignal | undefined): <T>(step: () =>
 
 /** What is tried again by itself once Flux is up ends here, and the message must not promise otherwise. */
 function gaveUp(error: FluxError): FluxError {
-  const said = error.message.replace(' Flux tries again by itself.', '');
+  const said = error.message.replace(` ${retryPromise}`, '');
   return new FluxError(
     'UNAVAILABLE',
     `${said} Flux was starting and has given up; what it did stands. Start it again.`,
