@@ -213,7 +213,11 @@ async function* openBatches(deps: EngineDeps, request: BatchesRequest): AsyncGen
     const timeoutMs = deps.stepTimeoutMs ?? stepTimeoutMsDefault;
     await startRange(deps, opened, range, request.cursor);
     const prepare = (): Promise<PreparedBatch> => {
-      const promise = child.ask<PreparedBatch>({ ask: 'next' }, timeoutMs);
+      const promise = child.ask<PreparedBatch>({ ask: 'next' }, timeoutMs).then((prepared) => {
+        // At once, and not when somebody takes this one: the batch before may still be copied, and the child would wait for that.
+        if (prepared.last && keyOf(deps, request, range) !== null) beginFollowing(deps, opened, range, prepared);
+        return prepared;
+      });
       // Awaited in the next turn; until then a failure must not count as unhandled.
       promise.catch(() => undefined);
       return promise;
@@ -221,10 +225,8 @@ async function* openBatches(deps: EngineDeps, request: BatchesRequest): AsyncGen
     let ahead = prepare();
     for (;;) {
       const prepared = await ahead;
-      if (prepared.last) {
-        done = true;
-        if (keyOf(deps, request, range) !== null) beginFollowing(deps, opened, range, prepared);
-      } else ahead = prepare();
+      if (prepared.last) done = true;
+      else ahead = prepare();
       const part = await storePart(deps, request, prepared);
       // What ends the reading from here on finds nothing that reads.
       if (done) child.detach();

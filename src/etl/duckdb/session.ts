@@ -9,7 +9,7 @@ import {
   VARCHAR,
 } from '@duckdb/node-api';
 import { literal } from './sql-text.ts';
-import { vectorRowCountMax } from './text-vector.ts';
+import { vectorRowCountMax } from './vector-data.ts';
 
 /**
  * A DuckDB that holds nothing and reaches nothing but what its step needs. The order matters: limits first, then the paths,

@@ -1,7 +1,5 @@
 import duckdb from '@duckdb/node-bindings';
-
-/** Rows of a data chunk at most. */
-export const vectorRowCountMax = duckdb.vector_size();
+import { letGo, readValidity, vectorRowCountMax } from './vector-data.ts';
 
 const itemBytes = 16;
 /** A text of so many bytes stands in its item, behind four bytes of length; of a longer one the item holds the address. */
@@ -43,6 +41,7 @@ export class TextVector {
     const data = duckdb.vector_get_data(vector, rowCount * itemBytes);
     const words = new Uint32Array(data.buffer as ArrayBuffer, data.byteOffset, rowCount * (itemBytes / 4));
     this.words = words;
+    for (const source of this.sources) letGo(source);
     readValidity(vector, rowCount, this.#there);
     this.sources = [data];
     this.#longCount = 0;
@@ -120,11 +119,3 @@ const runs = {
   to: new Float64Array(vectorRowCountMax),
   end: new Uint16Array(vectorRowCountMax),
 };
-
-/** Says of each of a vector's first rows whether it is there (1) or null (0). */
-export function readValidity(vector: duckdb.Vector, rowCount: number, into: Uint8Array): void {
-  const bits = duckdb.vector_get_validity(vector, Math.ceil(rowCount / 64) * 8) as Uint8Array | null;
-  // Without a mask there is no null.
-  if (bits === null) into.fill(1, 0, rowCount);
-  else for (let row = 0; row < rowCount; row += 1) into[row] = ((bits[row >> 3] as number) >> (row & 7)) & 1;
-}

@@ -1,6 +1,6 @@
 import type { DuckDBDataChunk, DuckDBValue } from '@duckdb/node-api';
 import duckdb from '@duckdb/node-bindings';
-import { vectorRowCountMax } from '../duckdb/text-vector.ts';
+import { letGo, vectorRowCountMax } from '../duckdb/vector-data.ts';
 import type { OutputType } from '../engine-types.ts';
 import type { RecordColumns } from '../ingest/columns.ts';
 import { longBytes, nullBytes, putInteger, putNull, rowHeadBytes } from './copy-format.ts';
@@ -89,7 +89,9 @@ export class SureVectors {
     bytes.fill(this.#leastBytes, 0, rowCount);
     for (const column of this.#columns)
       column?.cells.read(duckdb.data_chunk_get_vector(chunk, column.at), rowCount, this.#verdicts);
-    readLongIntegers(duckdb.vector_get_data(duckdb.data_chunk_get_vector(chunk, 0), rowCount * 8), this.#numbers);
+    const numbers = duckdb.vector_get_data(duckdb.data_chunk_get_vector(chunk, 0), rowCount * 8);
+    readLongIntegers(numbers, this.#numbers);
+    letGo(numbers);
     const left: number[] = [];
     let count = 0;
     let byteCount = 0;

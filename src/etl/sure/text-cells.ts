@@ -1,6 +1,7 @@
 import type { DuckDBValue } from '@duckdb/node-api';
 import type duckdb from '@duckdb/node-bindings';
-import { inlineBytesMax, nullText, TextVector, vectorRowCountMax } from '../duckdb/text-vector.ts';
+import { inlineBytesMax, nullText, TextVector } from '../duckdb/text-vector.ts';
+import { vectorRowCountMax } from '../duckdb/vector-data.ts';
 import { momentAt } from './calendar.ts';
 import { dayBytes, longBytes, nullBytes, putDay, putMoment, putNull, textHeadBytes } from './copy-format.ts';
 import type { SureRead, SureType, SureValue } from './sure-value.ts';

@@ -1,6 +1,6 @@
 import { DuckDBDateValue, DuckDBTimestampTZValue, DuckDBTimestampValue, type DuckDBValue } from '@duckdb/node-api';
 import duckdb from '@duckdb/node-bindings';
-import { readValidity, vectorRowCountMax } from '../duckdb/text-vector.ts';
+import { letGo, readValidity, vectorRowCountMax } from '../duckdb/vector-data.ts';
 import type { OutputType } from '../engine-types.ts';
 import type { ContractField, FieldKind } from '../ingest/contract-model.ts';
 import {
@@ -199,6 +199,7 @@ class NumberCells implements VectorCells {
     const { least, most, others } = this.#rule;
     const cellBytes = this.#vector.output === 'date' ? dayBytes : longBytes;
     readValidity(vector, rowCount, there);
+    letGo(this.#data);
     this.#data = duckdb.vector_get_data(vector, rowCount * this.#vector.bytes) as Uint8Array<ArrayBuffer>;
     this.#vector.read(this.#data, values);
     for (let row = 0; row < rowCount; row += 1) {
@@ -239,6 +240,7 @@ class BooleanCells implements VectorCells {
 
   read(vector: duckdb.Vector, rowCount: number, { sure, bytes }: RowVerdicts): void {
     readValidity(vector, rowCount, this.#there);
+    letGo(this.#values);
     this.#values = duckdb.vector_get_data(vector, rowCount) as Uint8Array<ArrayBuffer>;
     for (let row = 0; row < rowCount; row += 1) {
       const isThere = this.#there[row] === 1;
@@ -277,6 +279,7 @@ class MomentCells implements VectorCells {
 
   read(vector: duckdb.Vector, rowCount: number, { sure, bytes }: RowVerdicts): void {
     readValidity(vector, rowCount, this.#there);
+    letGo(this.#values);
     const { buffer, byteOffset } = duckdb.vector_get_data(vector, rowCount * 8);
     this.#values = new BigInt64Array(buffer as ArrayBuffer, byteOffset, rowCount);
     for (let row = 0; row < rowCount; row += 1) {

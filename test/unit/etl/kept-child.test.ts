@@ -109,6 +109,27 @@ describe('a child that has finished its range', () => {
     expect(numbers).toEqual(Array.from({ length: 50 }, (_each, at) => at + 51));
   });
 
+  test('begins the range behind it before anybody takes the last batch', async () => {
+    const { plan, request } = await planOf();
+    const read = bench.engine.openBatches({ ...request, range: plan.ranges[0] ?? {}, cursor: null });
+    const batches = read[Symbol.asyncIterator]();
+    const numbers: number[] = [];
+    const take = async (): Promise<void> => {
+      const { value } = await batches.next();
+      const batch = value as Batch;
+      numbers.push(...rowsOf(batch));
+      await batch.release();
+    };
+    for (let taken = 0; taken < 4; taken += 1) await take();
+    await vi.waitFor(
+      () => expect(readdirSync(keepFolder, { recursive: true, encoding: 'utf8' }).join()).toMatch(/good-6\.rows/),
+      { timeout: 30_000 },
+    );
+    await take();
+    expect(numbers).toEqual(Array.from({ length: 50 }, (_each, at) => at + 1));
+    expect(await batches.next()).toMatchObject({ done: true });
+  });
+
   test('reads any range and any cursor right, whatever it has begun', async () => {
     const { plan, request } = await planOf({ definition: { ...definition, batch: { records: 5 } } });
     expect(plan.ranges.length).toBe(4);
