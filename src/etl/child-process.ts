@@ -47,6 +47,8 @@ export class EtlChild {
         NODE_NO_WARNINGS: '1',
         // One arena: what a thread of DuckDB has let go of serves the next that asks (glibc keeps it for each thread otherwise).
         MALLOC_ARENA_MAX: '1',
+        // One thread for what DuckDB is asked, one thing at a time: of several each has the next chunk's turn, and none finds its data near.
+        UV_THREADPOOL_SIZE: '1',
         ...(codeFolder === undefined ? {} : { NODE_COMPILE_CACHE: codeFolder }),
       },
       execArgv: [
