@@ -172,7 +172,7 @@ async function resume(current: IngestStack, rows: number): Promise<string> {
     killed = true;
     process.kill(current.workerPid() ?? 0, 'SIGKILL');
   });
-  const { rows: found } = await current.admin.query<{ ms: number; first: string }>(sql`
+  const { rows: found } = await current.admin.query<{ ms: number | null; first: string }>(sql`
     select extract(epoch from min(batch.at) - max(taken.at))::float8 * 1000 as ms, min((batch.data ->> 'firstRecord')::bigint)::text as first
     from flux.run_events taken
     join flux.run_events batch
@@ -183,7 +183,8 @@ async function resume(current: IngestStack, rows: number): Promise<string> {
     where taken.run_id = ${runId}
       and taken.name = 'PartitionTakenOver'
   `);
-  const { ms, first } = found[0] ?? { ms: NaN, first: '' };
+  const { ms = null, first = '' } = found[0] ?? {};
+  if (ms === null) return 'the run was over before its worker could be killed; take more --rows';
   return `${ms.toFixed(0)} ms from the claim to the commit of the first batch, at record ${first} of ${String(rows)}${sound ? '' : ', NOT SOUND'}`;
 }
 
