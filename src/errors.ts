@@ -155,7 +155,7 @@ export function toFluxError(cause: unknown): FluxError {
   if (typeof code === 'string' && exhaustionCodes.has(code)) {
     return new FluxError(
       'UNAVAILABLE',
-      `This host has run out of room for files (${text}). Make room; ${retryPromise}`,
+      `This host has run out of room for files (${text}). Make room. ${retryPromise}`,
       { cause },
     );
   }

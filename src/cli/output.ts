@@ -40,7 +40,7 @@ const exitCodes: Record<ErrorClass, number> = {
 /** Says what failed and with which code the process should end. */
 export function printFailure(cause: unknown, json: boolean): number {
   const error = toFluxError(cause);
-  // A command is not repeated by anybody but who gave it.
+  // Flux itself repeats no command; what keeps a service running starts it anew.
   const message = error.message.replace(retryPromise, 'Give the command again.');
   if (json) note(JSON.stringify({ error: { class: error.class, code: error.code, message, ...error.details } }));
   else note(`${error.code}: ${message}${detailLines(error)}`);

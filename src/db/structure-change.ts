@@ -6,13 +6,16 @@ import { literal, sql } from './sql.ts';
 import { inTransaction } from './transaction.ts';
 
 /**
- * Half of PostgreSQL's deadlock_timeout (1 s): we give way before the server looks for a deadlock and ends one of the users'
- * transactions. Nobody who queues behind us waits longer for a table that somebody else holds.
+ * Half of PostgreSQL's deadlock_timeout (1 s): we mostly give way before the server looks for a deadlock and ends a transaction, which may be a
+ * user's. Nobody who queues behind us waits longer for a table that somebody else holds.
  */
 const lockMs = 500;
+/** A vacuum of the server's own is ended for us by that same look, and else stays: each fourth try waits for it. */
+const patientLockMs = 2_000;
+const triesPerPatientOne = 4;
 /** Between two tries whoever queued behind us goes on. */
 const pauseMs = 1_000;
-/** Longer than any transaction of Flux's own; a third of what the Job `flux-migrate` may take. */
+/** For each change; a third of what the Job `flux-migrate` may take. */
 export const structurePatienceMs = 300_000;
 
 /** 55P03: a lock was not to be had in time. 40P01: the server has ended us to resolve a deadlock. */
@@ -35,10 +38,11 @@ export async function changeStructure<T>(
   patienceMs = structurePatienceMs,
 ): Promise<T> {
   const startedAt = performance.now();
-  for (;;) {
+  for (let tries = 1; ; tries += 1) {
+    const waitMs = tries % triesPerPatientOne === 0 ? patientLockMs : lockMs;
     try {
       return await inTransaction(admin, async (tx) => {
-        await tx.query(sql`set local lock_timeout = ${literal(String(lockMs))}`);
+        await tx.query(sql`set local lock_timeout = ${literal(String(waitMs))}`);
         return work(tx);
       });
     } catch (cause) {
