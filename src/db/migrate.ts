@@ -8,7 +8,7 @@ import { connectAdmin } from './connect-admin.ts';
 import type { Connection } from './pool.ts';
 import { ensureRole, type PlatformRoles, platformRoles, rolePassword, rolePrefix } from './roles.ts';
 import { ident, sql } from './sql.ts';
-import { changeStructure } from './structure-change.ts';
+import { changeStructure, structurePatienceMs } from './structure-change.ts';
 import { inTransaction } from './transaction.ts';
 
 const folder = new URL('../../migrations/', import.meta.url);
@@ -35,7 +35,7 @@ export interface MigrateOptions {
   contextKey: Buffer;
   /** For tests: another history than this version's. */
   migrations?: readonly Migration[];
-  /** How long a migration tries to get tables that others hold. */
+  /** How long migrations try to get tables that others hold, all together; five minutes by default. */
   patienceMs?: number;
 }
 
@@ -98,12 +98,13 @@ async function bringUp(admin: Connection, { contextKey, ...options }: MigrateOpt
   const migrations = options.migrations ?? (await readMigrations());
   requireSameHistory(migrations, applied);
   const missing = migrations.filter((migration) => !applied.has(migration.version));
+  const triesUntil = performance.now() + (options.patienceMs ?? structurePatienceMs);
   for (const migration of missing) {
     await changeStructure(
       admin,
       `Migration ${fullName(migration)}`,
       (tx) => apply(tx, migration, roles, prefix),
-      options.patienceMs,
+      triesUntil,
     );
   }
   const keyChanged = await storeSealKey(admin, roles, contextKey);
